@@ -1,0 +1,191 @@
+"""Any storage URI (a local folder, `s3://bucket/prefix`) behind five verbs: exists, read, write, names, remove.
+
+A name is published whole or not at all: locally by renaming a finished file, on an object store by one
+put of finished bytes. Nobody ever reads half a file.
+"""
+
+import contextlib
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from ig3d_ray.errors import Ig3dError
+
+PARTIAL_SUFFIX = ".partial"
+STALE_PARTIAL_SECONDS = 3600.0
+
+
+class Store:
+    """Named byte strings under one URI.
+
+    Args:
+        uri: a local folder or an fsspec URI such as `s3://bucket/prefix`. S3 endpoint, region and
+            credentials come from the usual environment variables or the machine's role.
+
+    Raises:
+        Ig3dError: the URI's protocol is unknown, or (from any method) the storage refuses.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/") or "/"
+        protocol = uri.split("://", 1)[0] if "://" in uri else "file"
+        if protocol not in fsspec.available_protocols():
+            raise Ig3dError(f"storage {uri}: unknown protocol {protocol!r}; use a folder or s3://bucket/prefix")
+        self.is_local = protocol in ("file", "local")
+        if self.is_local:
+            self.uri = str(Path(uri.removeprefix("file://").removeprefix("local://")).expanduser().absolute())
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
+        return Store, (self.uri,)
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    @cached_property
+    def _fs(self) -> Any:
+        # A cached listing would hide what another machine has just written.
+        options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+        if self.uri.startswith("s3://"):
+            options["config_kwargs"] = {"retries": {"mode": "standard", "total_max_attempts": 4}}
+            options["config_kwargs"] |= {"connect_timeout": 5, "read_timeout": 30}
+        elif self.is_local:
+            options = {"auto_mkdir": False}
+        return fsspec.core.url_to_fs(self.uri, **options)[0]
+
+    @cached_property
+    def _root(self) -> str:
+        return self.uri.split("://", 1)[1] if "://" in self.uri else self.uri
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def locate(self, name: str) -> str:
+        """The full URI of a name, for messages and for systems that do their own reading."""
+        return f"{self.uri}/{name}"
+
+    @contextlib.contextmanager
+    def _refusals(self, doing: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Ig3dError:
+            raise
+        except FileNotFoundError as error:
+            missing = "the bucket or object does not exist" if not self.is_local else "no such file"
+            raise Ig3dError(f"{doing} {self.locate(name)}: {missing}; check --storage") from error
+        except Exception as error:
+            raise Ig3dError(f"{doing} {self.locate(name)}: {_reason(error)}") from error
+
+    def exists(self, name: str) -> bool:
+        """Whether something is published under this name."""
+        with self._refusals("cannot look up", name):
+            return bool(self._fs.exists(self._path(name)))
+
+    def read(self, name: str) -> bytes:
+        """The bytes published under a name.
+
+        Raises:
+            Ig3dError: nothing is there, or the storage refuses.
+        """
+        with self._refusals("cannot read", name):
+            data: bytes = self._fs.cat_file(self._path(name))
+            return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Publish bytes under a name, whole or not at all; an older version is replaced."""
+        with self._refusals("cannot write", name):
+            if self.is_local:
+                _replace_file(Path(self._path(name)), data)
+            else:
+                # One put of finished bytes: an exception inside an open s3fs file would publish half of it.
+                self._fs.pipe_file(self._path(name), data)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Every name below a folder, sorted; empty when there is no such folder."""
+        with self._refusals("cannot list", prefix):
+            try:
+                found = self._fs.find(self._path(prefix) if prefix else self._root)
+            except FileNotFoundError:
+                return []
+            start = len(self._root) + 1
+            names = (str(path)[start:] for path in found)
+            return sorted(n for n in names if not n.endswith((PARTIAL_SUFFIX, "/")))
+
+    def remove(self, prefix: str) -> None:
+        """Delete a name or everything below a folder; nothing to delete is not an error."""
+        with self._refusals("cannot delete", prefix), contextlib.suppress(FileNotFoundError):
+            self._fs.rm(self._path(prefix), recursive=True)
+
+    def prepare(self) -> None:
+        """Check that this storage can be written, and clear away what killed writers left unpublished.
+
+        Raises:
+            Ig3dError: it can't be written: no permission, no such bucket, no credentials.
+        """
+        probe = f".probe-{socket.gethostname()}-{os.getpid()}"
+        self.write(probe, b"")
+        self.remove(probe)
+        if self.is_local:
+            _sweep_partials(Path(self._root))
+
+
+def _reason(error: Exception) -> str:
+    """One line for what a storage library threw, with the way out."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "credentials" in text.lower():
+        return "no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a machine role"
+    if "bucket does not exist" in text:
+        return "the bucket does not exist; create it or check --storage"
+    if isinstance(error, PermissionError):
+        return f"permission denied ({text}); choose a --storage that you can write"
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return f"{text}; choose a --storage that is a folder"
+    return text
+
+
+def _replace_file(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{path.name}.{socket.gethostname()}.{os.getpid()}."
+    handle, partial = tempfile.mkstemp(prefix=prefix, suffix=PARTIAL_SUFFIX, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes the file private; a shared storage folder follows the user's umask instead.
+        os.chmod(partial, 0o666 & ~_umask())
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sweep_partials(root: Path) -> None:
+    for partial in root.rglob(f".*{PARTIAL_SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError):
+            if _writer_is_gone(partial):
+                partial.unlink()
+
+
+def _writer_is_gone(partial: Path) -> bool:
+    *_, pid, _random, _suffix = partial.name.split(".")
+    if f".{socket.gethostname()}.{pid}." in partial.name and pid.isdigit():
+        return not Path(f"/proc/{pid}").exists() if Path("/proc").exists() else _old(partial)
+    return _old(partial)
+
+
+def _old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > STALE_PARTIAL_SECONDS
