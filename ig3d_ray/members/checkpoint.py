@@ -1,0 +1,83 @@
+"""Trained weights on storage: published whole, hashed, loaded strictly and without unpickling code."""
+
+import hashlib
+import io
+import pickle
+from typing import Any
+
+import torch
+
+from ig3d_ray.data import catalog
+from ig3d_ray.data.params3d import subset_groups
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.members.build import Standardised, build_network
+from ig3d_ray.members.spec import Mlp3dSpec, TrainableSpec, parse_spec, spec_json
+from ig3d_ray.storage import Store
+
+FORMAT = 1
+
+
+def checkpoint_name(dataset: str, member: str) -> str:
+    """Where a member's weights lie in a store."""
+    return f"members/{dataset}/{member}/checkpoint.pt"
+
+
+def save_checkpoint(store: Store, dataset: str, member: str, spec: TrainableSpec, network: Standardised) -> None:
+    """Publish a member's weights with what is needed to use them: spec, classes, parameter groups."""
+    groups = subset_groups(spec.representation, spec.subset) if isinstance(spec, Mlp3dSpec) else ()
+    content = {
+        "format": FORMAT,
+        "dataset": dataset,
+        "spec": spec_json(spec),
+        "class_names": list(catalog.dataset(dataset).class_names),
+        "parameter_groups": [list(group) for group in groups],
+        "state_dict": {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()},
+    }
+    store.write(checkpoint_name(dataset, member), to_bytes(content))
+
+
+def load_checkpoint(store: Store, dataset: str, member: str, sha256: str | None = None) -> Standardised:
+    """The trained network of a member, on the CPU, in evaluation mode.
+
+    Args:
+        sha256: what the file's bytes must hash to, where a spec says so.
+
+    Raises:
+        Ig3dError: the file is missing, broken, of another hash, or not of this data set.
+    """
+    name = checkpoint_name(dataset, member)
+    data = store.read(name)
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise Ig3dError(
+            f"{store.locate(name)}: SHA-256 is not the one in the spec ({sha256[:12]}...); it is not the"
+            " checkpoint that was scored: restore it, or run the search again"
+        )
+    content = from_bytes(data, store.locate(name))
+    if content.get("format") != FORMAT or content.get("dataset") != dataset:
+        raise Ig3dError(f"{store.locate(name)}: not a format {FORMAT} checkpoint of {dataset}; train the member again")
+    spec = parse_spec(content["spec"])
+    assert isinstance(spec, TrainableSpec)
+    network = build_network(spec, catalog.dataset(dataset))
+    network.load_state_dict(content["state_dict"], strict=True)
+    return network.eval()
+
+
+def to_bytes(content: dict[str, Any]) -> bytes:
+    """Tensors and plain values as `torch.save` writes them."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes, what: str) -> dict[str, Any]:
+    """What `to_bytes` wrote; only tensors and plain values are accepted.
+
+    Raises:
+        Ig3dError: anything else, or a file cut short; the message begins with `what`.
+    """
+    try:
+        content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Ig3dError(f"{what}: not a whole checkpoint ({reason}); delete it and run again to retrain") from error
+    return content

@@ -1,0 +1,34 @@
+"""A small convolutional network on face images: the backbone that a laptop can train."""
+
+import torch
+from torch import nn
+
+
+class Cnn(nn.Module):
+    """Five stages of 3x3 convolutions, each halving the picture, then global average and a linear layer.
+
+    Args:
+        outputs: classes, then valence and arousal where the data set has them.
+        width: channels of the first stage; they double up to eightfold.
+    """
+
+    def __init__(self, outputs: int, width: int = 32) -> None:
+        super().__init__()
+        channels = [3, width, 2 * width, 4 * width, 8 * width, 8 * width]
+        stages = [_stage(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True)]
+        self.features = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.dropout = nn.Dropout(0.3)
+        self.output = nn.Linear(channels[-1], outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, 3, H, W]` standardised pixels to `[B, outputs]` raw scores."""
+        scores: torch.Tensor = self.output(self.dropout(self.features(x)))
+        return scores
+
+
+def _stage(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(inplace=True),
+    )
