@@ -131,7 +131,7 @@ def _expressions(labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarr
 
 
 def _looks(samples: int, rng: np.random.Generator) -> Iterator[Look]:
-    occluders = rng.choice(OCCLUDERS, size=samples, p=[0.42, 0.12, 0.14, 0.10, 0.11, 0.11])
+    occluders = rng.choice(OCCLUDERS, size=samples, p=[0.50, 0.11, 0.12, 0.09, 0.09, 0.09])
     for occluder in occluders:
         pick = rng.random(4)
         hue = rng.integers(40, 235, size=(3, 3))
@@ -139,25 +139,25 @@ def _looks(samples: int, rng: np.random.Generator) -> Iterator[Look]:
             skin=SKINS[int(pick[0] * len(SKINS))],
             hair=HAIRS[int(pick[1] * len(HAIRS))],
             iris=_colour(hue[0] // 2),
-            background=_colour(hue[1]),
+            background=_colour(60 + hue[1] // 2),
             cloth=_colour(hue[2]),
             jaw_width=1 + 0.12 * rng.standard_normal(),
             eye_gap=1 + 0.06 * rng.standard_normal(),
             brow_weight=float(np.clip(1 + 0.25 * rng.standard_normal(), 0.5, 1.7)),
             lip=float(np.clip(1 + 0.3 * rng.standard_normal(), 0.4, 1.8)),
             long_hair=bool(pick[2] < 0.5),
-            yaw=0.32 * rng.standard_normal(),
-            pitch=0.18 * rng.standard_normal(),
-            roll=0.16 * rng.standard_normal(),
-            scale=float(rng.uniform(0.66, 0.84)),
-            shift=(0.07 * rng.standard_normal(), 0.06 * rng.standard_normal()),
-            light=float(np.clip(1 + 0.22 * rng.standard_normal(), 0.35, 1.6)),
-            slope=(0.22 * rng.standard_normal(), 0.14 * rng.standard_normal()),
+            yaw=0.22 * rng.standard_normal(),
+            pitch=0.12 * rng.standard_normal(),
+            roll=0.10 * rng.standard_normal(),
+            scale=float(rng.uniform(0.74, 0.86)),
+            shift=(0.03 * rng.standard_normal(), 0.03 * rng.standard_normal()),
+            light=float(np.clip(1 + 0.16 * rng.standard_normal(), 0.4, 1.5)),
+            slope=(0.16 * rng.standard_normal(), 0.10 * rng.standard_normal()),
             tint=tuple(np.clip(1 + 0.07 * rng.standard_normal(3), 0.7, 1.3).tolist()),  # type: ignore[arg-type]
             occluder=str(occluder),
             occluder_at=(float(rng.uniform(-0.5, 0.3)), float(rng.uniform(-0.3, 0.6))),
-            blur=float(rng.uniform(0.6, 2.4)) if pick[3] < 0.35 else 0.0,
-            noise=float(rng.uniform(2, 14)),
+            blur=float(rng.uniform(0.6, 2.2)) if pick[3] < 0.25 else 0.0,
+            noise=float(rng.uniform(1, 10)),
             noise_seed=int(rng.integers(2**31)),
         )
 
