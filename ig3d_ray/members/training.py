@@ -64,7 +64,7 @@ class Worker:
     Attributes:
         rank, world: which of how many; a worker takes every world-th sample of each batch.
         wrap: puts the network behind data parallelism.
-        agree: gives every worker rank 0's dev score, so that all stop at the same epoch.
+        agree: gives every worker rank 0's number (loss, dev score), so that all stop at the same epoch.
     """
 
     rank: int = 0
@@ -183,7 +183,7 @@ class Trainer:
         # Dropout draws from the global generator, and each worker must draw its own.
         torch.manual_seed((self.seed * 1_000_003 + number) * 1_009 + worker.rank)
         model.train()
-        total = torch.zeros((), device=data.x.device)
+        losses = torch.zeros(steps, device=data.x.device)
         for step in range(steps):
             mine = order[step * size : (step + 1) * size][worker.rank :: worker.world].to(data.x.device)
             x = self.network.standardise(data.x[mine])
@@ -194,10 +194,13 @@ class Trainer:
             loss.backward()
             optimiser.step()
             schedule.step()
-            total += loss.detach()
-            if not torch.isfinite(total):
-                raise NonFiniteLoss(f"loss is {loss.item()} in epoch {number}, step {step + 1}; lower recipe.max_lr")
-        return float(total) / steps
+            losses[step] = loss.detach()
+        # Checked once an epoch, on a number that all workers share: they must stop together.
+        mean = worker.agree(float(losses.mean()))
+        if not math.isfinite(mean):
+            step = int((~torch.isfinite(losses)).int().argmax()) + 1
+            raise NonFiniteLoss(f"the loss became {mean} in epoch {number}, about step {step}; lower recipe.max_lr")
+        return mean
 
     def _dev_score(self) -> float:
         scores = network_scores(self.network, self.dev.x)

@@ -1,0 +1,224 @@
+"""The commands: parse, call one function, print. What is heavy is imported by the command that needs it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
+
+import typer
+
+from ig3d_ray.errors import Ig3dError
+
+if TYPE_CHECKING:
+    from ig3d_ray.pipeline import Outcome
+    from ig3d_ray.space import SearchSpace
+
+app = typer.Typer(
+    name="ig3d",
+    help="Train facial-expression networks on Ray, cache their logits, find the best late fusion of 2D and 3D.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Make data sets.", no_args_is_help=True)
+import_app = typer.Typer(help="Bring your own models' predictions.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(import_app, name="import")
+
+SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE", help="A YAML file such as search_spaces/faces.yaml.")]
+Storage = Annotated[str, typer.Option(metavar="URI", help="A folder, or s3://bucket/prefix.")]
+Overrides = Annotated[Optional[list[str]], typer.Option("--set", metavar="FIELD=VALUE", help="Override one field, such as search.budget=500. Repeatable.")]
+Address = Annotated[Optional[str], typer.Option(help="A Ray cluster, host:port or auto.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON at the end and nothing else on stdout.")]
+
+
+@app.command()
+def run(
+    space_file: SpaceFile, storage: Storage, overrides: Overrides = None, address: Address = None, as_json: AsJson = False
+) -> None:
+    """Do everything: data, training, logits, search, export. Started again, it goes on where it was."""
+    from ig3d_ray import pipeline
+    from ig3d_ray.progress import Reporter
+    from ig3d_ray.storage import Store
+
+    space, store = _space(space_file, overrides), Store(storage)
+    outcome = pipeline.run(store, space, space_file.stem, address, Reporter())
+    _show(space, outcome, store.uri, as_json)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def search(
+    space_file: SpaceFile, storage: Storage, overrides: Overrides = None, address: Address = None, as_json: AsJson = False
+) -> None:
+    """Search what the store holds, imported members included; in this process, or on a cluster with --address."""
+    from ig3d_ray import pipeline
+    from ig3d_ray.progress import Reporter
+    from ig3d_ray.storage import Store
+
+    space, store, reporter = _space(space_file, overrides), Store(storage), Reporter()
+    store.prepare()
+    if address is None:
+        outcome = pipeline.search_store(store, space, space_file.stem, reporter)
+    else:
+        outcome = pipeline.search_on_cluster(store, space, space_file.stem, address, reporter)
+    _show(space, outcome, store.uri, as_json)
+
+
+@app.command()
+def plan(space_file: SpaceFile, storage: Storage, overrides: Overrides = None) -> None:
+    """Say what a run would do; start nothing."""
+    from ig3d_ray.inventory import take_inventory
+    from ig3d_ray.report import render_plan
+    from ig3d_ray.storage import Store
+
+    space, store = _space(space_file, overrides), Store(storage)
+    _print(render_plan(space, take_inventory(store, space), store.uri))
+
+
+@app.command()
+def predict(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A best_ensemble.json, as a file or URI.")],
+    storage: Storage,
+    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Where the predictions go.")],
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Run an exported ensemble on a split, from its checkpoints alone, and check the reported number."""
+    from ig3d_ray import predict as predicting
+    from ig3d_ray.data.catalog import SPLITS
+    from ig3d_ray.pipeline import read_ensemble
+    from ig3d_ray.storage import Store
+
+    if split not in SPLITS:
+        raise Ig3dError(f"--split {split}: allowed: {', '.join(SPLITS)}")
+    ensemble, store = read_ensemble(spec), Store(storage)
+    done = predicting.predict(ensemble, store, split)
+    Store(str(out.absolute().parent)).write(out.name, predicting.table_bytes(predicting.prediction_table(done)))
+    value = done.scores[ensemble.objective]
+    if as_json:
+        print(json.dumps({"out": str(out), "samples": len(done.pool), "scores": done.scores, "reported": done.reported}))
+        return
+    print(f"{out}: {len(done.pool)} samples of {ensemble.dataset} {split}")
+    reported = "not reported in the spec for these samples" if done.reported is None else f"the spec says {done.reported:.6f}"
+    print(f"{ensemble.objective} {value:.6f} ({reported})")
+
+
+@data_app.command("faces")
+def data_faces(
+    out: Annotated[Optional[str], typer.Option(metavar="URI", help="The store that gets the data set.")] = None,
+    samples: Annotated[int, typer.Option(help="How many faces, at least 200.")] = 4000,
+    seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
+    sheet: Annotated[Optional[Path], typer.Option(metavar="FILE.png", help="Draw a contact sheet of the expressions.")] = None,
+) -> None:
+    """Draw the built-in data set: faces with expressions, and 3D parameters as an encoder might give them."""
+    from ig3d_ray.data.faces import contact_sheet
+    from ig3d_ray.pipeline import draw_faces
+    from ig3d_ray.storage import Store
+
+    if out is None and sheet is None:
+        raise Ig3dError("nothing to do: give --out URI, --sheet FILE.png, or both")
+    if out is not None:
+        store = Store(out)
+        store.prepare()
+        made = draw_faces(store, samples, seed)
+        print(f"{store.locate('datasets/faces')}: {len(made)} faces, fingerprint {made.fingerprint}")
+    if sheet is not None:
+        Store(str(sheet.absolute().parent)).write(sheet.name, contact_sheet(seed))
+        print(f"{sheet}: ten faces of each expression")
+
+
+@import_app.command("predictions")
+def import_predictions(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, Parquet or NPZ.")],
+    dataset: Annotated[str, typer.Option(help="Which data set the samples are of.")],
+    member: Annotated[str, typer.Option(help="What to call the model.")],
+    view: Annotated[str, typer.Option(help="What the model looks at: 2d, 3d or 2d+3d.")],
+    storage: Storage,
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    row_order_is_id: Annotated[bool, typer.Option("--row-order-is-id", help="Row i is the same sample in every file.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace this member's earlier predictions.")] = False,
+) -> None:
+    """Put a model's predictions into the logit cache, where `ig3d search` finds them."""
+    from pydantic import ValidationError
+
+    from ig3d_ray.data import catalog
+    from ig3d_ray.members.imported import import_predictions as bring
+    from ig3d_ray.members.spec import ImportedSpec
+    from ig3d_ray.storage import Store
+
+    catalog.dataset(dataset)
+    if split not in catalog.SPLITS:
+        raise Ig3dError(f"--split {split}: allowed: {', '.join(catalog.SPLITS)}")
+    try:
+        spec = ImportedSpec(name=member, view=view)  # type: ignore[arg-type]
+    except ValidationError as error:
+        option, first = {"name": "--member", "view": "--view"}[str(error.errors()[0]["loc"][0])], error.errors()[0]
+        raise Ig3dError(f"{option} {first['input']}: {first['msg']}") from error
+    store = Store(storage)
+    store.prepare()
+    done = bring(store, file, dataset, spec, split, row_order_is_id, replace)
+    numbered = ", rows numbered" if done.numbered else ""
+    print(f"{member} ({view}): {len(done.table.ids)} samples of {dataset} {split}, {' and '.join(done.found)}{numbered}")
+
+
+def _space(path: Path, overrides: list[str] | None) -> "SearchSpace":
+    from ig3d_ray.space import load_space
+
+    return load_space(path, tuple(overrides or ()))
+
+
+def _show(space: "SearchSpace", outcome: "Outcome", uri: str, as_json: bool) -> None:
+    from ig3d_ray.report import render, verdict
+
+    spec_uri = f"{uri}/{outcome.folder}/best_ensemble.json"
+    if as_json:
+        report = outcome.spec.scores.report.metrics[space.objective]
+        content = {
+            "spec": spec_uri,
+            "objective": space.objective,
+            "selection": outcome.spec.scores.selection.metrics[space.objective].value,
+            "report": report.model_dump(),
+            "gain_over_best_single": outcome.spec.compared_with["best_single"].gain.model_dump(),
+            "members": [member.name for member in outcome.spec.members],
+            "verdict": verdict(space, outcome.spec),
+            "missing": list(outcome.missing),
+            "failed": outcome.failed,
+            "trained": outcome.trained,
+        }
+        print(json.dumps(content))
+        return
+    _print(render(space, outcome.board, outcome.spec))
+    for name in outcome.missing:
+        why = outcome.failed.get(name, "its predictions are not in the store")
+        print(f"missing: {name}: {why}")
+    print(f"spec: {spec_uri}")
+
+
+def _print(renderable: object) -> None:
+    from rich.console import Console
+
+    # A log has no width of its own: a table is then as wide as it needs.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(renderable)
+
+
+def main() -> None:
+    """Entry point: errors that the user can put right are one line and exit code 2."""
+    try:
+        app(standalone_mode=True)
+    except Ig3dError as error:
+        print(f"ig3d: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nig3d: interrupted; what is finished is kept: the same command goes on from there", file=sys.stderr)
+        _leave(130)
+
+
+def _leave(code: int) -> None:
+    """Leave although threads still wait for Ray."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,127 @@
+"""The truth about the samples of one split, by id: from the samples table, or brought with predictions."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ig3d_ray.data import catalog
+from ig3d_ray.data.catalog import Task
+from ig3d_ray.data.samples import load_samples, samples_name
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage import Store
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of one split.
+
+    Attributes:
+        dataset, split: whose. ids: `[N]` str, unique.
+        expression: `[N]` int64 classes, -1 where unknown. va: `[N, 2]` float32, NaN where unknown.
+    """
+
+    dataset: str
+    split: str
+    ids: np.ndarray
+    expression: np.ndarray
+    va: np.ndarray
+
+    def of(self, ids: np.ndarray, task: Task) -> np.ndarray:
+        """The labels of these samples for a task: `[n]` int64 or `[n, 2]` float32.
+
+        Raises:
+            Ig3dError: a sample is unknown or has no label for the task; the message names the first.
+        """
+        order = np.argsort(self.ids)
+        place = np.searchsorted(self.ids, ids, sorter=order)
+        rows = order[np.minimum(place, len(order) - 1)]
+        unknown = self.ids[rows] != ids
+        if unknown.any():
+            first, count = ids[int(unknown.argmax())], int(unknown.sum())
+            raise Ig3dError(f"{self.dataset} {self.split}: sample {first} is not in the data set ({count} such)")
+        chosen = self.expression[rows] if task == "expression" else self.va[rows]
+        without = chosen < 0 if task == "expression" else np.isnan(chosen).any(axis=1)
+        if without.any():
+            first, count = ids[int(without.argmax())], int(without.sum())
+            raise Ig3dError(f"{self.dataset} {self.split}: sample {first} has no {task} label ({count} such)")
+        return chosen
+
+
+def labels_name(dataset: str, split: str) -> str:
+    """Where labels that came with predictions lie in a store."""
+    return f"datasets/{dataset}/labels-{split}.parquet"
+
+
+def find_labels(store: Store, dataset: str, split: str) -> Labels | None:
+    """The labels of a split: from the samples table if there is one, else from imports; else None."""
+    if store.exists(samples_name(dataset)):
+        samples = load_samples(store, dataset).in_split(split)
+        return Labels(dataset, split, samples.ids, samples.expression, samples.va)
+    name = labels_name(dataset, split)
+    if not store.exists(name):
+        return None
+    try:
+        table = pq.read_table(io.BytesIO(store.read(name)))
+    except pa.ArrowInvalid as error:
+        raise Ig3dError(f"{store.locate(name)}: cut short or not Parquet; delete it and import again") from error
+    va = np.stack([table[c].to_numpy() for c in ("valence", "arousal")], axis=1).astype(np.float32)
+    ids = np.asarray(table["sample_id"].to_pylist(), dtype=np.str_)
+    return Labels(dataset, split, ids, table["expression"].to_numpy().astype(np.int64), va)
+
+
+def save_labels(store: Store, labels: Labels) -> None:
+    """Publish labels that came with predictions, rows sorted by id."""
+    order = np.argsort(labels.ids)
+    table = pa.table(
+        {
+            "sample_id": labels.ids[order].tolist(),
+            "expression": labels.expression[order].astype(np.int64),
+            "valence": labels.va[order, 0],
+            "arousal": labels.va[order, 1],
+        }
+    )
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    store.write(labels_name(labels.dataset, labels.split), buffer.getvalue())
+
+
+def merge_labels(known: Labels, brought: Labels, what: str) -> Labels:
+    """Known labels completed by newly brought ones.
+
+    Args:
+        what: the file that brings them, for messages.
+
+    Raises:
+        Ig3dError: a sample has one label here and another there; the message names the first.
+    """
+    shared, here, there = np.intersect1d(known.ids, brought.ids, return_indices=True)
+    a, b = known.expression[here], brought.expression[there]
+    differ = (a >= 0) & (b >= 0) & (a != b)
+    va_a, va_b = known.va[here], brought.va[there]
+    # Published files round labels, CAGE's even to float16.
+    differ |= (np.abs(va_a - va_b) > 1e-3).any(axis=1)
+    if differ.any():
+        first = int(differ.argmax())
+        names = catalog.dataset(known.dataset).class_names
+        told = [
+            f"{names[label] if label >= 0 else 'no class'}, valence {va[0]:g}, arousal {va[1]:g}"
+            for label, va in ((b[first], va_b[first]), (a[first], va_a[first]))
+        ]
+        raise Ig3dError(
+            f"{what}: sample {shared[first]}: its label is ({told[0]}) but known as ({told[1]}); {int(differ.sum())}"
+            " samples differ: these are not the same samples, or not in the same order"
+        )
+    merged_expression, merged_va = known.expression.copy(), known.va.copy()
+    merged_expression[here] = np.where(a >= 0, a, b)
+    merged_va[here] = np.where(np.isnan(va_a), va_b, va_a)
+    new = np.setdiff1d(np.arange(len(brought.ids)), there)
+    return Labels(
+        known.dataset,
+        known.split,
+        np.concatenate([known.ids, brought.ids[new]]),
+        np.concatenate([merged_expression, brought.expression[new]]),
+        np.concatenate([merged_va, brought.va[new]]),
+    )

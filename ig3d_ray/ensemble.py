@@ -1,0 +1,145 @@
+"""The exported result: an ensemble that anyone can run, with the numbers that it earned and how."""
+
+import json
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import ValidationError, model_validator
+
+from ig3d_ray.data.catalog import Split, Task
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.fusion.spaces import Space, to_space
+from ig3d_ray.fusion.strategies import Strategy, fuse
+from ig3d_ray.logits import View
+from ig3d_ray.members.spec import Frozen
+from ig3d_ray.pool import Pool
+from ig3d_ray.protocol import Interval, ProtocolSpec
+
+SCHEMA_VERSION = 1
+
+
+class EnsembleMember(Frozen):
+    """One member of an ensemble.
+
+    `checkpoint` is relative to the storage, None for imported predictions. The hashes are SHA-256: of
+    the checkpoint's bytes, and of the logit tables that were scored, by split.
+    """
+
+    name: str
+    fingerprint: str
+    kind: str
+    view: View
+    spec: dict[str, Any]
+    checkpoint: str | None
+    checkpoint_sha256: str | None
+    logits_sha256: dict[str, str]
+
+
+class Fusion(Frozen):
+    """How members' outputs are combined: `strategy` None for a single member, weights for `weighted` only."""
+
+    strategy: Strategy | None
+    space: Space
+    weights: tuple[float, ...] | None
+    equally_good_weight_3d: tuple[float, float] | None = None
+    """The interval around the 3D weight in which the selection score is the same."""
+
+    @model_validator(mode="after")
+    def _weights_exactly_when_weighted(self) -> "Fusion":
+        if (self.strategy == "weighted") != (self.weights is not None):
+            raise ValueError(f"strategy {self.strategy!r} with weights {self.weights}")
+        return self
+
+    def apply(self, outputs_MNC: np.ndarray, task: Task) -> np.ndarray:
+        """Members' outputs `[M, N, C]` to fused outputs `[N, C]`; valence and arousal have no space."""
+        values = to_space(outputs_MNC, self.space) if task == "expression" else np.asarray(outputs_MNC, np.float64)
+        if self.strategy is None:
+            if len(values) != 1:
+                raise ValueError(f"no strategy for {len(values)} members")
+            return np.asarray(values[0])
+        return fuse(self.strategy, values, None if self.weights is None else np.asarray(self.weights))
+
+
+class SetScores(Frozen):
+    """Every metric on one set of samples.
+
+    `optimistic` says that the same samples chose what is scored here.
+    """
+
+    split: Split
+    n: int
+    optimistic: bool
+    metrics: dict[str, Interval]
+
+
+class Scored(Frozen):
+    """A selection score and a report score."""
+
+    selection: SetScores
+    report: SetScores
+
+
+class Compared(Scored):
+    """Something that the ensemble is compared with, and the ensemble's paired gain over it on the report set."""
+
+    label: str
+    gain: Interval
+
+
+class Provenance(Frozen):
+    """Where a spec comes from; nothing in it varies between runs of the same inputs and seed."""
+
+    versions: dict[str, str]
+    seed: int
+    search_space: str
+    search_space_hash: str
+    dataset_fingerprint: str
+    candidates: int
+
+
+class EnsembleSpec(Frozen):
+    """`best_ensemble.json`."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    dataset: str
+    task: Task
+    class_names: tuple[str, ...]
+    objective: str
+    members: tuple[EnsembleMember, ...]
+    fusion: Fusion
+    protocol: ProtocolSpec
+    scores: Scored
+    compared_with: dict[str, Compared]
+    """`best_single`, `best_2d` and `mean` (the plain mean of the same members)."""
+    samples_left_out: int
+    """Samples that some member of the pool lacks, so that nothing was compared on them."""
+    provenance: Provenance
+
+    def to_json(self) -> str:
+        """The spec as it is published: sorted keys, two blanks, a newline at the end."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+
+    def predict(self, pool: Pool) -> np.ndarray:
+        """The fused outputs `[N, C]` of a pool that holds this ensemble's members."""
+        return self.fusion.apply(pool.outputs_of([member.name for member in self.members]), self.task)
+
+
+def parse_ensemble(text: str, what: str) -> EnsembleSpec:
+    """Read a published spec.
+
+    Raises:
+        Ig3dError: not JSON, another schema version, or a field is wrong; the message begins with `what`.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise Ig3dError(f"{what}: not JSON ({error}); run the search again to write it anew") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise Ig3dError(f"{what}: schema_version {version!r}; this version of ig3d reads {SCHEMA_VERSION}")
+    try:
+        return EnsembleSpec.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise Ig3dError(f"{what}: {field}: {first['msg']}; run the search again to write it anew") from error

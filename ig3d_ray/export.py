@@ -1,0 +1,174 @@
+"""Publishes a finished search: space, candidates and the ensemble spec, under the search's own name."""
+
+import hashlib
+import io
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from ig3d_ray.data import catalog
+from ig3d_ray.ensemble import Compared, EnsembleMember, EnsembleSpec, Fusion, Provenance, Scored
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.leaderboard import Leaderboard, Row
+from ig3d_ray.logits import LogitStore, MemberCard
+from ig3d_ray.search import WEIGHT_DECIMALS, Candidate, Result
+from ig3d_ray.space import SearchSpace
+from ig3d_ray.storage import Store
+
+# Named by what decides the numbers; the rest of the installation does not.
+_VERSIONED = ("ig3d-ray", "numpy", "scipy", "optuna", "torch")
+
+
+def search_folder(space: SearchSpace, name: str, pool_identity: str) -> str:
+    """Where a search lies in a store: its name, and what it was made of."""
+    identity = hashlib.sha256(f"{space.hash}\0{pool_identity}".encode()).hexdigest()[:8]
+    return f"searches/{space.dataset}/{name}-{identity}"
+
+
+def pool_identity(space: SearchSpace, cards: Sequence[MemberCard], logit_hashes: dict[str, dict[str, str]]) -> str:
+    """A hash of the outputs that a search sees: same members with the same numbers, same identity."""
+    content = [[card.fingerprint, sorted(logit_hashes[card.fingerprint].items())] for card in cards]
+    return hashlib.sha256(json.dumps(sorted(content)).encode()).hexdigest()
+
+
+def logit_hashes(store: Store, dataset: str, cards: Sequence[MemberCard], splits: Sequence[str]) -> dict[str, dict[str, str]]:
+    """SHA-256 of every logit table of these members on these splits: fingerprint -> split -> hex."""
+    logits = LogitStore(store)
+    return {c.fingerprint: {s: logits.sha256(dataset, c.fingerprint, s) for s in splits} for c in cards}
+
+
+def build_spec(
+    store: Store,
+    space: SearchSpace,
+    name: str,
+    board: Leaderboard,
+    cards: Sequence[MemberCard],
+    hashes: dict[str, dict[str, str]],
+    dataset_fingerprint: str,
+) -> EnsembleSpec:
+    """The ensemble spec of a judged search.
+
+    Args:
+        cards, hashes: of the pool's members, the chosen ones among them.
+    """
+    by_name = {card.name: card for card in cards}
+    members = [_member(store, space.dataset, by_name[n], hashes) for n in board.chosen.result.candidate.members]
+    compared = {"best_single": board.best_single, "mean": board.mean}
+    if board.best_2d is not None:
+        compared["best_2d"] = board.best_2d
+
+    def against(row: Row) -> Compared:
+        label = " + ".join(row.result.candidate.members)
+        gain = board.gain_over(row, space.objective, space.seed)
+        return Compared(label=label, gain=gain, selection=row.scores.selection, report=row.scores.report)
+
+    return EnsembleSpec(
+        dataset=space.dataset,
+        task=space.task,
+        class_names=catalog.dataset(space.dataset).class_names,
+        objective=space.objective,
+        members=tuple(members),
+        fusion=board.chosen.result.fusion,
+        protocol=space.protocol,
+        scores=Scored(selection=board.chosen.scores.selection, report=board.chosen.scores.report),
+        compared_with={key: against(row) for key, row in compared.items()},
+        samples_left_out=board.samples_left_out,
+        provenance=Provenance(
+            versions={package: version(package) for package in _VERSIONED},
+            seed=space.seed,
+            search_space=name,
+            search_space_hash=space.hash,
+            dataset_fingerprint=dataset_fingerprint,
+            candidates=board.candidates,
+        ),
+    )
+
+
+def _member(store: Store, dataset: str, card: MemberCard, hashes: dict[str, dict[str, str]]) -> EnsembleMember:
+    spec = json.loads(card.spec)
+    checkpoint = f"members/{dataset}/{card.fingerprint}/checkpoint.pt" if spec["kind"] != "imported" else None
+    return EnsembleMember(
+        name=card.name,
+        fingerprint=card.fingerprint,
+        kind=spec["kind"],
+        view=card.view,
+        spec=spec,
+        checkpoint=checkpoint,
+        checkpoint_sha256=hashlib.sha256(store.read(checkpoint)).hexdigest() if checkpoint else None,
+        logits_sha256=hashes[card.fingerprint],
+    )
+
+
+def publish(
+    store: Store, folder: str, space: SearchSpace, results: Sequence[Sequence[Result]], spec: EnsembleSpec, seconds: float
+) -> None:
+    """Publish a search. The spec comes last: where it is, everything else is."""
+    store.write(f"{folder}/space.yaml", yaml.safe_dump(space.model_dump(mode="json"), sort_keys=False).encode())
+    store.write(f"{folder}/candidates.parquet", _candidates(results))
+    store.write(f"{folder}/run.json", json.dumps({"search_seconds": round(seconds, 3)}).encode() + b"\n")
+    store.write(f"{folder}/best_ensemble.json", spec.to_json().encode())
+
+
+_CANDIDATES = pa.schema(
+    [
+        ("part", pa.int32()),
+        ("members", pa.list_(pa.string())),
+        ("strategy", pa.string()),
+        ("space", pa.string()),
+        ("weight_3d", pa.float64()),
+        ("solved", pa.bool_()),
+        ("equally_good_from", pa.float64()),
+        ("equally_good_to", pa.float64()),
+        ("reference", pa.string()),
+        ("score", pa.float64()),
+    ]
+)
+
+
+def _candidates(results: Sequence[Sequence[Result]]) -> bytes:
+    rows = []
+    for part, found in enumerate(results):
+        for result in found:
+            candidate, fusion = result.candidate, result.fusion
+            low, high = fusion.equally_good_weight_3d or (None, None)
+            weight = fusion.weights[1] if fusion.weights else None
+            words = (candidate.strategy or "single", candidate.space, weight, candidate.weight_3d == "exact")
+            row = (part, list(candidate.members), *words, low, high, candidate.reference, result.score)
+            rows.append(dict(zip(_CANDIDATES.names, row, strict=True)))
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=_CANDIDATES), buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def load_results(store: Store, folder: str) -> list[list[Result]] | None:
+    """What a finished search found, part by part; None where there is no finished search.
+
+    Raises:
+        Ig3dError: its table is broken.
+    """
+    if not store.exists(f"{folder}/best_ensemble.json"):
+        return None
+    name = f"{folder}/candidates.parquet"
+    try:
+        rows = pq.read_table(io.BytesIO(store.read(name)), schema=_CANDIDATES).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        where = store.locate(name)
+        raise Ig3dError(f"{where}: cut short or not Parquet; delete {folder} and search again") from error
+    results: list[list[Result]] = [[] for _ in range(1 + max(row["part"] for row in rows))]
+    for row in rows:
+        strategy = None if row["strategy"] == "single" else row["strategy"]
+        weight = None if row["weight_3d"] is None else row["weight_3d"]
+        solved = "exact" if row["solved"] else weight
+        candidate = Candidate(tuple(row["members"]), strategy, row["space"], solved, row["reference"])
+        fusion = Fusion(
+            strategy=strategy,
+            space=row["space"],
+            weights=None if weight is None else (round(1 - weight, WEIGHT_DECIMALS), weight),
+            equally_good_weight_3d=(row["equally_good_from"], row["equally_good_to"]) if row["solved"] else None,
+        )
+        results[row["part"]].append(Result(candidate, fusion, row["score"]))
+    return results

@@ -1,0 +1,103 @@
+"""What a search space asks for and what a store holds: members by fingerprint, cached or missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ig3d_ray.data.catalog import Split
+from ig3d_ray.data.labels import find_labels
+from ig3d_ray.data.samples import load_samples, samples_name
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.logits import LogitStore, LogitTable, MemberCard
+from ig3d_ray.members.spec import ImportedSpec, TrainableSpec, fingerprint, parse_spec
+from ig3d_ray.pool import Pool, align
+from ig3d_ray.space import SearchSpace
+from ig3d_ray.storage import Store
+
+TRAINED_SPLITS: tuple[Split, ...] = ("dev", "test")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A member of a space.
+
+    Attributes:
+        spec: its spec. fingerprint: None as long as the data set isn't there to say.
+        cached: the splits whose logits the store holds.
+    """
+
+    spec: TrainableSpec | ImportedSpec
+    fingerprint: str | None
+    cached: tuple[str, ...]
+
+    def ready_for(self, splits: Sequence[str]) -> bool:
+        """Whether the outputs on all these splits are cached."""
+        return set(splits) <= set(self.cached)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A space against a store.
+
+    Attributes:
+        dataset_fingerprint: of the samples table, empty if there is none.
+        wanted: the space's members, in its order.
+        others: imported members that the store holds and the space doesn't name.
+    """
+
+    dataset_fingerprint: str
+    wanted: tuple[Wanted, ...]
+    others: tuple[MemberCard, ...]
+    cards: tuple[MemberCard, ...]
+
+    def usable(self, splits: Sequence[str]) -> list[MemberCard]:
+        """The members that can be searched: those of the space with all outputs, then other imported ones."""
+        by_fingerprint = {card.fingerprint: card for card in self.cards}
+        ready = [w.fingerprint for w in self.wanted if w.fingerprint and w.ready_for(splits)]
+        return [by_fingerprint[f] for f in ready] + [c for c in self.others if set(splits) <= set(c.splits)]
+
+    def missing(self, splits: Sequence[str]) -> list[Wanted]:
+        """The members of the space that lack outputs on some of these splits."""
+        return [wanted for wanted in self.wanted if not wanted.ready_for(splits)]
+
+
+def take_inventory(store: Store, space: SearchSpace) -> Inventory:
+    """Look a space's members up in a store; nothing is read but what tells who is there."""
+    has_samples = store.exists(samples_name(space.dataset))
+    content = load_samples(store, space.dataset).fingerprint if has_samples else ""
+    cards = {card.fingerprint: card for card in LogitStore(store).members(space.dataset)}
+    wanted = []
+    for spec in space.members():
+        known = isinstance(spec, ImportedSpec) or has_samples
+        mark = fingerprint(space.dataset, content, spec) if known else None
+        wanted.append(Wanted(spec, mark, cards[mark].splits if mark in cards else ()))
+    named = {w.fingerprint for w in wanted}
+    imported = [c for c in cards.values() if isinstance(parse_spec(c.spec), ImportedSpec)]
+    others = tuple(card for card in imported if card.fingerprint not in named)
+    return Inventory(content, tuple(wanted), others, tuple(cards.values()))
+
+
+def load_pools(store: Store, space: SearchSpace, cards: Sequence[MemberCard]) -> tuple[dict[Split, Pool], list[MemberCard]]:
+    """The pools of a protocol's splits.
+
+    Returns:
+        The pool of each split, and the members in them: those whose outputs fit the task.
+
+    Raises:
+        Ig3dError: no members, no labels, a broken table, or nothing in common.
+    """
+    logits, pools = LogitStore(store), {}
+    tables: dict[Split, list[LogitTable]] = {}
+    for split in space.protocol.splits:
+        tables[split] = [logits.read(space.dataset, card.fingerprint, split) for card in cards]
+    attribute = "logits" if space.task == "expression" else "va"
+    fits = [all(getattr(tables[s][i], attribute) is not None for s in tables) for i in range(len(cards))]
+    for split, found in tables.items():
+        labels = find_labels(store, space.dataset, split)
+        kept = [table for table, fit in zip(found, fits, strict=True) if fit]
+        if not kept or labels is None:
+            raise Ig3dError(
+                f"{store.locate(f'logits/{space.dataset}')}: the pool is empty: no member has {split} {attribute};"
+                " train with `ig3d run`, or bring predictions with `ig3d import predictions`"
+            )
+        pools[split] = align(kept, labels, space.task)
+    return pools, [card for card, fit in zip(cards, fits, strict=True) if fit]

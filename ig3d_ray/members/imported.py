@@ -1,0 +1,315 @@
+"""Bring your own: predictions of anyone's model, from CSV, Parquet or NPZ, into the logit cache.
+
+Columns: `sample_id`; `logit_0..` or `prob_0..` for classes, `val_pred` and `aro_pred` for valence and
+arousal; and, where the data set has no samples table, the truth as `label`
+(or `cat_true`), `val_true`, `aro_true`.
+CAGE's inference format is the same with a predicted class, `cat_pred`, in place of scores.
+"""
+
+import csv
+import io
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ig3d_ray.data import catalog
+from ig3d_ray.data.labels import Labels, find_labels, merge_labels, save_labels
+from ig3d_ray.data.samples import samples_name
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.logits import LogitStore, LogitTable
+from ig3d_ray.members.spec import ImportedSpec, fingerprint, spec_json
+from ig3d_ray.storage import Store
+
+SMALLEST_PROBABILITY = 1e-12
+PROBABILITY_SLACK = 1e-3
+ROW_ID = "row-{:07d}"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did: rows, what was found (`logits`, `va`), and whether ids were row numbers."""
+
+    table: LogitTable
+    found: tuple[str, ...]
+    numbered: bool
+
+
+def import_predictions(
+    store: Store,
+    file: Path,
+    dataset: str,
+    spec: ImportedSpec,
+    split: str,
+    row_order_is_id: bool = False,
+    replace: bool = False,
+) -> Imported:
+    """Read a file of predictions and publish it as a member's logit table.
+
+    Args:
+        file: ending in .csv, .parquet or .npz.
+        spec: the member's name and view.
+        row_order_is_id: number the rows instead of asking for `sample_id`; then every file imported for
+            this split must agree with the others in its labels, row by row.
+        replace: accept other predictions than those already imported under this name.
+
+    Raises:
+        Ig3dError: the file can't be understood or contradicts what is known; nothing is written then.
+    """
+    columns = read_columns(file)
+    ids, numbered = _ids(file, columns, row_order_is_id)
+    logits, va = _predictions(file, columns, dataset)
+    table = LogitTable(
+        dataset=dataset,
+        split=split,
+        member=fingerprint(dataset, "", spec),
+        name=spec.name,
+        view=spec.view,
+        member_spec=spec_json(spec),
+        dataset_fingerprint="",
+        ids=ids,
+        logits=logits,
+        va=va,
+    )
+    labels = _agreed_labels(store, file, columns, table, numbered)
+    logit_store, payload = LogitStore(store), table.to_bytes()
+    name = logit_store.path(dataset, table.member, split)
+    if not replace and store.exists(name) and store.read(name) != payload:
+        raise Ig3dError(f"{file}: {spec.name} already has other {split} predictions; give another name or --replace")
+    if labels is not None:
+        save_labels(store, labels)
+    store.write(name, payload)
+    found = tuple(kind for kind, values in (("logits", logits), ("va", va)) if values is not None)
+    return Imported(table, found, numbered)
+
+
+def read_columns(file: Path) -> dict[str, np.ndarray]:
+    """The columns of a file: name -> `[N]` of str (CSV) or of the file's own type; 2-D arrays are split.
+
+    Raises:
+        Ig3dError: no such file, unknown ending, no rows, rows of different width, not of its format.
+    """
+    readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
+    if file.suffix.lower() not in readers:
+        raise Ig3dError(f"{file}: ending {file.suffix!r}; known: {', '.join(readers)}")
+    if not file.is_file():
+        raise Ig3dError(f"{file}: no such file")
+    columns = readers[file.suffix.lower()](file)
+    if not columns or not len(next(iter(columns.values()))):
+        raise Ig3dError(f"{file}: no rows")
+    return columns
+
+
+def _read_csv(file: Path) -> dict[str, np.ndarray]:
+    try:
+        rows = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8-sig"))))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise Ig3dError(f"{file}: not CSV text ({error})") from error
+    rows = [row for row in rows if row]
+    if not rows:
+        raise Ig3dError(f"{file}: no rows")
+    header = [name.strip() for name in rows[0]]
+    if len(set(header)) != len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise Ig3dError(f"{file}: column {twice!r} stands twice")
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise Ig3dError(f"{file}: line {number} has {len(row)} fields, the header has {len(header)}")
+    return {name: np.array([row[i].strip() for row in rows[1:]], dtype=np.str_) for i, name in enumerate(header)}
+
+
+def _read_parquet(file: Path) -> dict[str, np.ndarray]:
+    try:
+        table = pq.read_table(file)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise Ig3dError(f"{file}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
+    return {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
+
+
+def _read_npz(file: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise Ig3dError(f"{file}: not an NPZ file of plain arrays ({str(error).splitlines()[0]})") from error
+    columns: dict[str, np.ndarray] = {}
+    for name, values in arrays.items():
+        if values.ndim == 2 and name in ("logits", "probs"):
+            columns |= {f"{name[:-1]}_{i}": values[:, i] for i in range(values.shape[1])}
+        elif values.ndim == 1:
+            columns[name] = values
+        else:
+            raise Ig3dError(f"{file}: array {name!r} is {values.ndim}-D; known 2-D arrays: logits, probs")
+    if len({len(values) for values in columns.values()}) > 1:
+        lengths = ", ".join(f"{name}: {len(values)}" for name, values in columns.items())
+        raise Ig3dError(f"{file}: arrays of different length ({lengths})")
+    return columns
+
+
+def _ids(file: Path, columns: dict[str, np.ndarray], row_order_is_id: bool) -> tuple[np.ndarray, bool]:
+    rows = len(next(iter(columns.values())))
+    if "sample_id" in columns:
+        if row_order_is_id:
+            raise Ig3dError(f"{file}: has a column sample_id; leave --row-order-is-id away")
+        ids = np.asarray([str(value) for value in columns["sample_id"].tolist()], dtype=np.str_)
+        empty = ids == ""
+        if empty.any():
+            raise Ig3dError(f"{file}: row {int(empty.argmax()) + 1} has an empty sample_id")
+        return ids, False
+    if not row_order_is_id:
+        raise Ig3dError(
+            f"{file}: column 'sample_id' is missing (there are: {', '.join(columns)}); add it, or give"
+            " --row-order-is-id if row i is the same sample in every file you import"
+        )
+    return np.array([ROW_ID.format(row) for row in range(rows)], dtype=np.str_), True
+
+
+def _numbers(file: Path, columns: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """A column as `[N]` float64, finite."""
+    values = columns[name]
+    try:
+        numbers = values.astype(np.float64)
+    except (ValueError, TypeError) as error:
+        for row, value in enumerate(values.tolist(), start=1):
+            try:
+                float(value)
+            except (ValueError, TypeError):
+                raise Ig3dError(f"{file}: row {row}, column {name}: {value!r} is not a number") from error
+        raise
+    broken = ~np.isfinite(numbers)
+    if broken.any():
+        row = int(broken.argmax())
+        kind = "NaN" if np.isnan(numbers[row]) else "infinity"
+        raise Ig3dError(f"{file}: row {row + 1}, column {name}: {kind} ({int(broken.sum())} such rows)")
+    return numbers
+
+
+def _numbered_columns(file: Path, columns: dict[str, np.ndarray], stem: str, classes: int, dataset: str) -> list[str]:
+    found = [name for name in columns if re.fullmatch(rf"{stem}_\d+", name)]
+    wanted = [f"{stem}_{i}" for i in range(classes)]
+    if found and set(found) != set(wanted):
+        missing = [name for name in wanted if name not in found]
+        what = f"column {missing[0]!r} is missing" if missing and len(found) >= classes else f"{len(found)} classes"
+        names = ", ".join(catalog.dataset(dataset).class_names)
+        raise Ig3dError(f"{file}: {what}, but {dataset} has {classes} in this order: {names}")
+    return wanted if found else []
+
+
+def _predictions(
+    file: Path, columns: dict[str, np.ndarray], dataset: str
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Logits `[N, C]` and valence-arousal `[N, 2]`, each if the file has them."""
+    classes = len(catalog.dataset(dataset).class_names)
+    logit_names = _numbered_columns(file, columns, "logit", classes, dataset)
+    prob_names = _numbered_columns(file, columns, "prob", classes, dataset)
+    if logit_names and prob_names:
+        raise Ig3dError(f"{file}: both logit_ and prob_ columns; keep the logits and leave the others away")
+    logits = None
+    if logit_names:
+        logits = np.stack([_numbers(file, columns, name) for name in logit_names], axis=1)
+    elif prob_names:
+        logits = _log_probabilities(file, np.stack([_numbers(file, columns, name) for name in prob_names], axis=1))
+    elif "cat_pred" in columns:
+        # A bare class has no confidence: it enters as one vote.
+        logits = np.eye(classes)[_classes(file, columns, "cat_pred", dataset)]
+    va = None
+    if ("val_pred" in columns) != ("aro_pred" in columns):
+        missing = "aro_pred" if "val_pred" in columns else "val_pred"
+        raise Ig3dError(f"{file}: column {missing!r} is missing; valence and arousal come together")
+    if "val_pred" in columns:
+        va = np.stack([_numbers(file, columns, name) for name in ("val_pred", "aro_pred")], axis=1)
+    if logits is None and va is None:
+        there = ", ".join(columns)
+        raise Ig3dError(
+            f"{file}: no predictions: columns logit_0.., prob_0.., cat_pred or val_pred and aro_pred are missing"
+            f" (there are: {there})"
+        )
+    return (
+        None if logits is None else logits.astype(np.float32),
+        None if va is None else va.astype(np.float32),
+    )
+
+
+def _log_probabilities(file: Path, probabilities: np.ndarray) -> np.ndarray:
+    outside = ((probabilities < 0) | (probabilities > 1 + PROBABILITY_SLACK)).any(axis=1)
+    sums = probabilities.sum(axis=1)
+    wrong = outside | (np.abs(sums - 1) > PROBABILITY_SLACK)
+    if wrong.any():
+        row = int(wrong.argmax())
+        told = "holds a number outside [0, 1]" if outside[row] else f"sums to {sums[row]:.4g}, not 1"
+        raise Ig3dError(
+            f"{file}: row {row + 1}: prob_ {told} ({int(wrong.sum())} such rows); if these are raw scores, name them logit_"
+        )
+    return np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
+
+
+def _classes(file: Path, columns: dict[str, np.ndarray], name: str, dataset: str) -> np.ndarray:
+    """A column of class numbers or names as `[N]` int64."""
+    names = catalog.dataset(dataset).class_names
+    values = columns[name]
+    if values.dtype.kind in "US" and set(values.tolist()) <= set(names):
+        return np.array([names.index(value) for value in values.tolist()], dtype=np.int64)
+    numbers = _numbers(file, columns, name)
+    wrong = (numbers != np.floor(numbers)) | (numbers < 0) | (numbers >= len(names))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise Ig3dError(
+            f"{file}: row {row + 1}, column {name}: {numbers[row]:g} is no class of {dataset};"
+            f" allowed: 0 to {len(names) - 1} ({', '.join(names)})"
+        )
+    return numbers.astype(np.int64)
+
+
+def _brought_labels(file: Path, columns: dict[str, np.ndarray], table: LogitTable) -> Labels | None:
+    rows = len(table.ids)
+    expression, va = np.full(rows, -1, np.int64), np.full((rows, 2), np.nan, np.float32)
+    for name in ("label", "cat_true"):
+        if name in columns:
+            expression = _classes(file, columns, name, table.dataset)
+    for index, name in enumerate(("val_true", "aro_true")):
+        if name in columns:
+            va[:, index] = _numbers(file, columns, name)
+    if (expression < 0).all() and np.isnan(va).all():
+        return None
+    return Labels(table.dataset, table.split, table.ids, expression, va)
+
+
+def _agreed_labels(
+    store: Store, file: Path, columns: dict[str, np.ndarray], table: LogitTable, numbered: bool
+) -> Labels | None:
+    """The labels to publish, or None where the data set's own samples table has them."""
+    known, brought = find_labels(store, table.dataset, table.split), _brought_labels(file, columns, table)
+    if store.exists(samples_name(table.dataset)):
+        assert known is not None
+        lacking = ~np.isin(table.ids, known.ids)
+        if lacking.any():
+            first, count = table.ids[int(lacking.argmax())], int(lacking.sum())
+            where = f"{table.dataset}'s {table.split} split"
+            raise Ig3dError(f"{file}: sample_id {str(first)!r} is not in {where} ({count} of {len(lacking)} rows)")
+        if brought is not None:
+            merge_labels(known, brought, str(file))
+        return None
+    if brought is None and known is None:
+        raise Ig3dError(f"{file}: no labels: add a column label, or val_true and aro_true; or make a samples table first")
+    if known is None:
+        return brought
+    if numbered and len(known.ids) != len(table.ids):
+        raise Ig3dError(
+            f"{file}: {len(table.ids)} rows, but the files imported before have {len(known.ids)}; rows can't be"
+            " matched by order: add sample_id"
+        )
+    if brought is None:
+        if numbered:
+            raise Ig3dError(f"{file}: no labels to check the order of rows by; add label, or val_true and aro_true")
+        lacking = ~np.isin(table.ids, known.ids)
+        if lacking.any():
+            first = table.ids[int(lacking.argmax())]
+            raise Ig3dError(f"{file}: sample_id {str(first)!r} has no label ({int(lacking.sum())} such rows)")
+        return known
+    if numbered != str(known.ids[0]).startswith("row-"):
+        raise Ig3dError(f"{file}: row numbers beside ids: the files imported before {'have' if numbered else 'lack'} sample_id")
+    return merge_labels(known, brought, str(file))

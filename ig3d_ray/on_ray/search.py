@@ -1,0 +1,127 @@
+"""Ray Tune around the search: a trial scores a batch of candidates against pools in shared memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from ig3d_ray.ensemble import Fusion
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.pool import Pool
+from ig3d_ray.search import Batch, Candidate, Explorer, Result, score_batch
+from ig3d_ray.space import SearchSpace
+from ig3d_ray.storage import Store
+
+MAX_LOST_TRIALS = 20
+
+
+class RoundSearcher(Searcher):  # type: ignore[misc]
+    """Hands an Explorer's batches to Tune, one a trial, and tells a round back when all of it is scored.
+
+    A batch whose trial was lost with its machine is handed out again.
+
+    Args:
+        explorer: asks and is told.
+        on_round: called after each round.
+    """
+
+    def __init__(self, explorer: Explorer, on_round: Callable[[Explorer], None]) -> None:
+        super().__init__(metric="scored", mode="max")
+        self.explorer, self.on_round = explorer, on_round
+        self.round: list[Batch] = []
+        self.waiting: list[Batch] = []
+        self.scoring: dict[str, Batch] = {}
+        self.results: dict[int, list[Result]] = {}
+        self.error: str | None = None
+        self.lost = 0
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next batch as a trial's config; None while a round's last batches are still out."""
+        if self.error:
+            return Searcher.FINISHED
+        while not self.waiting and not self.scoring:
+            if self.round:
+                self.explorer.finish_round(self.round, self.results)
+                self.on_round(self.explorer)
+            self.round, self.results = self.explorer.next_round(), {}
+            if not self.round:
+                return Searcher.FINISHED
+            # A batch of which everything is known already needs no trial.
+            self.results = {batch.number: [] for batch in self.round if not batch.candidates}
+            self.waiting = [batch for batch in self.round if batch.candidates]
+        if not self.waiting:
+            return None
+        batch = self.scoring[trial_id] = self.waiting.pop(0)
+        return {"part": batch.part, "candidates": [asdict(candidate) for candidate in batch.candidates]}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take a batch's scores, or put the batch back if its trial died."""
+        batch = self.scoring.pop(trial_id, None)
+        if batch is None:
+            return
+        if result and result.get("error"):
+            self.error = result["error"]
+        elif error or not result or "fusions" not in result:
+            self.lost += 1
+            self.waiting.insert(0, batch)
+            if self.lost > MAX_LOST_TRIALS:
+                self.error = f"{self.lost} trials were lost; is the cluster going away?"
+        else:
+            fusions = [Fusion.model_validate(fusion) for fusion in result["fusions"]]
+            scored = zip(batch.candidates, fusions, result["scores"], strict=True)
+            self.results[batch.number] = [Result(*one) for one in scored]
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: a search that was killed is repeated from its seed, which takes seconds."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Never called: searches are not restored."""
+
+
+def run_on_ray(
+    space: SearchSpace, pools: Sequence[Pool], store: Store, name: str, on_round: Callable[[Explorer], None]
+) -> list[list[Result]]:
+    """The whole search by Ray Tune; the results are those of `search.run_local`.
+
+    Args:
+        space, pools: as for `run_local`. store: where Tune keeps its state while it runs. name: of the search.
+        on_round: called after each round with the explorer, for progress.
+
+    Raises:
+        Ig3dError: a batch could not be scored.
+    """
+    explorer = Explorer(space, pools)
+    searcher = RoundSearcher(explorer, on_round)
+    # References, not arrays: a trainable that carries arrays is copied into every trial.
+    references = [ray.put(pool) for pool in pools]
+    objective = space.objective
+
+    def score(config: dict[str, Any]) -> dict[str, Any]:
+        try:
+            candidates = [Candidate(**{**c, "members": tuple(c["members"])}) for c in config["candidates"]]
+            results = score_batch(ray.get(references[config["part"]]), candidates, objective)
+        except Ig3dError as error:
+            return {"scored": 0, "error": str(error)}
+        fusions = [result.fusion.model_dump(mode="json") for result in results]
+        return {"scored": len(results), "fusions": fusions, "scores": [result.score for result in results]}
+
+    tuner = tune.Tuner(
+        tune.with_resources(score, {"CPU": 1}),
+        tune_config=tune.TuneConfig(
+            metric="scored",
+            mode="max",
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=space.search.concurrent * len(pools),
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(name=name, storage_path=store.locate("tune"), verbose=0),
+    )
+    tuner.fit()
+    store.remove(f"tune/{name}")
+    if searcher.error:
+        raise Ig3dError(f"the search stopped: {searcher.error}")
+    return [study.order for study in explorer.studies]

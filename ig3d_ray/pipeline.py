@@ -1,0 +1,217 @@
+"""The run: data, training, cache, search, export. Knows the order and does none of the work."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from ig3d_ray.data.samples import Samples, load_samples, samples_name
+from ig3d_ray.ensemble import EnsembleSpec, parse_ensemble
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.export import build_spec, load_results, logit_hashes, pool_identity, publish, search_folder
+from ig3d_ray.inventory import TRAINED_SPLITS, Inventory, Wanted, load_pools, take_inventory
+from ig3d_ray.leaderboard import Leaderboard, build_leaderboard
+from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
+from ig3d_ray.pool import Pool
+from ig3d_ray.progress import Reporter
+from ig3d_ray.protocol import plan
+from ig3d_ray.search import Explorer, Result, run_local
+from ig3d_ray.space import SearchSpace
+from ig3d_ray.storage import Store
+
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search or a run came to.
+
+    Attributes:
+        spec: the exported ensemble. folder: where it lies in the store.
+        board: its leaderboard. missing: names of the space's members that could not take part.
+        failed: member name -> why its training failed. trained: how many members were trained now.
+    """
+
+    spec: EnsembleSpec
+    folder: str
+    board: Leaderboard
+    missing: tuple[str, ...]
+    failed: dict[str, str]
+    trained: int
+
+
+Search = Callable[[SearchSpace, tuple[Pool, ...], str], list[list[Result]]]
+
+
+def prepare_data(store: Store, space: SearchSpace, reporter: Reporter) -> None:
+    """Draw the built-in data set where it is wanted and not there yet.
+
+    Raises:
+        Ig3dError: the store holds faces drawn otherwise; another data set has no samples table.
+    """
+    if space.data is None or space.dataset != "faces":
+        return
+    reporter.say(f"data: {space.data.samples} faces")
+    made = draw_faces(store, space.data.samples, space.data.seed)
+    reporter.say(f"data: {len(made)} faces in {store.locate('datasets/faces')}")
+
+
+def draw_faces(store: Store, samples: int, seed: int) -> Samples:
+    """The built-in data set, drawn now or found in the store.
+
+    Raises:
+        Ig3dError: the store holds faces drawn otherwise, which members may have been trained on.
+    """
+    from ig3d_ray.data.faces import make_faces
+
+    drawn, wanted = "datasets/faces/drawn.json", {"samples": samples, "seed": seed}
+    if store.exists(samples_name("faces")):
+        there = json.loads(store.read(drawn)) if store.exists(drawn) else None
+        if there != wanted:
+            raise Ig3dError(
+                f"{store.locate('datasets/faces')}: holds faces drawn as {there}, not {wanted}; use another storage"
+                " or ask for the same"
+            )
+        return load_samples(store, "faces")
+    store.write(drawn, json.dumps(wanted).encode() + b"\n")
+    return make_faces(store, samples, seed)
+
+
+def to_train(inventory: Inventory) -> list[Wanted]:
+    """The members of a space that are trained here and whose logits are not all cached."""
+    return [w for w in inventory.missing(TRAINED_SPLITS) if not isinstance(w.spec, ImportedSpec)]
+
+
+def train_missing(store: Store, space: SearchSpace, inventory: Inventory, reporter: Reporter) -> dict[str, str]:
+    """Train what is missing on the connected Ray; member name -> why, of those that failed."""
+    from ig3d_ray.on_ray.train import make_runs, train_runs
+
+    missing = {wanted.fingerprint for wanted in to_train(inventory)}
+    members = [
+        (w.fingerprint, w.spec) for w in inventory.wanted if w.fingerprint and isinstance(w.spec, TrainableSpec)
+    ]
+    runs = make_runs(store, space.dataset, space.task, members, space.resources.members_per_run)
+    pending = [run for run in runs if any(fingerprint in missing for fingerprint, _ in run.members)]
+    reporter.start_training(len(missing), len(members) - len(missing))
+    try:
+        failed = train_runs(pending, space.resources, reporter.training)
+    finally:
+        reporter.end_training()
+    names = {fingerprint: spec.name for fingerprint, spec in members}
+    return {names[fingerprint]: why for fingerprint, why in failed.items()}
+
+
+def search_store(
+    store: Store, space: SearchSpace, name: str, reporter: Reporter, search: Search | None = None
+) -> Outcome:
+    """Search what the store holds for a space, and export the best.
+
+    A search of the same space over the same outputs is not repeated: its spec is there.
+
+    Args:
+        name: of the space, for the search's folder. search: how to run it; in this process by default.
+
+    Raises:
+        Ig3dError: the pool is empty, or something in the store is broken.
+    """
+    inventory = take_inventory(store, space)
+    splits = space.protocol.splits
+    pools, cards = load_pools(store, space, inventory.usable(splits))
+    hashes = logit_hashes(store, space.dataset, cards, splits)
+    folder = search_folder(space, name, pool_identity(space, cards, hashes))
+    arranged = plan(space.protocol, pools, space.seed)
+    started = time.monotonic()
+    known = load_results(store, folder)
+    if known is not None:
+        reporter.say(f"search: done before, {sum(map(len, known))} candidates in {store.locate(folder)}")
+    results = known or (search or _in_process(reporter))(space, arranged.parts, folder.rsplit("/", 1)[1])
+    board = build_leaderboard(space, arranged, results)
+    spec = build_spec(store, space, name, board, cards, hashes, inventory.dataset_fingerprint)
+    if known is None:
+        publish(store, folder, space, results, spec, time.monotonic() - started)
+    missing = tuple(wanted.spec.name for wanted in inventory.missing(splits))
+    return Outcome(spec, folder, board, missing, {}, 0)
+
+
+def _in_process(reporter: Reporter) -> Search:
+    return lambda space, pools, name: run_local(space, pools, _rounds(reporter))
+
+
+def _rounds(reporter: Reporter) -> Callable[[Explorer], None]:
+    started = time.monotonic()
+    return lambda explorer: reporter.searching(explorer, time.monotonic() - started)
+
+
+def run(store: Store, space: SearchSpace, name: str, address: str | None, reporter: Reporter) -> Outcome:
+    """Everything: draw the data if it is the built-in set, train what is missing, search, export.
+
+    Started again after it was killed, it goes on where it was; Ray is started when there is something to do on it.
+
+    Args:
+        address: of a Ray cluster; None for this machine.
+
+    Raises:
+        Ig3dError: something that the user can put right.
+    """
+    store.prepare()
+    prepare_data(store, space, reporter)
+    inventory = take_inventory(store, space)
+    todo = to_train(inventory)
+    if todo and any(wanted.fingerprint is None for wanted in todo):
+        where = store.locate(samples_name(space.dataset))
+        raise Ig3dError(
+            f"{where}: {space.dataset} has no samples table to train {todo[0].spec.name} on; see README, 'Your own"
+            " data', or use `ig3d search` for what the store holds"
+        )
+    with ExitStack() as stack:
+        ray = _LazyRay(stack, address, space, reporter)
+        failed: dict[str, str] = {}
+        if todo:
+            ray.connect()
+            failed = train_missing(store, space, inventory, reporter)
+        else:
+            reporter.say(f"train: nothing to do, {len(space.trainable())} members cached")
+        outcome = search_store(store, space, name, reporter, lambda *search: ray.search(store, *search))
+    return replace(outcome, failed=failed, trained=len(todo) - len(failed))
+
+
+@dataclass
+class _LazyRay:
+    """Ray, from the moment that something needs it until the stack closes."""
+
+    stack: ExitStack
+    address: str | None
+    space: SearchSpace
+    reporter: Reporter
+    is_up: bool = False
+
+    def connect(self) -> None:
+        if not self.is_up:
+            from ig3d_ray.on_ray.cluster import connected
+
+            self.reporter.say(f"ray: {'connecting to ' + self.address if self.address else 'starting on this machine'}")
+            self.stack.enter_context(connected(self.address, self.space.resources))
+            self.is_up = True
+
+    def search(self, store: Store, space: SearchSpace, pools: tuple[Pool, ...], name: str) -> list[list[Result]]:
+        self.connect()
+        from ig3d_ray.on_ray.search import run_on_ray
+
+        return run_on_ray(space, pools, store, name, _rounds(self.reporter))
+
+
+def search_on_cluster(store: Store, space: SearchSpace, name: str, address: str, reporter: Reporter) -> Outcome:
+    """`search_store`, its batches scored by Ray Tune on a cluster."""
+    with ExitStack() as stack:
+        ray = _LazyRay(stack, address, space, reporter)
+        return search_store(store, space, name, reporter, lambda *search: ray.search(store, *search))
+
+
+def read_ensemble(path: str) -> EnsembleSpec:
+    """A spec from a local file or any storage URI.
+
+    Raises:
+        Ig3dError: it is missing or broken.
+    """
+    folder, _, file = path.rpartition("/")
+    return parse_ensemble(Store(folder or ".").read(file).decode(), path)

@@ -1,0 +1,89 @@
+"""A pool: members' outputs on the same samples, with the labels. Rows are matched by id, nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ig3d_ray.data.catalog import Task
+from ig3d_ray.data.labels import Labels
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.logits import LogitTable, View
+
+
+@dataclass(frozen=True)
+class Pool:
+    """M members on N common samples.
+
+    Attributes:
+        dataset, split, task: whose outputs, on what, for what.
+        names, fingerprints, views: of the M members, in order.
+        ids: `[N]` str, ascending: so no score can depend on the order of anybody's rows.
+        outputs_MNC: `[M, N, C]` float32 logits, or `[M, N, 2]` valence and arousal.
+        labels: `[N]` int64 classes, or `[N, 2]` float32.
+        left_out: how many samples some member had and another lacked.
+    """
+
+    dataset: str
+    split: str
+    task: Task
+    names: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    views: tuple[View, ...]
+    ids: np.ndarray
+    outputs_MNC: np.ndarray
+    labels: np.ndarray
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: np.ndarray) -> "Pool":
+        """The pool on some of its samples, `rows` being ascending indices."""
+        parts = (self.ids[rows], np.ascontiguousarray(self.outputs_MNC[:, rows]), self.labels[rows])
+        about = (self.dataset, self.split, self.task, self.names, self.fingerprints, self.views)
+        return Pool(*about, *parts, self.left_out)
+
+    def outputs_of(self, names: Sequence[str]) -> np.ndarray:
+        """`[len(names), N, C]`: the outputs of these members, in this order."""
+        return self.outputs_MNC[[self.names.index(name) for name in names]]
+
+
+def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
+    """Members' tables on the samples that all of them have.
+
+    Raises:
+        Ig3dError: no tables; a table lacks the task's outputs or is of another data set or split; the
+            tables have no sample in common; a sample has no label.
+    """
+    if not tables:
+        raise Ig3dError(f"{labels.dataset}: the pool is empty; train a member or import predictions")
+    common = np.unique(tables[0].ids)
+    union = common
+    for table in tables[1:]:
+        common = np.intersect1d(common, table.ids)
+        union = np.union1d(union, table.ids)
+    if len(common) == 0:
+        names = ", ".join(table.name for table in tables)
+        raise Ig3dError(f"{labels.dataset} {labels.split}: no sample is common to {names}; check their sample_id")
+    outputs = []
+    for table in tables:
+        if (table.dataset, table.split) != (labels.dataset, labels.split):
+            raise Ig3dError(f"{table.name}: outputs on {table.dataset} {table.split}, not {labels.dataset} {labels.split}")
+        values = table.logits if task == "expression" else table.va
+        if values is None:
+            raise Ig3dError(f"{table.name}: no {'logits' if task == 'expression' else 'valence and arousal'} cached")
+        order = np.argsort(table.ids)
+        outputs.append(values[order[np.searchsorted(table.ids, common, sorter=order)]])
+    return Pool(
+        dataset=labels.dataset,
+        split=labels.split,
+        task=task,
+        names=tuple(table.name for table in tables),
+        fingerprints=tuple(table.member for table in tables),
+        views=tuple(table.view for table in tables),
+        ids=common,
+        outputs_MNC=np.stack(outputs),
+        labels=labels.of(common, task),
+        left_out=len(union) - len(common),
+    )

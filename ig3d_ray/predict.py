@@ -1,0 +1,102 @@
+"""Runs an exported ensemble on the samples of a split: the spec, its checkpoints and torch are enough."""
+
+import io
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ig3d_ray import metrics
+from ig3d_ray.data import catalog
+from ig3d_ray.data.labels import find_labels
+from ig3d_ray.data.samples import load_samples
+from ig3d_ray.ensemble import EnsembleMember, EnsembleSpec
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.logits import LogitStore, LogitTable
+from ig3d_ray.members.checkpoint import load_checkpoint
+from ig3d_ray.members.inference import logit_table
+from ig3d_ray.members.spec import TrainableSpec, parse_spec, spec_json
+from ig3d_ray.pool import Pool, align
+from ig3d_ray.storage import Store
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An ensemble's outputs on a split.
+
+    Attributes:
+        pool: the members' outputs with ids and labels. fused: `[N, C]` or `[N, 2]`.
+        scores: every metric of the fused outputs.
+        reported: what the spec reports for the objective on this split, if that is comparable, else None.
+    """
+
+    pool: Pool
+    fused: np.ndarray
+    scores: dict[str, float]
+    reported: float | None
+
+
+def predict(spec: EnsembleSpec, store: Store, split: str) -> Prediction:
+    """Recompute every member's outputs from its checkpoint and fuse them.
+
+    Imported members have no checkpoint: their cached predictions are taken, and must be those that were scored.
+
+    Raises:
+        Ig3dError: a checkpoint or table is missing or is not the one in the spec; the split has no samples.
+    """
+    tables = [_outputs(spec, member, store, split) for member in spec.members]
+    labels = find_labels(store, spec.dataset, split)
+    if labels is None:
+        raise Ig3dError(f"{spec.dataset}: no labels for {split} in {store.uri}")
+    pool = align(tables, labels, spec.task)
+    fused = spec.predict(pool)
+    return Prediction(pool, fused, metrics.score(spec.task, fused, pool.labels), _reported(spec, split, len(pool)))
+
+
+def _reported(spec: EnsembleSpec, split: str, samples: int) -> float | None:
+    """The spec's own number for a split: of the same samples, scored by the exported weights."""
+    own = spec.scores.selection if split == spec.protocol.choose_on else spec.scores.report
+    comparable = own.split == split and own.n == samples
+    return own.metrics[spec.objective].value if comparable else None
+
+
+def _outputs(spec: EnsembleSpec, member: EnsembleMember, store: Store, split: str) -> LogitTable:
+    parsed = parse_spec(_spec_json(member))
+    if not isinstance(parsed, TrainableSpec):
+        logits = LogitStore(store)
+        table = logits.read(spec.dataset, member.fingerprint, split)
+        scored = member.logits_sha256.get(split)
+        if scored is not None and logits.sha256(spec.dataset, member.fingerprint, split) != scored:
+            name = store.locate(logits.path(spec.dataset, member.fingerprint, split))
+            raise Ig3dError(f"{name}: not the predictions that were scored (SHA-256 differs); search again")
+        return table
+    samples = load_samples(store, spec.dataset)
+    network = load_checkpoint(store, spec.dataset, member.fingerprint, member.checkpoint_sha256)
+    return logit_table(network, parsed, member.fingerprint, samples, split, store)
+
+
+def _spec_json(member: EnsembleMember) -> str:
+    """The member's spec as the canonical JSON that its fingerprint is made of."""
+    return spec_json(parse_spec(json.dumps(member.spec)))
+
+
+def prediction_table(prediction: Prediction) -> pa.Table:
+    """Predictions with ids: `label` and a fused `score_<class>` each, or `valence` and `arousal`."""
+    pool = prediction.pool
+    columns: dict[str, object] = {"sample_id": pool.ids.tolist()}
+    if pool.task == "va":
+        columns |= {"valence": prediction.fused[:, 0], "arousal": prediction.fused[:, 1]}
+        return pa.table(columns)
+    names = catalog.dataset(pool.dataset).class_names
+    columns["label"] = [names[i] for i in prediction.fused.argmax(axis=1)]
+    columns |= {f"score_{name}": prediction.fused[:, i] for i, name in enumerate(names)}
+    return pa.table(columns)
+
+
+def table_bytes(table: pa.Table) -> bytes:
+    """The table as Parquet."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,164 @@
+"""A leaderboard as text: the verdict in a sentence, the table, every metric, the solved weights."""
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from ig3d_ray import metrics
+from ig3d_ray.ensemble import EnsembleSpec
+from ig3d_ray.inventory import TRAINED_SPLITS, Inventory
+from ig3d_ray.leaderboard import Leaderboard, Row
+from ig3d_ray.members.spec import ImportedSpec
+from ig3d_ray.protocol import Interval
+from ig3d_ray.space import SearchSpace
+
+SHOWN = {
+    "expression": ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"),
+    "va": ("mse", "mae", "rmse", "ccc", "ccc_paper", "ccc_valence", "ccc_arousal"),
+}
+PROTOCOLS = {
+    "dev": "chosen on dev, reported on test",
+    "cross_fitted": "chosen on all of test; reported by cross-fitting: each fold by a choice that never saw it",
+    "paper": "chosen on test and reported on test, as the paper did: every reported number is optimistic",
+}
+
+
+def verdict(space: SearchSpace, spec: EnsembleSpec) -> str:
+    """Whether fusing pays, in one sentence."""
+    over = spec.compared_with["best_single"]
+    gain, metric = over.gain, space.objective
+    better = "more" if metrics.direction_of(metric) == "maximize" else "less"
+    size = f"{abs(gain.value):.4f} {better if gain.value >= 0 else _opposite(better)} {metric}"
+    told = f"{size} than the best single member ({over.label}), 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
+    if len(spec.members) == 1:
+        return f"No fusion beat the best single member, {spec.members[0].name}, on the selection set."
+    if spec.protocol.kind == "paper":
+        return f"The ensemble has {told}; it was chosen on the same samples, so this is optimistic."
+    if gain.low > 0:
+        return f"The gain is real: the ensemble has {told}."
+    if gain.high < 0:
+        return f"The ensemble is worse: {told}."
+    return f"No gain can be claimed: the ensemble has {told}."
+
+
+def _opposite(word: str) -> str:
+    return "less" if word == "more" else "more"
+
+
+def render(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec) -> Group:
+    """Everything that a search shows on the terminal."""
+    parts = [_leaderboard(space, board), _every_metric(space, board)]
+    if board.solved:
+        parts.append(_solved(board))
+    return Group(*parts, Text(verdict(space, spec), style="bold"))
+
+
+def _interval(interval: Interval) -> str:
+    return f"{interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+
+
+def _weight(row: Row) -> str:
+    fusion = row.result.fusion
+    return f"{fusion.weights[1]:.4f}" if fusion.weights else ""
+
+
+def _members(row: Row) -> str:
+    return " + ".join(row.result.candidate.members)
+
+
+def _leaderboard(space: SearchSpace, board: Leaderboard) -> Table:
+    objective = space.objective
+    selection, report = board.chosen.scores.selection, board.chosen.scores.report
+    optimistic = " (optimistic)" if report.optimistic else ""
+    table = Table(
+        title=f"{space.dataset}: {objective}, {PROTOCOLS[space.protocol.kind]}",
+        caption=f"{board.candidates} candidates scored; [..] 95 % bootstrap interval; gain: paired, over the best 2D member"
+        + (f"; {board.samples_left_out} samples left out that some member lacks" if board.samples_left_out else ""),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("")
+    table.add_column("members", overflow="fold")
+    table.add_column("space")
+    table.add_column("3D weight", justify="right")
+    table.add_column(f"selection ({selection.split}, n={selection.n})", justify="right")
+    table.add_column(f"report ({report.split}, n={report.n}){optimistic}", justify="right")
+    table.add_column("gain over best 2D", justify="right")
+    group = ""
+    for row in board.rows:
+        if row.group != group and group:
+            table.add_section()
+        group = row.group
+        single = row.group == "single"
+        gain = row.gain_2d
+        table.add_row(
+            "single" if single else row.label.split(":")[0],
+            _members(row),
+            "" if row.result.candidate.strategy is None or space.task == "va" else row.result.fusion.space,
+            _weight(row),
+            _interval(row.scores.selection.metrics[objective]),
+            _interval(row.scores.report.metrics[objective]),
+            f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]" if gain else "",
+            style="bold" if row.group == "chosen" else None,
+        )
+    return table
+
+
+def _every_metric(space: SearchSpace, board: Leaderboard) -> Table:
+    shown = SHOWN[space.task]
+    # A fixed fusion has the same score on both sets where they are the same samples.
+    both = space.protocol.kind == "cross_fitted"
+    table = Table(title="Every metric on the report set" + (", and on the selection set" if both else ""), title_justify="left")
+    table.add_column("")
+    table.add_column("members", overflow="fold")
+    table.add_column("set")
+    for metric in shown:
+        table.add_column(metric, justify="right")
+    for row in board.rows:
+        sets = [("report", row.scores.report)]
+        if both and row.result.candidate.weight_3d == "exact":
+            sets = [("selection", row.scores.selection), ("report", row.scores.report)]
+        for name, scores in sets:
+            values = [f"{scores.metrics[metric].value:.4f}" for metric in shown]
+            label = "single" if row.group == "single" else row.label.split(":")[0]
+            table.add_row(label, _members(row), name, *values)
+    return table
+
+
+def _solved(board: Leaderboard) -> Table:
+    table = Table(title=f"Exact best 3D weight of {' + '.join(board.solved_for)}", title_justify="left")
+    for name in ("metric", "best weight", "equally good", "on the selection set", "on the report set, weight chosen without it"):
+        table.add_column(name, justify="left" if name == "metric" else "right")
+    for line in board.solved:
+        flat = f"{line.low:.4f} to {line.high:.4f}" if line.low < line.high else "a single point"
+        table.add_row(line.metric, f"{line.weight:.4f}", flat, f"{line.selection:.5f}", f"{line.report:.5f}")
+    return table
+
+
+def render_plan(space: SearchSpace, inventory: Inventory, uri: str) -> Group:
+    """What a run would do."""
+    table = Table(title=f"{space.dataset} in {uri}", title_justify="left")
+    for name in ("member", "view", "state"):
+        table.add_column(name, overflow="fold")
+    splits, counts = space.protocol.splits, {"train": 0, "cached": 0, "bring": 0}
+    for wanted in inventory.wanted:
+        imported = isinstance(wanted.spec, ImportedSpec)
+        state = "cached" if wanted.ready_for(splits if imported else TRAINED_SPLITS) else "bring" if imported else "train"
+        counts[state] += 1
+        words = {"cached": "cached", "train": "to train", "bring": "missing: ig3d import predictions"}
+        table.add_row(wanted.spec.name, wanted.spec.view, words[state])
+    for card in inventory.others:
+        table.add_row(card.name, card.view, "imported, not named in the space")
+    needs, parts = space.resources, 1 + (space.protocol.folds if space.protocol.kind == "cross_fitted" else 0)
+    pending = [w.spec for w in inventory.wanted if not isinstance(w.spec, ImportedSpec) and not w.ready_for(TRAINED_SPLITS)]
+    runs = sum(-(-sum(s.kind == kind for s in pending) // needs.members_per_run) for kind in {s.kind for s in pending})
+    workers = f"{needs.workers} worker{'s' if needs.workers > 1 else ''} of {needs.cpus_per_worker} CPU, {needs.gpus_per_worker:g} GPU"
+    lines = [
+        f"train:  {counts['train']} members, {counts['cached']} cached, in {runs} Ray Train runs of {workers} each",
+        f"search: up to {space.search.budget} candidates"
+        + (f" on each of {parts} selection sets" if parts > 1 else "")
+        + f", for {space.objective}; {PROTOCOLS[space.protocol.kind]}",
+    ]
+    if counts["bring"]:
+        lines.append(f"bring:  {counts['bring']} members, with `ig3d import predictions`; the search goes without them")
+    return Group(table, Text("\n".join(lines)))

@@ -1,0 +1,305 @@
+"""The search space: one YAML file that says everything about a run, checked before anything starts."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from ig3d_ray import metrics
+from ig3d_ray.data import catalog
+from ig3d_ray.data.catalog import Task
+from ig3d_ray.data.params3d import Representation, Subset
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.fusion.spaces import Space
+from ig3d_ray.fusion.strategies import Strategy
+from ig3d_ray.logits import View
+from ig3d_ray.members.spec import CnnSpec, Frozen, ImportedSpec, LossSpec, Mlp3dSpec, TrainableSpec, TrainingRecipe
+from ig3d_ray.protocol import ProtocolSpec
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+_OneOrMore = [BeforeValidator(_as_tuple), Field(min_length=1)]
+Losses = Annotated[tuple[LossSpec, ...], *_OneOrMore]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], *_OneOrMore]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+EXACT_METRICS = tuple(
+    f"{name}{suffix}" for name in ("mse", "rmse", "ccc", "ccc_paper") for suffix in ("", "_valence", "_arousal")
+) + ("accuracy",)
+
+
+class Mlp3dPool(Frozen):
+    """3D classifiers: every combination of the lists is a member."""
+
+    kind: Literal["mlp3d"]
+    representation: Annotated[tuple[Representation, ...], *_OneOrMore]
+    subset: Annotated[tuple[Subset, ...], *_OneOrMore]
+    loss: Losses = (LossSpec(),)
+    seed: Seeds = (0,)
+    width: int = Field(default=2048, ge=8)
+    recipe: TrainingRecipe = TrainingRecipe()
+
+    def members(self) -> Iterator[Mlp3dSpec]:
+        rest = {"width": self.width, "recipe": self.recipe}
+        for r, s, loss, seed in itertools.product(self.representation, self.subset, self.loss, self.seed):
+            yield Mlp3dSpec(representation=r, subset=s, loss=loss, seed=seed, **rest)  # type: ignore[arg-type]
+
+
+class CnnPool(Frozen):
+    """Small image networks: every combination of the lists is a member."""
+
+    kind: Literal["cnn"]
+    loss: Losses = (LossSpec(),)
+    seed: Seeds = (0,)
+    width: int = Field(default=32, ge=4)
+    image_size: int = Field(default=112, ge=32)
+    recipe: TrainingRecipe = TrainingRecipe()
+
+    def members(self) -> Iterator[CnnSpec]:
+        for loss, seed in itertools.product(self.loss, self.seed):
+            yield CnnSpec(loss=loss, seed=seed, width=self.width, image_size=self.image_size, recipe=self.recipe)
+
+
+class ImportedPool(Frozen):
+    """A member whose predictions are brought with `ig3d import predictions`."""
+
+    kind: Literal["imported"]
+    name: str
+    view: View
+
+    def members(self) -> Iterator[ImportedSpec]:
+        yield ImportedSpec(name=self.name, view=self.view)
+
+
+PoolItem = Annotated[Mlp3dPool | CnnPool | ImportedPool, Field(discriminator="kind")]
+
+
+def _weight(value: Any) -> Any:
+    """`exact`, or a range inside [0, 1]; one message for all that can be wrong with it."""
+    in_range = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
+    if value == "exact" or (in_range and 0 <= value[0] <= value[1] <= 1):
+        return tuple(value) if in_range else value
+    raise ValueError("allowed: 'exact', or a range [low, high] with 0 <= low <= high <= 1")
+
+
+Weight = Annotated[Literal["exact"] | tuple[float, float], BeforeValidator(_weight)]
+
+
+class FusionSpace(Frozen):
+    """What is tried with each pair of a 2D and a 3D member."""
+
+    strategies: Annotated[tuple[Strategy, ...], *_OneOrMore] = ("max", "mean", "weighted")
+    spaces: Annotated[tuple[Space, ...], *_OneOrMore] = ("logits", "probabilities")
+    """Where class scores are combined; valence and arousal have one space only."""
+    weight_3d: Weight = "exact"
+    """`exact` solves for the best weight of the 3D member; a range [low, high] is sampled."""
+
+
+class Reference(Frozen):
+    """A fusion that is always scored and shown, such as the paper's."""
+
+    name: str
+    member_2d: str = "*"
+    member_3d: str = "*"
+    """Names of members; `*` stands for anything."""
+    strategy: Strategy
+    space: Space = "logits"
+    weight_3d: Share | None = None
+
+    @model_validator(mode="after")
+    def _weight_exactly_when_weighted(self) -> "Reference":
+        if (self.strategy == "weighted") != (self.weight_3d is not None):
+            raise ValueError(f"strategy {self.strategy!r} with weight_3d {self.weight_3d}: give a weight to 'weighted' only")
+        return self
+
+
+class SearchSpec(Frozen):
+    """How the candidates are searched."""
+
+    budget: int = Field(default=400, ge=1)
+    """Candidates per selection set."""
+    batch: int = Field(default=50, ge=1)
+    """Candidates that one trial scores."""
+    concurrent: int = Field(default=2, ge=1)
+    """Batches asked for before their results are told; part of the result, so that it doesn't depend on the machine."""
+    sampler: Literal["tpe", "random"] = "tpe"
+
+
+class Resources(Frozen):
+    """What one training run asks of the cluster."""
+
+    workers: int = Field(default=1, ge=1)
+    cpus_per_worker: int = Field(default=1, ge=1)
+    gpus_per_worker: float = Field(default=0.0, ge=0)
+    members_per_run: int = Field(default=8, ge=1)
+    """Members of one kind that a run trains one after another; starting a run costs 10 to 30 s."""
+    max_failures: int = Field(default=3, ge=0)
+    """How often a run is resumed after losing a worker."""
+
+
+class DrawnData(Frozen):
+    """The built-in data set."""
+
+    samples: int = Field(default=4000, ge=200)
+    seed: int = Field(default=0, ge=0)
+
+
+class SearchSpace(Frozen):
+    """Everything about a run. Lists in `pool` expand to their product."""
+
+    dataset: str
+    objective: str
+    pool: Annotated[tuple[PoolItem, ...], Field(min_length=1)]
+    fusion: FusionSpace = FusionSpace()
+    references: tuple[Reference, ...] = ()
+    protocol: ProtocolSpec = ProtocolSpec()
+    search: SearchSpec = SearchSpec()
+    resources: Resources = Resources()
+    data: DrawnData | None = None
+    """For `faces` only: how many to draw."""
+    seed: int = Field(default=0, ge=0)
+    """Of the search, the folds and the bootstrap."""
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, value: str) -> str:
+        if value not in catalog.DATASETS:
+            raise ValueError(f"allowed: {', '.join(sorted(catalog.DATASETS))}")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "SearchSpace":
+        about = catalog.DATASETS[self.dataset]
+        allowed = [name for task in about.tasks for name in metrics.METRICS[task]]
+        if self.objective not in allowed:
+            raise ValueError(f"objective {self.objective!r} for {self.dataset}; allowed: {', '.join(allowed)}")
+        if self.fusion.weight_3d == "exact" and "weighted" in self.fusion.strategies and self.objective not in EXACT_METRICS:
+            raise ValueError(
+                f"fusion.weight_3d 'exact' with objective {self.objective!r}; exact for {', '.join(EXACT_METRICS)}:"
+                " give a range such as [0, 1]"
+            )
+        if self.data is not None and self.dataset != "faces":
+            raise ValueError(f"data: only faces are drawn, {self.dataset} is brought; leave it away")
+        names = [spec.name for spec in self.members()]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"pool: two members are called {repeated[0]!r}; let them differ in seed, loss or width")
+        for spec in self.trainable():
+            if spec.loss.va_terms != "none" and not about.has_va:
+                raise ValueError(f"pool: {spec.name}: loss.va_terms {spec.loss.va_terms!r}, but {self.dataset} has no valence and arousal")
+            if spec.recipe.batch_size < 2 * self.resources.workers:
+                raise ValueError(f"pool: {spec.name}: recipe.batch_size {spec.recipe.batch_size} is under 2 per worker")
+        return self
+
+    @property
+    def task(self) -> Task:
+        """What is searched: expressions, or valence and arousal; the objective decides."""
+        return metrics.task_of(self.objective)
+
+    def members(self) -> list[TrainableSpec | ImportedSpec]:
+        """Every member of the pool, in the order of the file."""
+        return [spec for item in self.pool for spec in item.members()]
+
+    def trainable(self) -> list[TrainableSpec]:
+        """The members that are trained here."""
+        return [spec for spec in self.members() if not isinstance(spec, ImportedSpec)]
+
+    def canonical(self) -> str:
+        """Canonical JSON of every field, defaults included."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """12 hex digits over everything that decides the result; resources do not."""
+        content = self.model_dump(mode="json", exclude={"resources"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
+    """Read a search space.
+
+    Args:
+        path: a YAML file.
+        overrides: `dotted.field=value`, the value in YAML; a number in the path is a list index.
+
+    Raises:
+        Ig3dError: one line: file, dotted field, value, what is allowed.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Ig3dError(f"{path}: no such file; the shipped ones are in search_spaces/") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise Ig3dError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise Ig3dError(f"{path}:{line} not YAML: {getattr(error, 'problem', None) or error}") from error
+    if not isinstance(content, dict):
+        raise Ig3dError(f"{path}: a search space is a mapping (dataset: ..., pool: ...), this is {type(content).__name__}")
+    for override in overrides:
+        _override(content, override)
+    try:
+        return SearchSpace.model_validate(content)
+    except ValidationError as error:
+        raise Ig3dError(f"{path}: {_first_error(error)}") from error
+
+
+def _override(content: Any, override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise Ig3dError(f"--set {override}: write it as field=value, such as search.budget=500")
+    *parents, last = dotted.split(".")
+    try:
+        value = yaml.safe_load(text)
+        for key in parents:
+            if isinstance(content, list):
+                content = content[int(key)]
+            else:
+                content[key] = content.get(key) or {}
+                content = content[key]
+        content[int(last) if isinstance(content, list) else last] = value
+    except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise Ig3dError(f"--set {override}: there is no such field") from error
+
+
+def _first_error(error: ValidationError) -> str:
+    everything = error.errors()
+    # pydantic adds "too short" for a list whose items it has just refused.
+    errors = [e for e in everything if e["type"] != "too_short"] or everything
+    first = errors[0]
+    kinds = {"mlp3d", "cnn", "imported"}
+    location = list(first["loc"])
+    # pydantic names the chosen kind of a pool item as if it were a field.
+    words = [str(part) for i, part in enumerate(location) if not (part in kinds and i > 0 and isinstance(location[i - 1], int))]
+    field = ".".join(words)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "too_short":
+        return f"{field}: is empty; list at least one"
+    if first["type"] == "extra_forbidden":
+        message = "unknown field; check the spelling"
+    elif first["type"] == "missing":
+        return f"{field}: is missing" + _more(errors)
+    elif first["type"] == "union_tag_invalid":
+        context = first.get("ctx", {})
+        return f"{field}.kind: {context.get('tag')!r}; allowed: {context.get('expected_tags')}" + _more(errors)
+    elif first["type"] == "union_tag_not_found":
+        return f"{field}.kind: is missing; allowed: 'mlp3d', 'cnn', 'imported'"
+    value = first["input"]
+    if not field:
+        return message + _more(errors)
+    if isinstance(value, dict):
+        return f"{field}: {message}" + _more(errors)
+    return f"{field}: {value!r}: {message}" + _more(errors)
+
+
+def _more(errors: list[Any]) -> str:
+    return f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
