@@ -74,6 +74,10 @@ class RoundSearcher(Searcher):  # type: ignore[misc]
             scored = zip(batch.candidates, fusions, result["scores"], strict=True)
             self.results[batch.number] = [Result(*one) for one in scored]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What Tune may pickle for a restore that never comes: not the study, not the progress display."""
+        return {"_metric": self._metric, "_mode": self._mode}
+
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a search that was killed is repeated from its seed, which takes seconds."""
 
