@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,14 +28,21 @@ app.add_typer(import_app, name="import")
 
 SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE", help="A YAML file such as search_spaces/faces.yaml.")]
 Storage = Annotated[str, typer.Option(metavar="URI", help="A folder, or s3://bucket/prefix.")]
-Overrides = Annotated[Optional[list[str]], typer.Option("--set", metavar="FIELD=VALUE", help="Override one field, such as search.budget=500. Repeatable.")]
-Address = Annotated[Optional[str], typer.Option(help="A Ray cluster, host:port or auto.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Override one field, such as search.budget=500. Repeatable."),
+]
+Address = Annotated[str | None, typer.Option(help="A Ray cluster, host:port or auto.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON at the end and nothing else on stdout.")]
 
 
 @app.command()
 def run(
-    space_file: SpaceFile, storage: Storage, overrides: Overrides = None, address: Address = None, as_json: AsJson = False
+    space_file: SpaceFile,
+    storage: Storage,
+    overrides: Overrides = None,
+    address: Address = None,
+    as_json: AsJson = False,
 ) -> None:
     """Do everything: data, training, logits, search, export. Started again, it goes on where it was."""
     from ig3d_ray import pipeline
@@ -51,7 +58,11 @@ def run(
 
 @app.command()
 def search(
-    space_file: SpaceFile, storage: Storage, overrides: Overrides = None, address: Address = None, as_json: AsJson = False
+    space_file: SpaceFile,
+    storage: Storage,
+    overrides: Overrides = None,
+    address: Address = None,
+    as_json: AsJson = False,
 ) -> None:
     """Search what the store holds, imported members included; in this process, or on a cluster with --address."""
     from ig3d_ray import pipeline
@@ -99,19 +110,25 @@ def predict(
     Store(str(out.absolute().parent)).write(out.name, predicting.table_bytes(predicting.prediction_table(done)))
     value = done.scores[ensemble.objective]
     if as_json:
-        print(json.dumps({"out": str(out), "samples": len(done.pool), "scores": done.scores, "reported": done.reported}))
+        print(
+            json.dumps({"out": str(out), "samples": len(done.pool), "scores": done.scores, "reported": done.reported})
+        )
         return
     print(f"{out}: {len(done.pool)} samples of {ensemble.dataset} {split}")
-    reported = "not reported in the spec for these samples" if done.reported is None else f"the spec says {done.reported:.6f}"
+    reported = (
+        "not reported in the spec for these samples" if done.reported is None else f"the spec says {done.reported:.6f}"
+    )
     print(f"{ensemble.objective} {value:.6f} ({reported})")
 
 
 @data_app.command("faces")
 def data_faces(
-    out: Annotated[Optional[str], typer.Option(metavar="URI", help="The store that gets the data set.")] = None,
+    out: Annotated[str | None, typer.Option(metavar="URI", help="The store that gets the data set.")] = None,
     samples: Annotated[int, typer.Option(help="How many faces, at least 200.")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
-    sheet: Annotated[Optional[Path], typer.Option(metavar="FILE.png", help="Draw a contact sheet of the expressions.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw a contact sheet of the expressions.")
+    ] = None,
 ) -> None:
     """Draw the built-in data set: faces with expressions, and 3D parameters as an encoder might give them."""
     from ig3d_ray.data.faces import contact_sheet
@@ -138,7 +155,9 @@ def import_predictions(
     view: Annotated[str, typer.Option(help="What the model looks at: 2d, 3d or 2d+3d.")],
     storage: Storage,
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
-    row_order_is_id: Annotated[bool, typer.Option("--row-order-is-id", help="Row i is the same sample in every file.")] = False,
+    row_order_is_id: Annotated[
+        bool, typer.Option("--row-order-is-id", help="Row i is the same sample in every file.")
+    ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace this member's earlier predictions.")] = False,
 ) -> None:
     """Put a model's predictions into the logit cache, where `ig3d search` finds them."""
@@ -153,7 +172,7 @@ def import_predictions(
     if split not in catalog.SPLITS:
         raise Ig3dError(f"--split {split}: allowed: {', '.join(catalog.SPLITS)}")
     try:
-        spec = ImportedSpec(name=member, view=view)  # type: ignore[arg-type]
+        spec = ImportedSpec(name=member, view=view)
     except ValidationError as error:
         option, first = {"name": "--member", "view": "--view"}[str(error.errors()[0]["loc"][0])], error.errors()[0]
         raise Ig3dError(f"{option} {first['input']}: {first['msg']}") from error
@@ -161,7 +180,9 @@ def import_predictions(
     store.prepare()
     done = bring(store, file, dataset, spec, split, row_order_is_id, replace)
     numbered = ", rows numbered" if done.numbered else ""
-    print(f"{member} ({view}): {len(done.table.ids)} samples of {dataset} {split}, {' and '.join(done.found)}{numbered}")
+    print(
+        f"{member} ({view}): {len(done.table.ids)} samples of {dataset} {split}, {' and '.join(done.found)}{numbered}"
+    )
 
 
 def _space(path: Path, overrides: list[str] | None) -> "SearchSpace":
@@ -201,7 +222,7 @@ def _print(renderable: object) -> None:
     from rich.console import Console
 
     # A log has no width of its own: a table is then as wide as it needs.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console = Console() if sys.stdout.isatty() else Console(width=140)
     console.print(renderable)
 
 

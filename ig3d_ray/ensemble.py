@@ -100,7 +100,7 @@ class Provenance(Frozen):
 class EnsembleSpec(Frozen):
     """`best_ensemble.json`."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     dataset: str
     task: Task
     class_names: tuple[str, ...]

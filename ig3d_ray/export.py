@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -35,7 +36,9 @@ def pool_identity(space: SearchSpace, cards: Sequence[MemberCard], logit_hashes:
     return hashlib.sha256(json.dumps(sorted(content)).encode()).hexdigest()
 
 
-def logit_hashes(store: Store, dataset: str, cards: Sequence[MemberCard], splits: Sequence[str]) -> dict[str, dict[str, str]]:
+def logit_hashes(
+    store: Store, dataset: str, cards: Sequence[MemberCard], splits: Sequence[str]
+) -> dict[str, dict[str, str]]:
     """SHA-256 of every logit table of these members on these splits: fingerprint -> split -> hex."""
     logits = LogitStore(store)
     return {c.fingerprint: {s: logits.sha256(dataset, c.fingerprint, s) for s in splits} for c in cards}
@@ -104,7 +107,12 @@ def _member(store: Store, dataset: str, card: MemberCard, hashes: dict[str, dict
 
 
 def publish(
-    store: Store, folder: str, space: SearchSpace, results: Sequence[Sequence[Result]], spec: EnsembleSpec, seconds: float
+    store: Store,
+    folder: str,
+    space: SearchSpace,
+    results: Sequence[Sequence[Result]],
+    spec: EnsembleSpec,
+    seconds: float,
 ) -> None:
     """Publish a search. The spec comes last: where it is, everything else is."""
     store.write(f"{folder}/space.yaml", yaml.safe_dump(space.model_dump(mode="json"), sort_keys=False).encode())
@@ -161,9 +169,9 @@ def load_results(store: Store, folder: str) -> list[list[Result]] | None:
     results: list[list[Result]] = [[] for _ in range(1 + max(row["part"] for row in rows))]
     for row in rows:
         strategy = None if row["strategy"] == "single" else row["strategy"]
-        weight = None if row["weight_3d"] is None else row["weight_3d"]
-        solved = "exact" if row["solved"] else weight
-        candidate = Candidate(tuple(row["members"]), strategy, row["space"], solved, row["reference"])
+        weight: float | None = row["weight_3d"]
+        asked: float | Literal["exact"] | None = "exact" if row["solved"] else weight
+        candidate = Candidate(tuple(row["members"]), strategy, row["space"], asked, row["reference"])
         fusion = Fusion(
             strategy=strategy,
             space=row["space"],

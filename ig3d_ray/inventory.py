@@ -76,7 +76,9 @@ def take_inventory(store: Store, space: SearchSpace) -> Inventory:
     return Inventory(content, tuple(wanted), others, tuple(cards.values()))
 
 
-def load_pools(store: Store, space: SearchSpace, cards: Sequence[MemberCard]) -> tuple[dict[Split, Pool], list[MemberCard]]:
+def load_pools(
+    store: Store, space: SearchSpace, cards: Sequence[MemberCard]
+) -> tuple[dict[Split, Pool], list[MemberCard]]:
     """The pools of a protocol's splits.
 
     Returns:

@@ -70,7 +70,9 @@ class Leaderboard:
 
     def gain_over(self, other: Row, objective: str, seed: int) -> Interval:
         """The chosen ensemble's paired gain over another row on the report set; positive is better."""
-        return _bootstrap(self.chosen.statistics, objective, seed).gain(self.chosen.statistics, other.statistics, objective)
+        return _bootstrap(self.chosen.statistics, objective, seed).gain(
+            self.chosen.statistics, other.statistics, objective
+        )
 
 
 Pick = Callable[[Sequence[Result]], Result]

@@ -50,7 +50,7 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def _expression_metrics(sums: Sums) -> dict[str, np.ndarray]:
-    classes = int(round(sums.shape[-1] ** 0.5))
+    classes = round(sums.shape[-1] ** 0.5)
     confusion = sums.reshape(*sums.shape[:-1], classes, classes)
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
     support, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)

@@ -21,7 +21,6 @@ from ig3d_ray.space import SearchSpace
 from ig3d_ray.storage import Store
 
 
-
 @dataclass(frozen=True)
 class Outcome:
     """What a search or a run came to.
@@ -87,9 +86,7 @@ def train_missing(store: Store, space: SearchSpace, inventory: Inventory, report
     from ig3d_ray.on_ray.train import make_runs, train_runs
 
     missing = {wanted.fingerprint for wanted in to_train(inventory)}
-    members = [
-        (w.fingerprint, w.spec) for w in inventory.wanted if w.fingerprint and isinstance(w.spec, TrainableSpec)
-    ]
+    members = [(w.fingerprint, w.spec) for w in inventory.wanted if w.fingerprint and isinstance(w.spec, TrainableSpec)]
     runs = make_runs(store, space.dataset, space.task, members, space.resources.members_per_run)
     pending = [run for run in runs if any(fingerprint in missing for fingerprint, _ in run.members)]
     reporter.start_training(len(missing), len(members) - len(missing))

@@ -69,7 +69,9 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
     outputs = []
     for table in tables:
         if (table.dataset, table.split) != (labels.dataset, labels.split):
-            raise Ig3dError(f"{table.name}: outputs on {table.dataset} {table.split}, not {labels.dataset} {labels.split}")
+            raise Ig3dError(
+                f"{table.name}: outputs on {table.dataset} {table.split}, not {labels.dataset} {labels.split}"
+            )
         values = table.logits if task == "expression" else table.va
         if values is None:
             raise Ig3dError(f"{table.name}: no {'logits' if task == 'expression' else 'valence and arousal'} cached")

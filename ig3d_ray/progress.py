@@ -37,7 +37,12 @@ class Reporter:
         self.done, self.total = 0, total
         self.say(f"train: {total} members to train, {cached} cached")
         if self.live:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[news]}"), TimeElapsedColumn())
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[news]}"),
+                TimeElapsedColumn(),
+            )
             self.bars = Progress(*columns, console=self.console, transient=True)
             self.bars.start()
 
@@ -55,7 +60,9 @@ class Reporter:
             self._epoch(name, event)
 
     def _epoch(self, name: str, event: dict[str, Any]) -> None:
-        news = f"epoch {event['epoch']} of at most {event['epochs']}, dev {event['score']:.4f}, best {event['best']:.4f}"
+        news = (
+            f"epoch {event['epoch']} of at most {event['epochs']}, dev {event['score']:.4f}, best {event['best']:.4f}"
+        )
         if self.bars:
             if name not in self.members:
                 self.members[name] = self.bars.add_task(name, total=event["epochs"], news=news)

@@ -1,5 +1,8 @@
 """A leaderboard as text: the verdict in a sentence, the table, every metric, the solved weights."""
 
+from collections.abc import Iterator
+
+from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -53,81 +56,105 @@ def render(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec) -> Group:
     return Group(*parts, Text(verdict(space, spec), style="bold"))
 
 
+def _short(value: float, decimals: int, sign: str = "") -> str:
+    return f"{value:{sign}.{decimals}f}".replace("0.", ".", 1)
+
+
 def _interval(interval: Interval) -> str:
-    return f"{interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
+    return f"{interval.value:.4f} [{_short(interval.low, 3)}, {_short(interval.high, 3)}]"
 
 
-def _weight(row: Row) -> str:
-    fusion = row.result.fusion
-    return f"{fusion.weights[1]:.4f}" if fusion.weights else ""
+def _gain(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    return f"{interval.value:+.4f} [{_short(interval.low, 4, '+')}, {_short(interval.high, 4, '+')}]"
 
 
-def _members(row: Row) -> str:
-    return " + ".join(row.result.candidate.members)
+def _numbers(board: Leaderboard) -> dict[str, str]:
+    """Members' names -> the numbers that stand for them in the table."""
+    singles = [row.result.candidate.members[0] for row in board.rows if row.group == "single"]
+    return {name: str(number) for number, name in enumerate(singles, start=1)}
+
+
+def _what(row: Row, numbers: dict[str, str]) -> str:
+    """A row's first column: a member's number and name, or what is fused: `best mean: 1 + 4, logits`."""
+    candidate = row.result.candidate
+    members = " + ".join(numbers[name] for name in candidate.members)
+    if row.group == "single":
+        return f"{members}  {candidate.members[0]}"
+    label = row.label.split(":")[0]
+    how = {"chosen": f", {candidate.strategy}", "reference": f", {candidate.strategy}"}.get(row.group, "")
+    in_space = (
+        f" of {row.result.fusion.space}" if candidate.strategy and "accuracy" in row.scores.report.metrics else ""
+    )
+    return f"{label}: {members}{how}{in_space}"
+
+
+def _sections(table: Table, board: Leaderboard) -> Iterator[Row]:
+    """The rows in order, a rule between groups."""
+    group = board.rows[0].group
+    for row in board.rows:
+        if row.group != group:
+            table.add_section()
+        group = row.group
+        yield row
 
 
 def _leaderboard(space: SearchSpace, board: Leaderboard) -> Table:
-    objective = space.objective
+    objective, numbers = space.objective, _numbers(board)
     selection, report = board.chosen.scores.selection, board.chosen.scores.report
-    optimistic = " (optimistic)" if report.optimistic else ""
+    left_out = f"; {board.samples_left_out} samples left out that some member lacks" if board.samples_left_out else ""
     table = Table(
         title=f"{space.dataset}: {objective}, {PROTOCOLS[space.protocol.kind]}",
-        caption=f"{board.candidates} candidates scored; [..] 95 % bootstrap interval; gain: paired, over the best 2D member"
-        + (f"; {board.samples_left_out} samples left out that some member lacks" if board.samples_left_out else ""),
+        caption=f"{board.candidates} candidates scored; [..] 95 % bootstrap intervals, those of gains paired{left_out}",
         title_justify="left",
         caption_justify="left",
+        box=box.SIMPLE_HEAD,
     )
-    table.add_column("")
-    table.add_column("members", overflow="fold")
-    table.add_column("space")
+    table.add_column("", overflow="fold")
     table.add_column("3D weight", justify="right")
-    table.add_column(f"selection ({selection.split}, n={selection.n})", justify="right")
-    table.add_column(f"report ({report.split}, n={report.n}){optimistic}", justify="right")
-    table.add_column("gain over best 2D", justify="right")
-    group = ""
-    for row in board.rows:
-        if row.group != group and group:
-            table.add_section()
-        group = row.group
-        single = row.group == "single"
-        gain = row.gain_2d
+    table.add_column(f"selection\n{selection.split}, n={selection.n}", justify="right")
+    table.add_column(
+        f"report{', optimistic' if report.optimistic else ''}\n{report.split}, n={report.n}", justify="right"
+    )
+    table.add_column("gain over\nbest 2D member", justify="right")
+    for row in _sections(table, board):
+        weights = row.result.fusion.weights
         table.add_row(
-            "single" if single else row.label.split(":")[0],
-            _members(row),
-            "" if row.result.candidate.strategy is None or space.task == "va" else row.result.fusion.space,
-            _weight(row),
+            _what(row, numbers),
+            f"{weights[1]:.4f}" if weights else "",
             _interval(row.scores.selection.metrics[objective]),
             _interval(row.scores.report.metrics[objective]),
-            f"{gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]" if gain else "",
+            _gain(row.gain_2d),
             style="bold" if row.group == "chosen" else None,
         )
     return table
 
 
 def _every_metric(space: SearchSpace, board: Leaderboard) -> Table:
-    shown = SHOWN[space.task]
-    # A fixed fusion has the same score on both sets where they are the same samples.
+    shown, numbers = SHOWN[space.task], _numbers(board)
+    # Under cross-fitting a solved weight scores otherwise where it was solved than where it is reported.
     both = space.protocol.kind == "cross_fitted"
-    table = Table(title="Every metric on the report set" + (", and on the selection set" if both else ""), title_justify="left")
-    table.add_column("")
-    table.add_column("members", overflow="fold")
-    table.add_column("set")
+    title = "Every metric on the report set" + (
+        "; where a weight was solved for, on the selection set too" if both else ""
+    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("", overflow="fold")
     for metric in shown:
-        table.add_column(metric, justify="right")
-    for row in board.rows:
-        sets = [("report", row.scores.report)]
+        table.add_column(metric.replace("_", "\n"), justify="right")
+    for row in _sections(table, board):
+        sets = [("", row.scores.report)]
         if both and row.result.candidate.weight_3d == "exact":
-            sets = [("selection", row.scores.selection), ("report", row.scores.report)]
+            sets = [(" (selection)", row.scores.selection), (" (report)", row.scores.report)]
         for name, scores in sets:
-            values = [f"{scores.metrics[metric].value:.4f}" for metric in shown]
-            label = "single" if row.group == "single" else row.label.split(":")[0]
-            table.add_row(label, _members(row), name, *values)
+            table.add_row(_what(row, numbers) + name, *[f"{scores.metrics[metric].value:.4f}" for metric in shown])
     return table
 
 
 def _solved(board: Leaderboard) -> Table:
-    table = Table(title=f"Exact best 3D weight of {' + '.join(board.solved_for)}", title_justify="left")
-    for name in ("metric", "best weight", "equally good", "on the selection set", "on the report set, weight chosen without it"):
+    title = f"Exact best 3D weight of {' + '.join(board.solved_for)}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("metric", "best weight", "equally good", "selection", "report, weight\nchosen without it"):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for line in board.solved:
         flat = f"{line.low:.4f} to {line.high:.4f}" if line.low < line.high else "a single point"
@@ -137,24 +164,28 @@ def _solved(board: Leaderboard) -> Table:
 
 def render_plan(space: SearchSpace, inventory: Inventory, uri: str) -> Group:
     """What a run would do."""
-    table = Table(title=f"{space.dataset} in {uri}", title_justify="left")
+    table = Table(title=f"{space.dataset} in {uri}", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("member", "view", "state"):
         table.add_column(name, overflow="fold")
     splits, counts = space.protocol.splits, {"train": 0, "cached": 0, "bring": 0}
     for wanted in inventory.wanted:
         imported = isinstance(wanted.spec, ImportedSpec)
-        state = "cached" if wanted.ready_for(splits if imported else TRAINED_SPLITS) else "bring" if imported else "train"
+        state = (
+            "cached" if wanted.ready_for(splits if imported else TRAINED_SPLITS) else "bring" if imported else "train"
+        )
         counts[state] += 1
         words = {"cached": "cached", "train": "to train", "bring": "missing: ig3d import predictions"}
         table.add_row(wanted.spec.name, wanted.spec.view, words[state])
     for card in inventory.others:
         table.add_row(card.name, card.view, "imported, not named in the space")
     needs, parts = space.resources, 1 + (space.protocol.folds if space.protocol.kind == "cross_fitted" else 0)
-    pending = [w.spec for w in inventory.wanted if not isinstance(w.spec, ImportedSpec) and not w.ready_for(TRAINED_SPLITS)]
+    pending = [
+        w.spec for w in inventory.wanted if not isinstance(w.spec, ImportedSpec) and not w.ready_for(TRAINED_SPLITS)
+    ]
     runs = sum(-(-sum(s.kind == kind for s in pending) // needs.members_per_run) for kind in {s.kind for s in pending})
-    workers = f"{needs.workers} worker{'s' if needs.workers > 1 else ''} of {needs.cpus_per_worker} CPU, {needs.gpus_per_worker:g} GPU"
+    each = f"{needs.workers} x ({needs.cpus_per_worker} CPU, {needs.gpus_per_worker:g} GPU)"
     lines = [
-        f"train:  {counts['train']} members, {counts['cached']} cached, in {runs} Ray Train runs of {workers} each",
+        f"train:  {counts['train']} members, {counts['cached']} cached, in {runs} Ray Train runs of {each}",
         f"search: up to {space.search.budget} candidates"
         + (f" on each of {parts} selection sets" if parts > 1 else "")
         + f", for {space.objective}; {PROTOCOLS[space.protocol.kind]}",

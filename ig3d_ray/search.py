@@ -151,12 +151,15 @@ def suggest(trial: optuna.Trial, among: Choices) -> Candidate:
         trial.suggest_categorical("member_2d", among.members_2d),
         trial.suggest_categorical("member_3d", among.members_3d),
     )
-    strategy = trial.suggest_categorical("strategy", among.strategies)
-    space = trial.suggest_categorical("space", among.spaces)
+    # By index: Optuna gives back a plain str, whose type would have to be asserted.
+    strategy = among.strategies[trial.suggest_categorical("strategy", range(len(among.strategies)))]
+    space = among.spaces[trial.suggest_categorical("space", range(len(among.spaces)))]
     weight: float | Literal["exact"] | None = None
     if strategy == "weighted":
-        low_high = among.weight_3d
-        weight = "exact" if low_high == "exact" else trial.suggest_float("weight_3d", *low_high)  # type: ignore[misc]
+        weight = "exact"
+        if among.weight_3d != "exact":
+            low, high = among.weight_3d
+            weight = trial.suggest_float("weight_3d", low, high)
     return Candidate(members, strategy, space, weight)
 
 
@@ -229,7 +232,9 @@ class Explorer:
                     batches.append(batch)
         return batches
 
-    def _batch(self, part: int, candidates: tuple[Candidate, ...], trials: list[tuple[optuna.Trial, Candidate]]) -> Batch:
+    def _batch(
+        self, part: int, candidates: tuple[Candidate, ...], trials: list[tuple[optuna.Trial, Candidate]]
+    ) -> Batch:
         batch = Batch(self._numbers, part, candidates)
         self._trials[batch.number] = trials
         self._numbers += 1

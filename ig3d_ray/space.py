@@ -48,9 +48,8 @@ class Mlp3dPool(Frozen):
     recipe: TrainingRecipe = TrainingRecipe()
 
     def members(self) -> Iterator[Mlp3dSpec]:
-        rest = {"width": self.width, "recipe": self.recipe}
         for r, s, loss, seed in itertools.product(self.representation, self.subset, self.loss, self.seed):
-            yield Mlp3dSpec(representation=r, subset=s, loss=loss, seed=seed, **rest)  # type: ignore[arg-type]
+            yield Mlp3dSpec(representation=r, subset=s, loss=loss, seed=seed, width=self.width, recipe=self.recipe)
 
 
 class CnnPool(Frozen):
@@ -117,7 +116,9 @@ class Reference(Frozen):
     @model_validator(mode="after")
     def _weight_exactly_when_weighted(self) -> "Reference":
         if (self.strategy == "weighted") != (self.weight_3d is not None):
-            raise ValueError(f"strategy {self.strategy!r} with weight_3d {self.weight_3d}: give a weight to 'weighted' only")
+            raise ValueError(
+                f"strategy {self.strategy!r}, weight_3d {self.weight_3d}: a weight goes with 'weighted' only"
+            )
         return self
 
 
@@ -181,7 +182,8 @@ class SearchSpace(Frozen):
         allowed = [name for task in about.tasks for name in metrics.METRICS[task]]
         if self.objective not in allowed:
             raise ValueError(f"objective {self.objective!r} for {self.dataset}; allowed: {', '.join(allowed)}")
-        if self.fusion.weight_3d == "exact" and "weighted" in self.fusion.strategies and self.objective not in EXACT_METRICS:
+        solves = self.fusion.weight_3d == "exact" and "weighted" in self.fusion.strategies
+        if solves and self.objective not in EXACT_METRICS:
             raise ValueError(
                 f"fusion.weight_3d 'exact' with objective {self.objective!r}; exact for {', '.join(EXACT_METRICS)}:"
                 " give a range such as [0, 1]"
@@ -194,7 +196,11 @@ class SearchSpace(Frozen):
             raise ValueError(f"pool: two members are called {repeated[0]!r}; let them differ in seed, loss or width")
         for spec in self.trainable():
             if spec.loss.va_terms != "none" and not about.has_va:
-                raise ValueError(f"pool: {spec.name}: loss.va_terms {spec.loss.va_terms!r}, but {self.dataset} has no valence and arousal")
+                raise ValueError(f"pool: {spec.name}: loss.va_terms must be 'none': {self.dataset} has no such labels")
+            if spec.loss.va_terms == "none" and self.task == "va":
+                raise ValueError(
+                    f"pool: {spec.name}: loss.va_terms 'none' trains no {self.objective}; allowed: random, fixed"
+                )
             if spec.recipe.batch_size < 2 * self.resources.workers:
                 raise ValueError(f"pool: {spec.name}: recipe.batch_size {spec.recipe.batch_size} is under 2 per worker")
         return self
@@ -244,7 +250,7 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
         line = f" line {mark.line + 1}:" if mark else ""
         raise Ig3dError(f"{path}:{line} not YAML: {getattr(error, 'problem', None) or error}") from error
     if not isinstance(content, dict):
-        raise Ig3dError(f"{path}: a search space is a mapping (dataset: ..., pool: ...), this is {type(content).__name__}")
+        raise Ig3dError(f"{path}: a search space is a mapping (dataset: ..., pool: ...), not {type(content).__name__}")
     for override in overrides:
         _override(content, override)
     try:
@@ -278,9 +284,10 @@ def _first_error(error: ValidationError) -> str:
     first = errors[0]
     kinds = {"mlp3d", "cnn", "imported"}
     location = list(first["loc"])
-    # pydantic names the chosen kind of a pool item as if it were a field.
-    words = [str(part) for i, part in enumerate(location) if not (part in kinds and i > 0 and isinstance(location[i - 1], int))]
-    field = ".".join(words)
+    if len(location) > 2 and location[0] == "pool" and location[2] in kinds:
+        # pydantic names the kind of a pool item as if it were a field.
+        del location[2]
+    field = ".".join(map(str, location))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "too_short":
         return f"{field}: is empty; list at least one"

@@ -214,7 +214,9 @@ def _draw_mouth(pen: Pen, expression: Expression, look: Look) -> None:
     lips = _shade((205, 96, 92), 0.55 + 0.5 * sum(look.skin) / 765)
     pen.fill(np.concatenate([upper, lower]), lips)
     inner_top = _curve((-half * 0.9, corner), (0, 2 * top - corner), (half * 0.9, corner))
-    inner_bottom = _curve((half * 0.9, corner), (0, 2 * (top + gap + 0.02 * max(e.smile, 0)) - corner), (-half * 0.9, corner))
+    inner_bottom = _curve(
+        (half * 0.9, corner), (0, 2 * (top + gap + 0.02 * max(e.smile, 0)) - corner), (-half * 0.9, corner)
+    )
     if gap > 0.04:
         pen.fill(np.concatenate([inner_top, inner_bottom]), (58, 20, 24))
         teeth = min(0.08, 0.5 * gap) * (0.35 + 0.65 * min(1.0, max(e.smile, e.mouth_wide, e.nose_wrinkle, 0.0)))
@@ -283,10 +285,20 @@ def _draw_occluder(pen: Pen, look: Look) -> None:
     elif look.occluder == "hand":
         colour = _shade(look.skin, 0.93)
         for finger in range(4):
-            pen.stroke(np.array([[x + 0.14 * finger, y + 1.2], [x + 0.14 * finger - 0.05, y + 0.1 * abs(finger - 1.5)]]), colour, 0.13)
-            pen.stroke(np.array([[x + 0.14 * finger + 0.07, y + 1.2], [x + 0.14 * finger + 0.02, y + 0.25]]), _shade(colour, 0.75), 0.02)
+            pen.stroke(
+                np.array([[x + 0.14 * finger, y + 1.2], [x + 0.14 * finger - 0.05, y + 0.1 * abs(finger - 1.5)]]),
+                colour,
+                0.13,
+            )
+            pen.stroke(
+                np.array([[x + 0.14 * finger + 0.07, y + 1.2], [x + 0.14 * finger + 0.02, y + 0.25]]),
+                _shade(colour, 0.75),
+                0.02,
+            )
     elif look.occluder == "patch":
-        pen.fill(np.array([[x - 0.4, y - 0.4], [x + 0.4, y - 0.4], [x + 0.4, y + 0.4], [x - 0.4, y + 0.4]]), look.background)
+        pen.fill(
+            np.array([[x - 0.4, y - 0.4], [x + 0.4, y - 0.4], [x + 0.4, y + 0.4], [x - 0.4, y + 0.4]]), look.background
+        )
 
 
 def _photograph(picture: Image.Image, look: Look) -> Image.Image:

@@ -153,7 +153,7 @@ def _looks(samples: int, rng: np.random.Generator) -> Iterator[Look]:
             shift=(0.03 * rng.standard_normal(), 0.03 * rng.standard_normal()),
             light=float(np.clip(1 + 0.16 * rng.standard_normal(), 0.4, 1.5)),
             slope=(0.16 * rng.standard_normal(), 0.10 * rng.standard_normal()),
-            tint=tuple(np.clip(1 + 0.07 * rng.standard_normal(3), 0.7, 1.3).tolist()),  # type: ignore[arg-type]
+            tint=tuple(np.clip(1 + 0.07 * rng.standard_normal(3), 0.7, 1.3).tolist()),
             occluder=str(occluder),
             occluder_at=(float(rng.uniform(-0.5, 0.3)), float(rng.uniform(-0.3, 0.6))),
             blur=float(rng.uniform(0.6, 2.2)) if pick[3] < 0.25 else 0.0,
@@ -212,7 +212,13 @@ def _smirk(coefficients: np.ndarray, looks: list[Look], rng: np.random.Generator
     sizes = dict(GROUPS["smirk"])
     seen = _read_coefficients(coefficients, _CODE_ERROR["smirk"], rng)
     lids = 0.5 - 0.35 * coefficients[:, [3, 3]] + 0.14 * rng.standard_normal((len(looks), 2))
-    jaw = np.stack([0.25 * coefficients[:, 5] + 0.06 * rng.standard_normal(len(looks)), *(0.05 * rng.standard_normal((2, len(looks))))], axis=1)
+    jaw = np.stack(
+        [
+            0.25 * coefficients[:, 5] + 0.06 * rng.standard_normal(len(looks)),
+            *(0.05 * rng.standard_normal((2, len(looks)))),
+        ],
+        axis=1,
+    )
     groups = {
         "pose": _pose(looks, rng),
         "shape": _code(_identity(looks), sizes["shape"], 21, rng),

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -154,8 +155,7 @@ def _check_values(dataset: str, table: pa.Table) -> None:
     if None in ids:
         raise Ig3dError(f"{dataset} samples: row {ids.index(None)} has no sample_id")
     if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        first = next(i for i in ids if i in seen or seen.add(i))
+        first = next(sample_id for sample_id, count in Counter(ids).items() if count > 1)
         raise Ig3dError(f"{dataset} samples: sample_id {first!r} stands twice ({len(ids) - len(set(ids))} repeats)")
     split = table["split"].to_pylist()
     for sample_id, name in zip(ids, split, strict=True):

@@ -100,7 +100,9 @@ def accuracy_steps(first_NC: np.ndarray, second_NC: np.ndarray, labels_N: np.nda
     return AccuracySteps(np.sort(low[correct]), np.sort(high[correct]), len(labels_N))
 
 
-def best_mse_weight(first: np.ndarray, second: np.ndarray, truth: np.ndarray, low: float = 0.0, high: float = 1.0) -> BestWeight:
+def best_mse_weight(
+    first: np.ndarray, second: np.ndarray, truth: np.ndarray, low: float = 0.0, high: float = 1.0
+) -> BestWeight:
     """The weight in [low, high] with the least mean squared error; also the best for RMSE.
 
     Args:
@@ -116,7 +118,9 @@ def best_mse_weight(first: np.ndarray, second: np.ndarray, truth: np.ndarray, lo
     return BestWeight(weight, weight, weight, float(np.mean((e + weight * d) ** 2)))
 
 
-def best_ccc_weight(first: np.ndarray, second: np.ndarray, truth: np.ndarray, low: float = 0.0, high: float = 1.0) -> BestWeight:
+def best_ccc_weight(
+    first: np.ndarray, second: np.ndarray, truth: np.ndarray, low: float = 0.0, high: float = 1.0
+) -> BestWeight:
     """The weight in [low, high] with the highest concordance correlation (Lin 1989), pooled.
 
     Args:
@@ -134,7 +138,7 @@ def best_ccc_weight(first: np.ndarray, second: np.ndarray, truth: np.ndarray, lo
     q1 = 2 * ((f0 * d0).mean() + shift * drift)
     q2 = (d0 * d0).mean() + drift**2
     candidates = [low, high]
-    for root in np.roots(np.trim_zeros([c1 * q2, 2 * c0 * q2, c0 * q1 - c1 * q0], "f")):
+    for root in np.roots(np.array([c1 * q2, 2 * c0 * q2, c0 * q1 - c1 * q0], dtype=np.float64)):
         if abs(root.imag) < 1e-12 and low < root.real < high:
             candidates.append(float(root.real))
 

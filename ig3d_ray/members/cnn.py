@@ -1,5 +1,7 @@
 """A small convolutional network on face images: the backbone that a laptop can train."""
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -15,7 +17,7 @@ class Cnn(nn.Module):
     def __init__(self, outputs: int, width: int = 32) -> None:
         super().__init__()
         channels = [3, width, 2 * width, 4 * width, 8 * width, 8 * width]
-        stages = [_stage(i, o) for i, o in zip(channels[:-1], channels[1:], strict=True)]
+        stages = [_stage(i, o) for i, o in itertools.pairwise(channels)]
         self.features = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.dropout = nn.Dropout(0.3)
         self.output = nn.Linear(channels[-1], outputs)

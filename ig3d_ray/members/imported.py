@@ -235,14 +235,14 @@ def _predictions(
 
 
 def _log_probabilities(file: Path, probabilities: np.ndarray) -> np.ndarray:
-    outside = ((probabilities < 0) | (probabilities > 1 + PROBABILITY_SLACK)).any(axis=1)
+    outside = np.any((probabilities < 0) | (probabilities > 1 + PROBABILITY_SLACK), axis=1)
     sums = probabilities.sum(axis=1)
     wrong = outside | (np.abs(sums - 1) > PROBABILITY_SLACK)
     if wrong.any():
         row = int(wrong.argmax())
         told = "holds a number outside [0, 1]" if outside[row] else f"sums to {sums[row]:.4g}, not 1"
         raise Ig3dError(
-            f"{file}: row {row + 1}: prob_ {told} ({int(wrong.sum())} such rows); if these are raw scores, name them logit_"
+            f"{file}: row {row + 1}: prob_ {told} ({int(wrong.sum())} such rows); raw scores are called logit_"
         )
     return np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
 
@@ -294,7 +294,9 @@ def _agreed_labels(
             merge_labels(known, brought, str(file))
         return None
     if brought is None and known is None:
-        raise Ig3dError(f"{file}: no labels: add a column label, or val_true and aro_true; or make a samples table first")
+        raise Ig3dError(
+            f"{file}: no labels: add a column label, or val_true and aro_true; or make a samples table first"
+        )
     if known is None:
         return brought
     if numbered and len(known.ids) != len(table.ids):
@@ -311,5 +313,7 @@ def _agreed_labels(
             raise Ig3dError(f"{file}: sample_id {str(first)!r} has no label ({int(lacking.sum())} such rows)")
         return known
     if numbered != str(known.ids[0]).startswith("row-"):
-        raise Ig3dError(f"{file}: row numbers beside ids: the files imported before {'have' if numbered else 'lack'} sample_id")
+        raise Ig3dError(
+            f"{file}: row numbers beside ids: the files imported before {'have' if numbered else 'lack'} sample_id"
+        )
     return merge_labels(known, brought, str(file))

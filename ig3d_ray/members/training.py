@@ -141,14 +141,18 @@ class Trainer:
         criterion = TrainingLoss(self.loss, self.train.labels.cpu(), self.classes, self.train.x.device)
 
         def current() -> dict[str, Any]:
-            parts = {"network": self.network, "optimiser": optimiser, "schedule": schedule}
-            return {name: part.state_dict() for name, part in parts.items()} | {"progress": vars(progress)}
+            return {
+                "network": self.network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+                "progress": vars(progress),
+            }
 
         while not progress.finished(self.recipe):
             number = len(progress.history) + 1
             loss = self._epoch(number, steps, model, criterion, optimiser, schedule)
             score = self.worker.agree(self._dev_score())
-            progress.add(number, loss, score, schedule.get_last_lr()[0], self.network)
+            progress.add(number, loss, score, float(schedule.get_last_lr()[0]), self.network)
             best = (progress.best_score, progress.best_epoch, progress.finished(self.recipe))
             on_epoch(Epoch(number, loss, score, *best), current)
         assert progress.best_state is not None

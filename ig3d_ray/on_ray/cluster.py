@@ -87,15 +87,21 @@ def _local_gpus() -> int:
 def _probe(address: str) -> None:
     """Try the address in a process of its own: Ray's own connecting can't be given up."""
     if address.startswith("ray://"):
-        raise Ig3dError(f"--address {address}: Ray client addresses are not supported; submit a job with `ray job submit`")
+        raise Ig3dError(
+            f"--address {address}: Ray client addresses are not supported; submit a job with `ray job submit`"
+        )
     if address != "auto":
         host, _, port = address.rpartition(":")
         try:
             socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS / 2).close()
         except (OSError, ValueError) as error:
-            raise Ig3dError(f"--address {address}: no Ray cluster answers ({error}); is it up, is the port right?") from error
+            raise Ig3dError(
+                f"--address {address}: no Ray cluster answers ({error}); is it up, is the port right?"
+            ) from error
     try:
-        done = subprocess.run([sys.executable, "-c", _PROBE, address], capture_output=True, timeout=ANSWER_SECONDS, text=True)
+        done = subprocess.run(  # noqa: S603 (our own interpreter and code)
+            [sys.executable, "-c", _PROBE, address], capture_output=True, timeout=ANSWER_SECONDS, text=True
+        )
     except subprocess.TimeoutExpired as error:
         raise Ig3dError(f"--address {address}: no Ray cluster answers within {ANSWER_SECONDS:g} s") from error
     if done.returncode:

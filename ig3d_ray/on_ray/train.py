@@ -64,7 +64,9 @@ class Run:
         return f"{self.dataset}-{self.members[0][1].kind}-{digest}"
 
 
-def make_runs(store: Store, dataset: str, task: Task, members: Sequence[tuple[str, TrainableSpec]], size: int) -> list[Run]:
+def make_runs(
+    store: Store, dataset: str, task: Task, members: Sequence[tuple[str, TrainableSpec]], size: int
+) -> list[Run]:
     """All members in runs of one kind and at most `size` members, whether or not they are trained yet."""
     runs = []
     for kind in dict.fromkeys(spec.kind for _, spec in members):
@@ -208,7 +210,9 @@ def _labelled(spec: TrainableSpec, samples: Samples, split: str, store: Store, t
     va = torch.from_numpy(chosen.va)
     if (spec.loss.va_terms != "none" or task == "va") and bool(va.isnan().any()):
         first = chosen.ids[int(va.isnan().any(1).int().argmax())]
-        raise Ig3dError(f"{samples.dataset}: {split} sample {first} has no valence and arousal, which {spec.name} needs")
+        raise Ig3dError(
+            f"{samples.dataset}: {split} sample {first} has no valence and arousal, which {spec.name} needs"
+        )
     inputs = member_inputs(spec, chosen, store).to(device)
     return Labelled(inputs, torch.from_numpy(chosen.expression).to(device), va.nan_to_num().to(device))
 

@@ -1,0 +1,30 @@
+# Two commands: `make demo` runs the whole job on drawn faces, `make test` runs the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test fast lint clean
+.DELETE_ON_ERROR:
+
+# Made once, and again when what is to be installed changes.
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "ig3d needs Python 3.11 to 3.13, this is %d.%d: make PYTHON=python3.12 ..." % v[:2])'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: .venv/installed
+	$(BIN)/ig3d run search_spaces/faces.yaml --storage runs
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+fast: .venv/installed
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build *.egg-info
