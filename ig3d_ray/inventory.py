@@ -13,8 +13,6 @@ from ig3d_ray.pool import Pool, align
 from ig3d_ray.space import SearchSpace
 from ig3d_ray.storage import Store
 
-TRAINED_SPLITS: tuple[Split, ...] = ("dev", "test")
-
 
 @dataclass(frozen=True)
 class Wanted:

@@ -10,13 +10,14 @@ from ig3d_ray.data.samples import Samples, load_samples, samples_name
 from ig3d_ray.ensemble import EnsembleSpec, parse_ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.export import build_spec, load_results, logit_hashes, pool_identity, publish, search_folder
-from ig3d_ray.inventory import TRAINED_SPLITS, Inventory, Wanted, load_pools, take_inventory
+from ig3d_ray.inventory import Inventory, Wanted, load_pools, take_inventory
 from ig3d_ray.leaderboard import Leaderboard, build_leaderboard
+from ig3d_ray.members.runs import TRAINED_SPLITS, Run, clear_finished, make_runs
 from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
 from ig3d_ray.pool import Pool
 from ig3d_ray.progress import Reporter
 from ig3d_ray.protocol import plan
-from ig3d_ray.search import Explorer, Result, run_local
+from ig3d_ray.search import Result, run_local
 from ig3d_ray.space import SearchSpace
 from ig3d_ray.storage import Store
 
@@ -81,20 +82,26 @@ def to_train(inventory: Inventory) -> list[Wanted]:
     return [w for w in inventory.missing(TRAINED_SPLITS) if not isinstance(w.spec, ImportedSpec)]
 
 
+def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]:
+    """The Ray Train runs that a space's members make, trained or not."""
+    members = [(w.fingerprint, w.spec) for w in inventory.wanted if w.fingerprint and isinstance(w.spec, TrainableSpec)]
+    return make_runs(store, space.dataset, space.task, members, space.resources.members_per_run)
+
+
 def train_missing(store: Store, space: SearchSpace, inventory: Inventory, reporter: Reporter) -> dict[str, str]:
     """Train what is missing on the connected Ray; member name -> why, of those that failed."""
-    from ig3d_ray.on_ray.train import make_runs, train_runs
+    from ig3d_ray.on_ray.train import train_runs
 
     missing = {wanted.fingerprint for wanted in to_train(inventory)}
-    members = [(w.fingerprint, w.spec) for w in inventory.wanted if w.fingerprint and isinstance(w.spec, TrainableSpec)]
-    runs = make_runs(store, space.dataset, space.task, members, space.resources.members_per_run)
-    pending = [run for run in runs if any(fingerprint in missing for fingerprint, _ in run.members)]
-    reporter.start_training(len(missing), len(members) - len(missing))
+    pending = [
+        run for run in runs_of(store, space, inventory) if any(fingerprint in missing for fingerprint, _ in run.members)
+    ]
+    reporter.start_training(len(missing), len(space.trainable()) - len(missing))
     try:
         failed = train_runs(pending, space.resources, reporter.training)
     finally:
         reporter.end_training()
-    names = {fingerprint: spec.name for fingerprint, spec in members}
+    names = {fingerprint: spec.name for run in pending for fingerprint, spec in run.members}
     return {names[fingerprint]: why for fingerprint, why in failed.items()}
 
 
@@ -131,12 +138,7 @@ def search_store(
 
 
 def _in_process(reporter: Reporter) -> Search:
-    return lambda space, pools, name: run_local(space, pools, _rounds(reporter))
-
-
-def _rounds(reporter: Reporter) -> Callable[[Explorer], None]:
-    started = time.monotonic()
-    return lambda explorer: reporter.searching(explorer, time.monotonic() - started)
+    return lambda space, pools, name: run_local(space, pools, reporter.searching)
 
 
 def run(store: Store, space: SearchSpace, name: str, address: str | None, reporter: Reporter) -> Outcome:
@@ -168,6 +170,8 @@ def run(store: Store, space: SearchSpace, name: str, address: str | None, report
             failed = train_missing(store, space, inventory, reporter)
         else:
             reporter.say(f"train: nothing to do, {len(space.trainable())} members cached")
+        if not failed and space.trainable():
+            clear_finished(store, runs_of(store, space, inventory))
         outcome = search_store(store, space, name, reporter, lambda *search: ray.search(store, *search))
     return replace(outcome, failed=failed, trained=len(todo) - len(failed))
 
@@ -194,7 +198,7 @@ class _LazyRay:
         self.connect()
         from ig3d_ray.on_ray.search import run_on_ray
 
-        return run_on_ray(space, pools, store, name, _rounds(self.reporter))
+        return run_on_ray(space, pools, store, name, self.reporter.searching)
 
 
 def search_on_cluster(store: Store, space: SearchSpace, name: str, address: str, reporter: Reporter) -> Outcome:

@@ -77,11 +77,11 @@ class Reporter:
             self.bars.stop()
             self.bars, self.members = None, {}
 
-    def searching(self, explorer: Explorer, seconds: float) -> None:
+    def searching(self, explorer: Explorer) -> None:
         """After a round of the search."""
         best = explorer.best
         told = f", best {best.score:.4f} ({' + '.join(best.candidate.members)})" if best else ""
-        rate = explorer.scored / max(seconds, 1e-9)
-        if self.live or time.monotonic() - self._last_line > LINE_SECONDS or seconds < LINE_SECONDS:
+        rate = explorer.scored / max(explorer.seconds, 1e-9)
+        if self.live or time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
             self.say(f"search: {explorer.scored} candidates, {rate:,.0f} per second{told}")

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from ig3d_ray import metrics
 from ig3d_ray.ensemble import EnsembleSpec
-from ig3d_ray.inventory import TRAINED_SPLITS, Inventory
+from ig3d_ray.inventory import Inventory
 from ig3d_ray.leaderboard import Leaderboard, Row
+from ig3d_ray.members.runs import TRAINED_SPLITS
 from ig3d_ray.members.spec import ImportedSpec
 from ig3d_ray.protocol import Interval
 from ig3d_ray.space import SearchSpace

@@ -7,6 +7,7 @@ machines scored the batches or which was the fastest.
 """
 
 import fnmatch
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -200,7 +201,7 @@ class Explorer:
         self.studies = [_Study(self._new_study(part)) for part in range(len(pools))]
         self._trials: dict[int, list[tuple[optuna.Trial, Candidate]]] = {}
         self._numbers = 0
-        self._started = False
+        self._started: float | None = None
 
     def _new_study(self, part: int) -> optuna.Study:
         seed = int(np.random.SeedSequence([self.space.seed, part]).generate_state(1)[0])
@@ -215,14 +216,19 @@ class Explorer:
         return sum(len(study.order) for study in self.studies)
 
     @property
+    def seconds(self) -> float:
+        """Since the first round was asked for."""
+        return 0.0 if self._started is None else time.monotonic() - self._started
+
+    @property
     def best(self) -> Result | None:
         """The best so far on the part whose choice is exported."""
         return best_of(self.studies[0].order, self.space.objective) if self.studies[0].order else None
 
     def next_round(self) -> list[Batch]:
         """The next batches to score, none when the search is over. Finish a round before asking again."""
-        if not self._started:
-            self._started = True
+        if self._started is None:
+            self._started = time.monotonic()
             return [self._batch(part, always_scored(self.space, pool), []) for part, pool in enumerate(self.pools)]
         batches = []
         for part in range(len(self.pools)):

@@ -12,7 +12,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.space import Resources
 
 ANSWER_SECONDS = 10.0
-_ENVIRONMENT = {
+ENVIRONMENT = {
     # An epoch of a small member is shorter than the default poll of 2 s, and each report waits for one.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_METRICS_ENABLED": "0",
@@ -37,12 +37,14 @@ def connected(address: str | None, needs: Resources) -> Iterator[None]:
     Raises:
         Ig3dError: the address doesn't answer within 10 s; one training asks for more than there is.
     """
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray  # after the environment: Ray reads it while importing
 
     address = address or os.environ.get("RAY_ADDRESS")
     if address is None:
+        # Nobody takes this machine away; the watcher would be one more process for each run.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         _check_fits({"CPU": float(os.cpu_count() or 1), "GPU": float(_local_gpus())}, needs, "this machine")
         ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     else:

@@ -5,12 +5,10 @@ training. Its name follows from that list, so a run that was killed, with its dr
 from its last epoch when it is started again anywhere that sees the same storage.
 """
 
-import hashlib
 import io
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,56 +29,16 @@ from ig3d_ray.logits import LogitStore
 from ig3d_ray.members.build import Standardised, build_network, member_inputs, member_samples
 from ig3d_ray.members.checkpoint import checkpoint_name, from_bytes, load_checkpoint, save_checkpoint, to_bytes
 from ig3d_ray.members.inference import logit_table
+from ig3d_ray.members.runs import FOLDER, TRAINED_SPLITS, Run, is_cached
 from ig3d_ray.members.spec import TrainableSpec, parse_spec, spec_json
 from ig3d_ray.members.training import Epoch, Labelled, Trainer, Worker
 from ig3d_ray.on_ray.cluster import slots
 from ig3d_ray.space import Resources
 from ig3d_ray.storage import Store
 
-CACHED_SPLITS = ("dev", "test")
 STATE_FILE = "state.pt"
 NEWS_SECONDS = 0.3
 Event = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Run:
-    """Members of one kind that one Ray Train run trains one after another.
-
-    Attributes:
-        storage, dataset, task: where and on what. members: (fingerprint, spec).
-    """
-
-    storage: str
-    dataset: str
-    task: Task
-    members: tuple[tuple[str, TrainableSpec], ...]
-
-    @property
-    def name(self) -> str:
-        """The same members have the same name, whatever cluster they train on."""
-        fingerprints = "".join(fingerprint for fingerprint, _ in self.members)
-        digest = hashlib.sha256(f"{self.dataset}{fingerprints}".encode()).hexdigest()[:12]
-        return f"{self.dataset}-{self.members[0][1].kind}-{digest}"
-
-
-def make_runs(
-    store: Store, dataset: str, task: Task, members: Sequence[tuple[str, TrainableSpec]], size: int
-) -> list[Run]:
-    """All members in runs of one kind and at most `size` members, whether or not they are trained yet."""
-    runs = []
-    for kind in dict.fromkeys(spec.kind for _, spec in members):
-        of_kind = [member for member in members if member[1].kind == kind]
-        runs += [Run(store.uri, dataset, task, tuple(of_kind[i : i + size])) for i in range(0, len(of_kind), size)]
-    return runs
-
-
-def is_cached(store: Store, dataset: str, fingerprint: str) -> bool:
-    """Whether a member is trained and its dev and test logits are in the cache."""
-    logits = LogitStore(store)
-    return store.exists(f"members/{dataset}/{fingerprint}/spec.json") and all(
-        logits.has(dataset, fingerprint, split) for split in CACHED_SPLITS
-    )
 
 
 def train_runs(runs: Sequence[Run], resources: Resources, on_event: Callable[[Event], None]) -> dict[str, str]:
@@ -147,13 +105,12 @@ def _fit(run: Run, resources: Resources, board: Any) -> dict[str, str]:
         scaling_config=ScalingConfig(num_workers=resources.workers, use_gpu=on_gpu, resources_per_worker=per_worker),
         run_config=RunConfig(
             name=run.name,
-            storage_path=store.locate("train"),
+            storage_path=store.locate(FOLDER),
             failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=3),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
     failures: dict[str, str] = trainer.fit().return_value or {}
-    store.remove(f"train/{run.name}")
     return failures
 
 
@@ -291,7 +248,7 @@ def _publish(
     # From the published bytes, so that the cache holds what anyone gets who loads them.
     loaded = load_checkpoint(store, dataset, fingerprint).to(_device())
     logits = LogitStore(store)
-    for split in CACHED_SPLITS:
+    for split in TRAINED_SPLITS:
         logits.write(logit_table(loaded, spec, fingerprint, samples, split, store))
     size = len(store.read(checkpoint_name(dataset, fingerprint)))
     config["board"].post.remote({"member": spec.name, "cached": True, "bytes": size})

@@ -1,0 +1,91 @@
+"""Fixtures: stores on a folder and on a real S3 API, a small world, one Ray for the session."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ig3d_ray.data.samples import Samples
+from ig3d_ray.storage import Store
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SMALL_SPACE = Path(__file__).parent / "small.yaml"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ray writes a token into the home folder, and S3 clients read credentials from it: give them another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        for name in [n for n in os.environ if n.startswith("AWS_") and n != "AWS_EC2_METADATA_DISABLED"]:
+            patch.delenv(name)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3_server(own_home: None) -> Iterator[str]:
+    """A real S3 API on a free loopback port, and an environment that leads there."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: str) -> str:
+    """The URI of a new bucket."""
+    import boto3
+
+    name = f"ig3d-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3", endpoint_url=s3_server).create_bucket(Bucket=name)
+    return f"s3://{name}"
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """Every store behaves the same."""
+    if request.param == "folder":
+        return Store(str(tmp_path / "store"))
+    return Store(request.getfixturevalue("bucket") + "/prefix")
+
+
+@pytest.fixture(scope="session")
+def small_faces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Samples]:
+    """240 drawn faces."""
+    from ig3d_ray.data.faces import make_faces
+
+    store = Store(str(tmp_path_factory.mktemp("faces")))
+    return store, make_faces(store, samples=240, seed=3)
+
+
+@pytest.fixture(scope="session")
+def local_ray(own_home: None) -> Iterator[None]:
+    """The one Ray of the test session: two CPUs on this machine."""
+    from ig3d_ray.on_ray import cluster
+
+    for name, value in cluster.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240826)

@@ -1,0 +1,156 @@
+"""The whole job, as a user runs it: undisturbed, killed at three moments, on S3, twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import SMALL_SPACE
+
+from ig3d_ray.storage import Store
+
+pytestmark = pytest.mark.slow
+SECONDS = 240
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "ig3d_ray", *words]
+
+
+def run_small(storage: str, *more: str) -> dict:
+    done = subprocess.run(
+        command("run", str(SMALL_SPACE), "--storage", storage, "--json", *more),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+    return json.loads(done.stdout)
+
+
+def spec_bytes(store: Store) -> bytes:
+    (name,) = [n for n in store.names("searches") if n.endswith("best_ensemble.json")]
+    return store.read(name)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict]:
+    store = Store(str(tmp_path_factory.mktemp("undisturbed")))
+    return store, run_small(store.uri)
+
+
+def test_a_run_trains_every_member_and_exports_a_spec(undisturbed: tuple[Store, dict]) -> None:
+    store, told = undisturbed
+    assert told["trained"] == 5
+    assert told["missing"] == []
+    assert told["failed"] == {}
+    for kind in ("checkpoint.pt", "spec.json", "history.parquet"):
+        assert sum(name.endswith(kind) for name in store.names("members/faces")) == 5
+    assert sum(name.endswith(".parquet") for name in store.names("logits/faces")) == 10
+    assert store.names("train") == store.names("tune") == []
+    spec = json.loads(spec_bytes(store))
+    assert spec["scores"]["report"]["metrics"]["accuracy"]["value"] == told["report"]["value"]
+    assert store.uri not in spec_bytes(store).decode()
+
+
+def test_a_second_run_trains_nothing_and_says_the_same(undisturbed: tuple[Store, dict]) -> None:
+    store, told = undisturbed
+    before = {name: store.read(name) for name in store.names()}
+    again = run_small(store.uri)
+    assert again | {"trained": 5} == told
+    assert again["trained"] == 0
+    assert {name: store.read(name) for name in store.names()} == before
+
+
+def test_predict_reproduces_the_reported_number_without_ray(undisturbed: tuple[Store, dict], tmp_path: Path) -> None:
+    store, told = undisturbed
+    out = tmp_path / "preds.parquet"
+    words = ["ig3d", "predict", told["spec"], "--storage", store.uri, "--out", str(out), "--json"]
+    blocked = f"import sys; sys.modules['ray'] = None; sys.argv = {words!r}; from ig3d_ray.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["reported"] == told["report"]["value"]
+    assert said["scores"]["accuracy"] == pytest.approx(told["report"]["value"], abs=1e-9)
+    assert pq.read_table(out).num_rows == said["samples"]
+
+
+def test_the_same_run_on_s3_gives_the_same_spec(undisturbed: tuple[Store, dict], bucket: str) -> None:
+    store, _ = undisturbed
+    storage = f"{bucket}/ig3d"
+    run_small(storage)
+    assert spec_bytes(Store(storage)) == spec_bytes(store)
+
+
+def training_has_begun(store: Store) -> bool:
+    return any("/checkpoint" in n or "state.pt" in n for n in store.names("train"))
+
+
+def a_member_is_being_cached(store: Store) -> bool:
+    done = {n.split("/")[2] for n in store.names("members/faces") if n.endswith("spec.json")}
+    cached = {n.split("/")[2] for n in store.names("logits/faces") if n.endswith("test.parquet")}
+    return bool(done - cached)
+
+
+def the_search_has_begun(store: Store) -> bool:
+    return bool(store.names("tune"))
+
+
+def processes_of(session: int) -> list[int]:
+    listed = subprocess.run(["ps", "-eo", "pid=,sid="], capture_output=True, text=True, check=True).stdout
+    return [int(pid) for pid, sid in (line.split() for line in listed.splitlines()) if int(sid) == session]
+
+
+def kill_when(store: Store, moment: Callable[[Store], bool]) -> None:
+    """Start a run and `kill -9` its driver when the moment has come; see its Ray off too."""
+    driver = subprocess.Popen(
+        command("run", str(SMALL_SPACE), "--storage", store.uri),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + SECONDS
+        while not moment(store):
+            assert driver.poll() is None, f"over before {moment.__name__}"
+            assert time.monotonic() < deadline, f"{moment.__name__} never came"
+            time.sleep(0.01)
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+        # Ray's workers see that the driver is gone within 3 s; two of its agents linger.
+        time.sleep(4)
+        for pid in processes_of(driver.pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def checkpoints(store: Store) -> dict[str, int]:
+    names = [name for name in store.names("members") if name.endswith("checkpoint.pt")]
+    return {name: os.stat(store.locate(name)).st_mtime_ns for name in names}
+
+
+def test_killed_three_times_the_run_ends_with_the_same_spec(undisturbed: tuple[Store, dict], tmp_path: Path) -> None:
+    untouched, _ = undisturbed
+    store = Store(str(tmp_path / "killed"))
+    trained: dict[str, int] = {}
+    for moment in (training_has_begun, a_member_is_being_cached, the_search_has_begun):
+        kill_when(store, moment)
+        now = checkpoints(store)
+        assert trained.items() <= now.items(), "a finished member was trained again"
+        trained = now
+    assert len(trained) == 5
+    told = run_small(store.uri)
+    assert told["trained"] == 0
+    assert checkpoints(store) == trained
+    assert spec_bytes(store) == spec_bytes(untouched)
+    assert {n for n in store.names() if "searches" not in n} == {n for n in untouched.names() if "searches" not in n}
+    for name in untouched.names("logits") + untouched.names("members"):
+        assert store.read(name) == untouched.read(name), name
+    assert not list(Path(store.uri).rglob("*.partial"))
