@@ -1,0 +1,122 @@
+"""One behaviour on every store: whole or not at all, nothing seen of a half-written file, clear refusals."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage import PARTIAL_SUFFIX, Store
+
+
+def test_what_is_written_is_read(store: Store) -> None:
+    store.prepare()
+    assert not store.exists("a/b.bin")
+    store.write("a/b.bin", b"one")
+    store.write("a/b.bin", b"two")
+    assert store.exists("a/b.bin")
+    assert store.read("a/b.bin") == b"two"
+
+
+def test_names_are_sorted_and_below_the_prefix(store: Store) -> None:
+    for name in ("x/2", "x/1", "x/y/3", "xx/4"):
+        store.write(name, b"")
+    assert store.names("x") == ["x/1", "x/2", "x/y/3"]
+    assert store.names() == ["x/1", "x/2", "x/y/3", "xx/4"]
+    assert store.names("nothing") == []
+
+
+def test_remove_takes_all_below_and_forgives_absence(store: Store) -> None:
+    store.write("x/y/1", b"")
+    store.write("z", b"")
+    store.remove("x")
+    store.remove("x")
+    assert store.names() == ["z"]
+
+
+def test_another_store_on_the_same_uri_sees_new_names(store: Store) -> None:
+    other = Store(store.uri)
+    assert other.names("x") == []
+    store.write("x/1", b"1")
+    assert other.exists("x/1")
+    assert other.names("x") == ["x/1"]
+
+
+def test_reading_nothing_names_the_uri(store: Store) -> None:
+    with pytest.raises(Ig3dError, match=r"cannot read .*/gone: .*(no such file|does not exist)"):
+        store.read("gone")
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    versions = [bytes([i]) * 300_000 for i in range(4)]
+    store.write("f", versions[0])
+    stop = threading.Event()
+    torn: list[int] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            data = store.read("f")
+            if data not in versions:
+                torn.append(len(data))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(10):
+        for version in versions:
+            store.write("f", version)
+    stop.set()
+    reader.join()
+    assert torn == []
+
+
+def test_a_writer_killed_halfway_leaves_nothing_to_see(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom ig3d_ray import storage\n"
+        "storage.os.replace = lambda *_: os.kill(os.getpid(), 9)\n"
+        f"storage.Store({str(tmp_path)!r}).write('a/b', b'x' * 1000)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -9
+    store = Store(str(tmp_path))
+    assert len(list((tmp_path / "a").iterdir())) == 1
+    assert store.names() == []
+    store.prepare()
+    assert list((tmp_path / "a").iterdir()) == []
+
+
+def test_another_writers_unfinished_file_is_left_alone(tmp_path: Path) -> None:
+    partials = [
+        tmp_path / f".f.{socket.gethostname()}.{os.getpid()}.abc{PARTIAL_SUFFIX}",
+        tmp_path / f".f.another-host.1.abc{PARTIAL_SUFFIX}",
+    ]
+    for partial in partials:
+        partial.write_bytes(b"")
+    Store(str(tmp_path)).prepare()
+    assert all(partial.exists() for partial in partials)
+
+
+def test_storage_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Ig3dError, match=r"cannot write .*/file/.*choose a --storage that is a folder"):
+        Store(str(tmp_path / "file")).prepare()
+
+
+def test_unknown_protocol() -> None:
+    with pytest.raises(Ig3dError, match="unknown protocol 'nfs'"):
+        Store("nfs://host/path")
+
+
+def test_a_bucket_that_does_not_exist(s3_server: str) -> None:
+    with pytest.raises(Ig3dError, match=r"cannot write s3://no-such-bucket/x/.*does not exist"):
+        Store("s3://no-such-bucket/x").prepare()
+
+
+def test_missing_credentials(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(Ig3dError, match="no S3 credentials; set AWS_ACCESS_KEY_ID"):
+        Store("s3://bucket/x").prepare()
