@@ -9,15 +9,35 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "ig3d_ray"
 # A room uses only rooms to its left.
-ORDER = (
-    "errors storage data logits metrics fusion members pool protocol ensemble space search leaderboard export"
-    " inventory predict report progress on_ray pipeline cli __main__"
-).split()
+ORDER = [
+    "errors",
+    "storage",
+    "data",
+    "logits",
+    "metrics",
+    "fusion",
+    "members",
+    "pool",
+    "protocol",
+    "ensemble",
+    "space",
+    "search",
+    "leaderboard",
+    "export",
+    "inventory",
+    "predict",
+    "report",
+    "progress",
+    "on_ray",
+    "pipeline",
+    "cli",
+    "__main__",
+]
 # Files that may import torch, as data flows; everything on_ray/ may import both.
 TORCH = {
     "data/images.py",
     "data/faces.py",
-    *(f"members/{name}.py" for name in "mlp3d cnn losses build training inference checkpoint".split()),
+    *(f"members/{name}.py" for name in ["mlp3d", "cnn", "losses", "build", "training", "inference", "checkpoint"]),
     "predict.py",
 }
 LIGHT = ["ig3d_ray.search", "ig3d_ray.report", "ig3d_ray.inventory", "ig3d_ray.pipeline", "ig3d_ray.members.imported"]

@@ -78,7 +78,7 @@ def decode_image(data: bytes, size: int, what: str) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(data)).convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
-        raise Ig3dError(f"{what}: not a readable image ({error}); replace it or leave `image` null") from error
+        raise Ig3dError(f"{what}: not a readable image; replace it or leave its `image` null") from error
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image).transpose(2, 0, 1)

@@ -1,0 +1,268 @@
+"""Networks, losses, training and checkpoints, without Ray."""
+
+import copy
+import hashlib
+import importlib.util
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import SHARED
+
+from ig3d_ray.data import catalog
+from ig3d_ray.data.samples import Samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.members.build import Standardised, build_network, member_inputs, member_samples
+from ig3d_ray.members.checkpoint import checkpoint_name, from_bytes, load_checkpoint, save_checkpoint, to_bytes
+from ig3d_ray.members.cnn import Cnn
+from ig3d_ray.members.inference import logit_table, network_scores
+from ig3d_ray.members.losses import TrainingLoss, ccc, class_weights, pcc, va_terms
+from ig3d_ray.members.mlp3d import Mlp3d
+from ig3d_ray.members.spec import CnnSpec, LossSpec, Mlp3dSpec, TrainingRecipe, fingerprint, parse_spec, spec_json
+from ig3d_ray.members.training import Epoch, Labelled, NonFiniteLoss, Trainer
+from ig3d_ray.storage import Store
+
+RECIPE = TrainingRecipe(batch_size=16, epochs=4, patience=4, base_lr=1e-4, max_lr=5e-3)
+MLP = Mlp3dSpec(representation="emoca", subset="short", width=16, loss=LossSpec(va_terms="random"), recipe=RECIPE)
+CNN = CnnSpec(width=4, image_size=32, loss=LossSpec(va_terms="fixed"), recipe=RECIPE)
+
+
+def test_the_3d_classifier_is_the_papers() -> None:
+    for inputs, parameters in ((156, 12_947_466), (334, 13_312_010), (353, 13_350_922), (358, 13_361_162)):
+        assert sum(p.numel() for p in Mlp3d(inputs, 10).parameters()) == parameters
+    network = Mlp3d(156, 10)
+    assert (network.dropout1.p, network.dropout2.p, network.activation.negative_slope) == (0.5, 0.4, 0.2)
+    assert [m for m in network.state_dict() if m.endswith("weight")] == [
+        f"{kind}{i}.weight" for i in range(1, 5) for kind in ("fc", "bn")
+    ] + ["output.weight"]
+
+
+@pytest.mark.skipif(not (SHARED / "golden").is_dir(), reason="the golden outputs are not here")
+def test_the_3d_classifier_agrees_with_the_published_one() -> None:
+    module = importlib.util.spec_from_file_location("deterministic", SHARED / "golden" / "deterministic.py")
+    assert module is not None
+    assert module.loader is not None
+    rules = importlib.util.module_from_spec(module)
+    module.loader.exec_module(rules)
+    cases = json.loads((SHARED / "golden" / "networks.json").read_text())
+    cases = [case for case in cases if case["name"].startswith("mlp3d_")]
+    assert len(cases) >= 4
+    for case in cases:
+        shapes, samples = dict(case["state_dict"]), case["inputs"]["face3d"]
+        network = Mlp3d(shapes["fc1.weight"][1], shapes["output.weight"][0])
+        network.load_state_dict(rules.fill(network.state_dict(), case["seed"]), strict=True)
+        found = network.eval()(rules.inputs("face3d", tuple(samples), case["seed"])).detach().numpy()
+        logits = np.array(case["output"]["logits"])
+        assert np.abs(found[:, : logits.shape[1]] - logits).max() <= 1e-4 * np.abs(logits).max(), case["name"]
+        if "valence_as_named_upstream" in case["output"]:
+            # The published AffectNet networks give arousal in column 8 and valence in column 9.
+            va = np.array([case["output"][f"{n}_as_named_upstream"] for n in ("arousal", "valence")]).T
+            assert np.abs(found[:, 8:10] - va).max() <= 1e-4 * np.abs(found).max(), case["name"]
+
+
+def test_the_networks_take_and_give_what_they_say() -> None:
+    assert Mlp3d(156, 9, width=8).eval()(torch.zeros(3, 156)).shape == (3, 9)
+    assert Cnn(9, width=4).eval()(torch.zeros(3, 3, 64, 64)).shape == (3, 9)
+
+
+def test_ccc_and_pcc_against_numpy() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.uniform(-1, 1, (64, 2))
+    predicted = 0.5 * truth + 0.3 * rng.standard_normal((64, 2)) + 0.1
+    p, t = torch.from_numpy(predicted), torch.from_numpy(truth)
+    for column in range(2):
+        a, b = predicted[:, column], truth[:, column]
+        assert float(pcc(p, t)[column]) == pytest.approx(np.corrcoef(a, b)[0, 1])
+        covariance = np.cov(a, b, ddof=0)
+        expected = 2 * covariance[0, 1] / (covariance[0, 0] + covariance[1, 1] + (a.mean() - b.mean()) ** 2)
+        assert float(ccc(p, t)[column]) == pytest.approx(expected)
+    assert ccc(t, t).tolist() == pytest.approx([1, 1])
+    assert torch.isfinite(ccc(torch.zeros(4, 2), torch.zeros(4, 2))).all()
+
+
+def test_equation_1_by_hand() -> None:
+    truth = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    predicted = torch.tensor([[0.0, 0.5], [1.0, 0.5]])
+    # Valence is perfect; arousal is constant: MSE 0.25, CCC and PCC 0. Sum of MSEs 0.25, mean CCC and PCC 0.5.
+    weights = torch.tensor([1.0, 2.0, 1.0])
+    assert float(va_terms(predicted, truth, weights)) == pytest.approx((1 * 0.25 + 2 * 0.5 + 1 * 0.5) / 4)
+    scores = torch.cat([torch.zeros(2, 3), predicted], dim=1)
+    spec = LossSpec(va_terms="fixed", alpha=1, beta=2, gamma=1)
+    labels = torch.tensor([0, 2])
+    loss = TrainingLoss(spec, labels, 3, torch.device("cpu"))
+    total = loss(scores, labels, truth, torch.Generator())
+    assert float(total) == pytest.approx(math.log(3) + (0.25 + 1.0 + 0.5) / 4)
+
+
+def test_random_weights_are_drawn_for_every_batch_from_the_generator() -> None:
+    loss = TrainingLoss(LossSpec(va_terms="random"), torch.tensor([0, 1]), 2, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(1)
+    batch = (torch.randn(8, 4), torch.zeros(8, dtype=torch.long), torch.rand(8, 2), generator)
+    first, second = float(loss(*batch)), float(loss(*batch))
+    assert first != second
+    generator.manual_seed(1)
+    assert float(loss(*batch)) == first
+
+
+def test_class_weights_are_inverse_frequencies_with_mean_one() -> None:
+    weights = class_weights(torch.tensor([0, 0, 0, 1]), 3)
+    assert weights.tolist() == pytest.approx([0.5, 1.5, 0.0])
+
+
+def test_standardisation_uses_train_statistics_and_forgives_constants() -> None:
+    network = Standardised(Mlp3d(2, 2, width=8), (2,))
+    network.fit_to(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
+    assert network.standardise(torch.tensor([[3.0, 6.0]])).tolist() == [[1.0, 1.0]]
+
+
+def test_fingerprints_tell_members_apart() -> None:
+    marks = {
+        fingerprint("faces", "aa", MLP),
+        fingerprint("faces", "bb", MLP),
+        fingerprint("rafdb", "aa", MLP),
+        fingerprint("faces", "aa", MLP.model_copy(update={"seed": 1})),
+        fingerprint("faces", "aa", CNN),
+    }
+    assert len(marks) == 5
+    assert fingerprint("faces", "aa", parse_spec(spec_json(MLP))) == fingerprint("faces", "aa", MLP)
+
+
+def trainer(spec: Any, faces: tuple[Store, Samples], task: str = "expression") -> Trainer:
+    store, samples = faces
+    torch.manual_seed(spec.seed)
+
+    def labelled(split: str) -> Labelled:
+        chosen = member_samples(spec, samples, split)
+        va = torch.from_numpy(chosen.va)
+        return Labelled(member_inputs(spec, chosen, store), torch.from_numpy(chosen.expression), va)
+
+    network = build_network(spec, catalog.dataset("faces"))
+    data = (labelled("train"), labelled("dev"))
+    return Trainer(network, *data, spec.loss, spec.recipe, spec.seed, 7, task)  # type: ignore[arg-type]
+
+
+def ignore(epoch: Epoch, state: Any) -> None:
+    pass
+
+
+@pytest.mark.parametrize("spec", [MLP, CNN], ids=lambda spec: spec.kind)
+def test_going_on_from_any_epoch_gives_the_same_weights_bit_for_bit(
+    spec: Any, small_faces: tuple[Store, Samples]
+) -> None:
+    states: dict[int, bytes] = {}
+    whole = trainer(spec, small_faces)
+    history = whole.run(lambda epoch, state: states.__setitem__(epoch.number, to_bytes(state())))
+    assert len(history) == len(states) > 1
+    for number in states:
+        resumed = trainer(spec, small_faces)
+        assert resumed.run(ignore, from_bytes(states[number], "state")) == history
+        for name, value in whole.network.state_dict().items():
+            assert torch.equal(value, resumed.network.state_dict()[name]), (number, name)
+
+
+def test_training_learns_and_keeps_the_best_epoch(small_faces: tuple[Store, Samples]) -> None:
+    spec = MLP.model_copy(update={"width": 32, "recipe": RECIPE.model_copy(update={"epochs": 12, "patience": 12})})
+    epochs: list[Epoch] = []
+    one = trainer(spec, small_faces)
+    history = one.run(lambda epoch, state: epochs.append(epoch))
+    assert history[-1]["loss"] < history[0]["loss"]
+    best = max(row["score"] for row in history)
+    assert best > 0.5
+    assert epochs[-1].best_score == best
+    predicted = network_scores(one.network, one.dev.x)[:, :7].argmax(axis=1)
+    assert (predicted == one.dev.labels.numpy()).mean() == pytest.approx(best)
+
+
+def test_patience_ends_a_training(small_faces: tuple[Store, Samples]) -> None:
+    recipe = TrainingRecipe(batch_size=16, epochs=50, patience=2, base_lr=1e-12, max_lr=1e-12)
+    spec = MLP.model_copy(update={"recipe": recipe})
+    history = trainer(spec, small_faces).run(ignore)
+    assert 3 <= len(history) < 50
+
+
+def test_the_learning_rate_climbs_and_falls_within_an_epoch(small_faces: tuple[Store, Samples]) -> None:
+    one = trainer(MLP, small_faces)
+    optimiser, schedule = one._optimiser(one._steps())
+    rates = []
+    for _ in range(one._steps()):
+        rates.append(schedule.get_last_lr()[0])
+        optimiser.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(RECIPE.base_lr)
+    assert max(rates) == pytest.approx(RECIPE.max_lr)
+    assert rates.index(max(rates)) == one._steps() // 2
+
+
+def test_a_loss_that_is_not_finite_stops_the_member(small_faces: tuple[Store, Samples]) -> None:
+    one = trainer(MLP.model_copy(update={"recipe": RECIPE.model_copy(update={"max_lr": 1e30})}), small_faces)
+    with pytest.raises(
+        NonFiniteLoss, match=r"the loss became (nan|inf) in epoch \d+, about step \d+; lower recipe.max_lr"
+    ):
+        one.run(ignore)
+
+
+def test_scores_do_not_depend_on_the_batch_size(small_faces: tuple[Store, Samples]) -> None:
+    for spec in (MLP, CNN):
+        one = trainer(spec, small_faces)
+        one.network.fit_to(one.train.x)
+        scores = [network_scores(one.network, one.dev.x, batch) for batch in (1, 7, 512)]
+        for other in scores[1:]:
+            assert np.abs(other - scores[0]).max() < 1e-5
+            assert (other.argmax(axis=1) == scores[0].argmax(axis=1)).all()
+
+
+def test_a_checkpoint_gives_back_the_same_outputs(store: Store, small_faces: tuple[Store, Samples]) -> None:
+    images, samples = small_faces
+    one = trainer(MLP, small_faces)
+    one.run(ignore)
+    save_checkpoint(store, "faces", "abc", MLP, one.network)
+    digest = hashlib.sha256(store.read(checkpoint_name("faces", "abc"))).hexdigest()
+    loaded = load_checkpoint(store, "faces", "abc", digest)
+    tables = [logit_table(network, MLP, "abc", samples, "test", images) for network in (one.network, loaded)]
+    assert tables[0].to_bytes() == tables[1].to_bytes()
+    assert tables[0].ids.tolist() == samples.in_split("test").with_feature("emoca").ids.tolist()
+    assert tables[0].va is not None
+
+
+def test_the_same_weights_give_the_same_checkpoint_bytes(tmp_path: Path) -> None:
+    network = build_network(MLP, catalog.dataset("faces"))
+    stores = [Store(str(tmp_path / name)) for name in "ab"]
+    for one in stores:
+        save_checkpoint(one, "faces", "abc", MLP, copy.deepcopy(network))
+    assert stores[0].read(checkpoint_name("faces", "abc")) == stores[1].read(checkpoint_name("faces", "abc"))
+
+
+def test_a_checkpoint_that_is_not_the_specs_is_refused(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    save_checkpoint(store, "faces", "abc", MLP, build_network(MLP, catalog.dataset("faces")))
+    name = checkpoint_name("faces", "abc")
+    with pytest.raises(Ig3dError, match=rf"{name}: SHA-256 is not the one in the spec \(0000"):
+        load_checkpoint(store, "faces", "abc", "0" * 64)
+    store.write(name, store.read(name)[:1000])
+    with pytest.raises(Ig3dError, match=rf"{name}: not a whole checkpoint .* delete it and run again"):
+        load_checkpoint(store, "faces", "abc")
+    save_checkpoint(store, "rafdb", "abc", MLP, build_network(MLP, catalog.dataset("faces")))
+    store.write(name, store.read(checkpoint_name("rafdb", "abc")))
+    with pytest.raises(Ig3dError, match="not a format 1 checkpoint of faces"):
+        load_checkpoint(store, "faces", "abc")
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple:
+            return (Path.write_text, (tmp_path / "ran", "code"))
+
+    with pytest.raises(Ig3dError, match="file: not a whole checkpoint"):
+        from_bytes(to_bytes({"x": Evil()}), "file")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_member_without_samples_says_so(small_faces: tuple[Store, Samples]) -> None:
+    _, samples = small_faces
+    without = Samples("faces", samples.table.drop_columns(["emoca"]))
+    with pytest.raises(Ig3dError, match="faces: no test sample has emoca, which mlp3d-emoca-short"):
+        member_samples(MLP, without, "test")
