@@ -66,7 +66,7 @@ def build_spec(
 
     def against(row: Row) -> Compared:
         label = " + ".join(row.result.candidate.members)
-        gain = board.gain_over(row, space.objective, space.seed)
+        gain = board.gain_over(row, space.objective)
         return Compared(label=label, gain=gain, selection=row.scores.selection, report=row.scores.report)
 
     return EnsembleSpec(

@@ -56,7 +56,10 @@ class SolvedWeight:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Every row, the chosen one, what it is compared with, and the solved weights of the best pair."""
+    """Every row, the chosen one, what it is compared with, and the solved weights of the best pair.
+
+    `bootstrap` holds the resamples of the report set, for further comparisons.
+    """
 
     rows: tuple[Row, ...]
     chosen: Row
@@ -68,18 +71,14 @@ class Leaderboard:
     candidates: int
     samples_left_out: int
 
-    def gain_over(self, other: Row, objective: str, seed: int) -> Interval:
+    bootstrap: Bootstrap
+
+    def gain_over(self, other: Row, objective: str) -> Interval:
         """The chosen ensemble's paired gain over another row on the report set; positive is better."""
-        return _bootstrap(self.chosen.statistics, objective, seed).gain(
-            self.chosen.statistics, other.statistics, objective
-        )
+        return self.bootstrap.gain(self.chosen.statistics, other.statistics, objective)
 
 
 Pick = Callable[[Sequence[Result]], Result]
-
-
-def _bootstrap(statistics: np.ndarray, objective: str, seed: int) -> Bootstrap:
-    return Bootstrap(metrics.task_of(objective), len(statistics), seed)
 
 
 class _Scorer:
@@ -87,8 +86,9 @@ class _Scorer:
 
     def __init__(self, space: SearchSpace, plan: Plan, results: Sequence[Sequence[Result]]) -> None:
         self.space, self.plan, self.results = space, plan, results
-        self.on_selection = Bootstrap(plan.report.task, len(plan.parts[0]), space.seed)
         self.on_report = Bootstrap(plan.report.task, len(plan.report), space.seed)
+        same = plan.parts[0] is plan.report
+        self.on_selection = self.on_report if same else Bootstrap(plan.report.task, len(plan.parts[0]), space.seed)
         self.held_out_pools = [plan.report.take(rows) for _, rows in plan.held_out]
 
     def report_predictions(self, picks: Sequence[Result]) -> np.ndarray:
@@ -168,6 +168,7 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         solved_for=pair,
         candidates=sum(len(found) for found in results),
         samples_left_out=plan.report.left_out,
+        bootstrap=scorer.on_report,
     )
 
 

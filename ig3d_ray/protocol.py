@@ -15,6 +15,7 @@ from ig3d_ray.members.spec import Frozen
 from ig3d_ray.pool import Pool
 
 RESAMPLES = 2000
+BLOCK = 200
 DECIMALS = 9
 
 
@@ -109,14 +110,21 @@ class Bootstrap:
 
     @cached_property
     def weights_RN(self) -> np.ndarray:
-        """How often each sample is drawn, `[R, N]` float32."""
+        """How often each sample is drawn, `[R, N]` float32; each row sums to N."""
         rng = np.random.default_rng([self.seed, self.samples, self.resamples])
-        shares = np.full(self.samples, 1.0 / self.samples)
-        return rng.multinomial(self.samples, shares, size=self.resamples).astype(np.float32)
+        weights = np.empty((self.resamples, self.samples), dtype=np.float32)
+        for row in weights:
+            row[:] = np.bincount(rng.integers(self.samples, size=self.samples), minlength=self.samples)
+        return weights
 
     def draws(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
         """Every metric on every resample, each `[R]`, from per-sample statistics `[N, S]`."""
-        return metrics.from_sums(self.task, self.weights_RN.astype(np.float64) @ statistics)
+        sums = np.empty((self.resamples, statistics.shape[1]))
+        for start in range(0, self.resamples, BLOCK):
+            block = slice(start, start + BLOCK)
+            # In double precision, a block at a time: CCC is a difference of nearly equal sums.
+            sums[block] = self.weights_RN[block].astype(np.float64) @ statistics
+        return metrics.from_sums(self.task, sums)
 
     def intervals(self, statistics: np.ndarray) -> dict[str, Interval]:
         """Every metric with its interval (2.5 % and 97.5 % of the resamples)."""

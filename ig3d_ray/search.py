@@ -101,12 +101,10 @@ def best_weight(pool: Pool, members: Sequence[str], space: Space, objective: str
     for index, dimension in enumerate(("_valence", "_arousal")):
         if objective.endswith(dimension):
             kind, columns = objective.removesuffix(dimension), slice(index, index + 1)
+    if kind not in ("mse", "rmse", "ccc", "ccc_paper"):
+        raise Ig3dError(f"no exact weight for objective {objective!r}; give fusion.weight_3d a range")
     chosen = (first[:, columns], second[:, columns], pool.labels[:, columns])
-    if kind in ("mse", "rmse"):
-        return exact.best_mse_weight(*chosen)
-    if kind in ("ccc", "ccc_paper"):
-        return exact.best_ccc_weight(*chosen)
-    raise Ig3dError(f"no exact weight for objective {objective!r}; give fusion.weight_3d a range")
+    return exact.best_mse_weight(*chosen) if kind in ("mse", "rmse") else exact.best_ccc_weight(*chosen)
 
 
 def score_batch(pool: Pool, candidates: Sequence[Candidate], objective: str) -> list[Result]:

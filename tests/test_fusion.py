@@ -1,5 +1,7 @@
 """Late fusion: strategies by definition, exact weights against brute force, no dependence on order."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -82,7 +84,7 @@ def test_order_and_batch_size_change_nothing(
 
 
 def test_one_samples_logits_are_never_taken_for_all() -> None:
-    with pytest.raises(ValueError, match="setting an array element|inhomogeneous|all input arrays"):
+    with pytest.raises(ValueError, match="inhomogeneous"):
         fuse("mean", [np.zeros((4, 7)), np.zeros(7)])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="shapes differ"):
         exact.accuracy_steps(np.zeros((4, 7)), np.zeros((1, 7)), np.zeros(4, int))
@@ -94,7 +96,7 @@ def test_accuracy_at_any_weight_is_that_of_fusing(case: tuple[np.ndarray, np.nda
     steps = exact.accuracy_steps(first, second, labels)
     edges = np.unique(np.concatenate([[0, 1], steps.starts, steps.ends]))
     # Between two steps nothing is decided by rounding; very close steps are left out.
-    middles = [(a + b) / 2 for a, b in zip(edges[:-1], edges[1:], strict=True) if b - a > 1e-6]
+    middles = [(a + b) / 2 for a, b in itertools.pairwise(edges) if b - a > 1e-6]
     for weight in middles:
         assert steps.score_at(np.array(weight)) == pytest.approx(accuracy_at(first, second, labels, weight))
 
