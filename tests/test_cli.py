@@ -1,0 +1,183 @@
+"""Commands as a user types them: what they print, and one line with exit code 2 for what can be put right."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import SMALL_SPACE
+
+from ig3d_ray.cli import main
+from ig3d_ray.ensemble import parse_ensemble
+from ig3d_ray.storage import Store
+
+
+def ig3d(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["ig3d", *words])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+@pytest.fixture
+def preds(tmp_path: Path) -> Path:
+    """Two files of seven logits each for ten samples of RAF-DB; the second is right where the first is wrong."""
+    header = "sample_id," + ",".join(f"logit_{i}" for i in range(7)) + ",label\n"
+    for name, right in (("image", lambda i: i % 2), ("params", lambda i: (i + 1) % 2)):
+        rows = []
+        for i in range(40):
+            logits = [0.0] * 7
+            logits[i % 7 if right(i) else (i + 1) % 7] = 1.0 if not right(i) else 2.0
+            rows.append(f"s{i:02d}," + ",".join(map(str, logits)) + f",{i % 7}\n")
+        (tmp_path / f"{name}.csv").write_text(header + "".join(rows))
+    return tmp_path
+
+
+@pytest.fixture
+def space_file(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "dataset: rafdb\nobjective: accuracy\nprotocol: {kind: cross_fitted, folds: 4}\n"
+        "pool:\n- {kind: imported, name: image, view: 2d}\n- {kind: imported, name: gone, view: 3d}\n"
+        "search: {budget: 20, batch: 10}\n"
+    )
+    return file
+
+
+def bring(monkeypatch: pytest.MonkeyPatch, preds: Path, *more: str) -> int:
+    code = 0
+    for name, view in (("image", "2d"), ("params", "3d")):
+        where = ["--dataset", "rafdb", "--member", name, "--view", view, "--storage", str(preds / "store"), *more]
+        code = code or ig3d(monkeypatch, "import", "predictions", str(preds / f"{name}.csv"), *where)
+    return code
+
+
+def test_your_own_logits_in_two_commands(
+    monkeypatch: pytest.MonkeyPatch, preds: Path, space_file: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert bring(monkeypatch, preds) == 0
+    assert "image (2d): 40 samples of rafdb test, logits" in capsys.readouterr().out
+    assert ig3d(monkeypatch, "search", str(space_file), "--storage", str(preds / "store")) == 0
+    said = capsys.readouterr().out
+    assert "chosen ensemble: 1 + 2" in said
+    assert "The gain is real: the ensemble has 0." in said
+    assert "missing: gone: its predictions are not in the store" in said
+    spec = Path(said.split("spec: ")[1].strip())
+    assert parse_ensemble(spec.read_text(), "spec").scores.report.metrics["accuracy"].value == 1.0
+    out = preds / "out.parquet"
+    assert ig3d(monkeypatch, "predict", str(spec), "--storage", str(preds / "store"), "--out", str(out)) == 0
+    assert "accuracy 1.000000 (the spec says 1.000000)" in capsys.readouterr().out
+    table = pq.read_table(out).to_pydict()
+    assert table["sample_id"][:2] == ["s00", "s01"]
+    assert table["label"][:2] == ["Surprise", "Fear"]
+
+
+def test_search_as_json_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, preds: Path, space_file: Path, capsys: pytest.CaptureFixture
+) -> None:
+    bring(monkeypatch, preds)
+    capsys.readouterr()
+    assert ig3d(monkeypatch, "search", str(space_file), "--storage", str(preds / "store"), "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["members"] == ["image", "params"]
+
+
+def test_predictions_that_are_not_those_that_were_scored(
+    monkeypatch: pytest.MonkeyPatch, preds: Path, space_file: Path, capsys: pytest.CaptureFixture
+) -> None:
+    bring(monkeypatch, preds)
+    ig3d(monkeypatch, "search", str(space_file), "--storage", str(preds / "store"), "--json")
+    spec = json.loads(capsys.readouterr().out.splitlines()[-1])["spec"]
+    (preds / "image.csv").write_text((preds / "image.csv").read_text().replace("2.0", "2.5"))
+    assert bring(monkeypatch, preds, "--replace") == 0
+    words = ("predict", spec, "--storage", str(preds / "store"), "--out", str(preds / "out.parquet"))
+    assert ig3d(monkeypatch, *words) == 2
+    assert "not the predictions that were scored (SHA-256 differs)" in capsys.readouterr().err
+    assert not (preds / "out.parquet").exists()
+
+
+def test_a_truncated_table_in_the_cache_is_named(
+    monkeypatch: pytest.MonkeyPatch, preds: Path, space_file: Path, capsys: pytest.CaptureFixture
+) -> None:
+    bring(monkeypatch, preds)
+    store = Store(str(preds / "store"))
+    name = store.names("logits")[0]
+    store.write(name, store.read(name)[:500])
+    capsys.readouterr()
+    assert ig3d(monkeypatch, "search", str(space_file), "--storage", store.uri) == 2
+    said = capsys.readouterr().err
+    assert f"{store.locate(name)}: cut short or not Parquet; delete this file and run again" in said
+
+
+def test_plan_starts_nothing_and_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert ig3d(monkeypatch, "plan", str(SMALL_SPACE), "--storage", str(tmp_path / "store")) == 0
+    said = capsys.readouterr().out
+    assert "train:  5 members, 0 cached, in 2 Ray Train runs" in said
+    assert "search: up to 60 candidates" in said
+    assert not (tmp_path / "store").exists()
+
+
+def test_faces_are_drawn_once_per_store(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ("data", "faces", "--out", str(tmp_path), "--samples", "200")
+    assert ig3d(monkeypatch, *words) == ig3d(monkeypatch, *words) == 0
+    assert capsys.readouterr().out.count("200 faces, fingerprint") == 2
+    assert ig3d(monkeypatch, *words, "--seed", "1") == 2
+    assert "use another storage or ask for the same" in capsys.readouterr().err
+    assert ig3d(monkeypatch, "data", "faces", "--sheet", str(tmp_path / "sheet.png")) == 0
+    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+
+
+MISTAKES = [
+    (("search", "gone.yaml", "--storage", "s"), "gone.yaml: no such file"),
+    (("run", str(SMALL_SPACE), "--storage", "s", "--set", "search.budget=x"), "search.budget: 'x'"),
+    (("search", str(SMALL_SPACE), "--storage", "store"), "the pool is empty"),
+    (("search", str(SMALL_SPACE), "--storage", "nfs://x"), "unknown protocol 'nfs'"),
+    (("predict", "gone.json", "--storage", "s", "--out", "o.parquet"), "gone.json: no such file"),
+    (("predict", "x.json", "--storage", "s", "--out", "o", "--split", "val"), "--split val: allowed: train, dev, test"),
+    (("data", "faces"), "nothing to do: give --out URI, --sheet FILE.png"),
+    (("data", "faces", "--out", "s", "--samples", "3"), "--samples 3: at least 200"),
+    (
+        ("import", "predictions", "x.csv", "--dataset", "fer", "--member", "m", "--view", "2d", "--storage", "s"),
+        "unknown dataset 'fer'; known: affectnet7",
+    ),
+    (
+        ("import", "predictions", "x.csv", "--dataset", "rafdb", "--member", "m", "--view", "4d", "--storage", "s"),
+        "--view 4d: Input should be '2d', '3d' or '2d+3d'",
+    ),
+    (
+        ("import", "predictions", "x.csv", "--dataset", "rafdb", "--member", "../m", "--view", "2d", "--storage", "s"),
+        "--member ../m: ",
+    ),
+    (("run", str(SMALL_SPACE)), "Missing option '--storage'"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[message[:30] for _, message in MISTAKES])
+def test_a_mistake_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture, words: tuple, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ig3d(monkeypatch, *words) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_space_without_data_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file = Path(__file__).parents[1] / "search_spaces" / "rafdb.yaml"
+    assert ig3d(monkeypatch, "run", str(file), "--storage", str(tmp_path / "store")) == 2
+    assert "rafdb has no samples table to train mlp3d-emoca-short-ce-s0 on" in capsys.readouterr().err
+
+
+def test_python_dash_m_is_the_same_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "ig3d_ray", "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "Train facial-expression networks" in done.stdout

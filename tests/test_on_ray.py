@@ -1,0 +1,225 @@
+"""The edge: Ray Train and Ray Tune give what the plain code gives, on one worker, on two, after a death."""
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import SMALL_SPACE
+from test_search import make_pool, space
+
+from ig3d_ray.data.samples import Samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.logits import LogitStore
+from ig3d_ray.members.runs import Run, is_cached, make_runs
+from ig3d_ray.members.spec import LossSpec, Mlp3dSpec, TrainingRecipe, fingerprint
+from ig3d_ray.pipeline import run
+from ig3d_ray.progress import Reporter
+from ig3d_ray.protocol import plan
+from ig3d_ray.search import Explorer, run_local
+from ig3d_ray.space import Resources, load_space
+from ig3d_ray.storage import Store
+
+pytestmark = pytest.mark.slow
+RECIPE = TrainingRecipe(batch_size=16, epochs=6, patience=6, base_lr=1e-4, max_lr=5e-3)
+
+
+def member(**changes: object) -> Mlp3dSpec:
+    fields: dict = {"representation": "emoca", "subset": "short", "width": 16, "recipe": RECIPE}
+    return Mlp3dSpec(**(fields | changes))
+
+
+def run_of(store: Store, samples: Samples, *specs: Mlp3dSpec) -> Run:
+    members = [(fingerprint("faces", samples.fingerprint, spec), spec) for spec in specs]
+    (one,) = make_runs(store, "faces", "expression", members, size=8)
+    return one
+
+
+@pytest.fixture
+def faces(tmp_path: Path, small_faces: tuple[Store, Samples]) -> tuple[Store, Samples]:
+    """A fresh store with the small faces."""
+    drawn, samples = small_faces
+    store = Store(str(tmp_path / "store"))
+    for name in drawn.names():
+        store.write(name, drawn.read(name))
+    return store, samples
+
+
+@pytest.mark.parametrize("protocol", [{"kind": "dev"}, {"kind": "cross_fitted", "folds": 3}], ids=lambda p: p["kind"])
+def test_tune_finds_exactly_what_this_process_finds(local_ray: None, tmp_path: Path, protocol: dict) -> None:
+    from ig3d_ray.on_ray.search import run_on_ray
+
+    what = space(protocol=protocol, fusion={"weight_3d": [0.0, 1.0]}, search={"budget": 40, "batch": 7})
+    arranged = plan(what.protocol, {"dev": make_pool("dev"), "test": make_pool("test")}, what.seed)
+    rounds: list[int] = []
+    store = Store(str(tmp_path))
+    found = run_on_ray(what, arranged.parts, store, "s", lambda explorer: rounds.append(explorer.scored))
+    assert found == run_local(what, arranged.parts)
+    assert len(rounds) > 2
+    assert rounds == sorted(rounds)
+    assert store.names() == []
+
+
+def test_a_batch_whose_trial_died_is_handed_out_again(local_ray: None) -> None:
+    from ig3d_ray.on_ray.search import MAX_LOST_TRIALS, RoundSearcher
+    from ig3d_ray.search import Batch, score_batch
+
+    pool, what = make_pool("dev"), space()
+    searcher = RoundSearcher(Explorer(what, [pool]), lambda explorer: None)
+    first = searcher.suggest("t0")
+    assert searcher.suggest("t1") is None
+    searcher.on_trial_complete("t0", error=True)
+    assert searcher.suggest("t2") == first
+    batch: Batch = searcher.scoring["t2"]
+    results = score_batch(pool, batch.candidates, "accuracy")
+    fusions = [result.fusion.model_dump(mode="json") for result in results]
+    searcher.on_trial_complete("t2", {"fusions": fusions, "scores": [result.score for result in results]})
+    second = searcher.suggest("t3")
+    assert second != first
+    assert searcher.explorer.scored == len(results)
+    for lost in range(MAX_LOST_TRIALS):
+        searcher.on_trial_complete(f"t{lost + 3}", error=True)
+        searcher.suggest(f"t{lost + 4}")
+    assert searcher.error is not None
+    assert "trials were lost" in searcher.error
+
+
+def descendants(of: int) -> Iterator[tuple[int, str]]:
+    """The processes below one, with their command lines."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+    for pid in parents:
+        above = pid
+        while above in parents and above != of:
+            above = parents[above]
+        if above == of and pid != of:
+            try:
+                yield pid, Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+            except OSError:
+                continue
+
+
+def test_a_killed_worker_costs_no_member_and_changes_no_weight(
+    local_ray: None, faces: tuple[Store, Samples], tmp_path: Path
+) -> None:
+    from ig3d_ray.on_ray.train import train_runs
+
+    store, samples = faces
+    untouched = Store(str(tmp_path / "untouched"))
+    for name in store.names():
+        untouched.write(name, store.read(name))
+    specs = [member(loss=LossSpec(va_terms="random")), member(subset="full")]
+    assert train_runs([run_of(untouched, samples, *specs)], Resources(), lambda event: None) == {}
+    killed: list[int] = []
+    epochs: list[tuple[str, int]] = []
+
+    def kill_at_the_third_epoch(event: dict) -> None:
+        if "epoch" not in event:
+            return
+        epochs.append((event["member"], event["epoch"]))
+        if event["epoch"] >= 3 and event["member"] == specs[1].name and not killed:
+            workers = [pid for pid, words in descendants(os.getpid()) if "RayTrainWorker" in words]
+            for pid in workers:
+                os.kill(pid, 9)
+            killed.extend(workers)
+
+    assert train_runs([run_of(store, samples, *specs)], Resources(), kill_at_the_third_epoch) == {}
+    assert killed
+    first = [epoch for name, epoch in epochs if name == specs[0].name]
+    assert first == sorted(set(first)), "the finished member was trained again"
+    for name in untouched.names("members") + untouched.names("logits"):
+        assert store.read(name) == untouched.read(name), name
+
+
+def test_two_workers_train_one_member_and_cache_every_sample_once(
+    local_ray: None, faces: tuple[Store, Samples]
+) -> None:
+    from ig3d_ray.on_ray.train import train_runs
+
+    store, samples = faces
+    one = run_of(store, samples, member(loss=LossSpec(va_terms="fixed")))
+    assert train_runs([one], Resources(workers=2), lambda event: None) == {}
+    table = LogitStore(store).read("faces", one.members[0][0], "test")
+    assert sorted(table.ids.tolist()) == sorted(samples.in_split("test").with_feature("emoca").ids.tolist())
+    assert table.logits is not None
+    labels = dict(zip(samples.ids.tolist(), samples.expression.tolist(), strict=True))
+    right = [labels[i] == top for i, top in zip(table.ids.tolist(), table.logits.argmax(axis=1), strict=True)]
+    assert sum(right) / len(right) > 0.3
+
+
+def test_a_member_that_fails_is_named_and_the_others_finish(local_ray: None, faces: tuple[Store, Samples]) -> None:
+    from ig3d_ray.on_ray.train import train_runs
+
+    store, samples = faces
+    bad = member(recipe=RECIPE.model_copy(update={"max_lr": 1e30}))
+    one = run_of(store, samples, bad, member(seed=1))
+    failed = train_runs([one], Resources(), lambda event: None)
+    ((mark, why),) = failed.items()
+    assert mark == one.members[0][0]
+    assert "lower recipe.max_lr" in why
+    assert not is_cached(store, "faces", mark)
+    assert is_cached(store, "faces", one.members[1][0])
+
+
+def test_lost_logits_are_written_again_without_training(local_ray: None, faces: tuple[Store, Samples]) -> None:
+    from ig3d_ray.on_ray.train import train_runs
+
+    store, samples = faces
+    one = run_of(store, samples, member())
+    train_runs([one], Resources(), lambda event: None)
+    before = {name: store.read(name) for name in store.names("logits") + store.names("members")}
+    store.remove(LogitStore.path("faces", one.members[0][0], "test"))
+    events: list[dict] = []
+    assert train_runs([one], Resources(), events.append) == {}
+    assert {name: store.read(name) for name in store.names("logits") + store.names("members")} == before
+    assert not any("epoch" in event for event in events)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("resources.cpus_per_worker=512", "one training asks for 512 CPUs .1 workers of 512., this machine has"),
+        (
+            "resources.gpus_per_worker=1",
+            "one training asks for 1 GPUs .* lower resources.workers",
+        ),
+    ],
+)
+def test_more_than_there_is_is_said_at_once(faces: tuple[Store, Samples], override: str, message: str) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        override = override.replace("gpus_per_worker=1", "gpus_per_worker=99")
+        message = message.replace("asks for 1 GPU", "asks for 99 GPU")
+    store, _ = faces
+    store.write("datasets/faces/drawn.json", b'{"samples": 240, "seed": 3}')
+    started = time.monotonic()
+    with pytest.raises(Ig3dError, match=message):
+        run(store, load_space(SMALL_SPACE, (override,)), "small", None, Reporter(quiet=True))
+    assert time.monotonic() - started < 10
+
+
+def test_an_address_that_refuses_or_is_mute(faces: tuple[Store, Samples]) -> None:
+    store, _ = faces
+    store.write("datasets/faces/drawn.json", b'{"samples": 240, "seed": 3}')
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        port = mute.getsockname()[1]
+        for address, message in (
+            (f"127.0.0.1:{port}", "no Ray cluster answers within 10 s"),
+            ("127.0.0.1:1", "no Ray cluster answers .*refused"),
+            ("nonsense", "no Ray cluster answers"),
+            ("ray://127.0.0.1:1", "Ray client addresses are not supported"),
+        ):
+            started = time.monotonic()
+            with pytest.raises(Ig3dError, match=message):
+                run(store, load_space(SMALL_SPACE), "small", address, Reporter(quiet=True))
+            assert time.monotonic() - started < 15
