@@ -1,8 +1,10 @@
 """The commands: parse, call one function, print. What is heavy is imported by the command that needs it."""
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,8 @@ from ig3d_ray.errors import Ig3dError
 if TYPE_CHECKING:
     from ig3d_ray.pipeline import Outcome
     from ig3d_ray.space import SearchSpace
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="ig3d",
@@ -50,7 +54,8 @@ def run(
     from ig3d_ray.storage import Store
 
     space, store = _space(space_file, overrides), Store(storage)
-    outcome = pipeline.run(store, space, space_file.stem, address, Reporter())
+    with _interruptible():
+        outcome = pipeline.run(store, space, space_file.stem, address, Reporter())
     _show(space, outcome, store.uri, as_json)
     if outcome.failed:
         raise typer.Exit(1)
@@ -71,10 +76,11 @@ def search(
 
     space, store, reporter = _space(space_file, overrides), Store(storage), Reporter()
     store.prepare()
-    if address is None:
-        outcome = pipeline.search_store(store, space, space_file.stem, reporter)
-    else:
-        outcome = pipeline.search_on_cluster(store, space, space_file.stem, address, reporter)
+    with _interruptible():
+        if address is None:
+            outcome = pipeline.search_store(store, space, space_file.stem, reporter)
+        else:
+            outcome = pipeline.search_on_cluster(store, space, space_file.stem, address, reporter)
     _show(space, outcome, store.uri, as_json)
 
 
@@ -226,20 +232,22 @@ def _print(renderable: object) -> None:
     console.print(renderable)
 
 
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C says how to continue, and leaves although threads still wait for Ray."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\nig3d: interrupted; what is finished is kept: the same command goes on from there", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+
+
 def main() -> None:
     """Entry point: errors that the user can put right are one line and exit code 2."""
     try:
-        app(standalone_mode=True)
+        app()
     except Ig3dError as error:
         print(f"ig3d: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nig3d: interrupted; what is finished is kept: the same command goes on from there", file=sys.stderr)
-        _leave(130)
-
-
-def _leave(code: int) -> None:
-    """Leave although threads still wait for Ray."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)

@@ -131,6 +131,24 @@ def kill_when(store: Store, moment: Callable[[Store], bool]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def test_ctrl_c_says_how_to_continue(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "interrupted"))
+    driver = subprocess.Popen(
+        command("run", str(SMALL_SPACE), "--storage", store.uri),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert driver.stderr is not None
+    for line in driver.stderr:
+        if "to train" in line:
+            break
+    driver.send_signal(signal.SIGINT)
+    assert "interrupted; what is finished is kept: the same command goes on from there" in driver.stderr.read()
+    assert driver.wait(timeout=60) == 130
+    driver.stderr.close()
+
+
 def checkpoints(store: Store) -> dict[str, int]:
     names = [name for name in store.names("members") if name.endswith("checkpoint.pt")]
     return {name: os.stat(store.locate(name)).st_mtime_ns for name in names}

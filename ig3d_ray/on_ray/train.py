@@ -52,13 +52,17 @@ def train_runs(runs: Sequence[Run], resources: Resources, on_event: Callable[[Ev
     """
     board = _Board.remote()  # type: ignore[attr-defined]
     failed: dict[str, str] = {}
-    with ThreadPoolExecutor(slots(resources)) as pool:
+    pool = ThreadPoolExecutor(slots(resources))
+    try:
         going = [pool.submit(_fit, run, resources, board) for run in runs]
         over = False
         while not over:
             over = not wait(going, timeout=NEWS_SECONDS).not_done
             for event in ray.get(board.take.remote()):
                 on_event(event)
+    finally:
+        # Not waiting: who interrupts a run does not want to see its trainings out.
+        pool.shutdown(wait=False, cancel_futures=True)
     for run, future in zip(runs, going, strict=True):
         error = future.exception()
         if error is not None:
