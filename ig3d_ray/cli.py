@@ -13,6 +13,7 @@ import typer
 from ig3d_ray.errors import Ig3dError
 
 if TYPE_CHECKING:
+    from ig3d_ray.data.catalog import Split
     from ig3d_ray.pipeline import Outcome
     from ig3d_ray.space import SearchSpace
 
@@ -105,26 +106,21 @@ def predict(
 ) -> None:
     """Run an exported ensemble on a split, from its checkpoints alone, and check the reported number."""
     from ig3d_ray import predict as predicting
-    from ig3d_ray.data.catalog import SPLITS
     from ig3d_ray.pipeline import read_ensemble
     from ig3d_ray.storage import Store
 
-    if split not in SPLITS:
-        raise Ig3dError(f"--split {split}: allowed: {', '.join(SPLITS)}")
     ensemble, store = read_ensemble(spec), Store(storage)
-    done = predicting.predict(ensemble, store, split)
+    done = predicting.predict(ensemble, store, _split(split))
     Store(str(out.absolute().parent)).write(out.name, predicting.table_bytes(predicting.prediction_table(done)))
-    value = done.scores[ensemble.objective]
     if as_json:
-        print(
-            json.dumps({"out": str(out), "samples": len(done.pool), "scores": done.scores, "reported": done.reported})
-        )
+        content = {"out": str(out), "samples": len(done.pool), "scores": done.scores, "compared": done.compared}
+        print(json.dumps(content | {"compared_score": done.compared_score, "reported": done.reported}))
         return
-    print(f"{out}: {len(done.pool)} samples of {ensemble.dataset} {split}")
-    reported = (
-        "not reported in the spec for these samples" if done.reported is None else f"the spec says {done.reported:.6f}"
-    )
-    print(f"{ensemble.objective} {value:.6f} ({reported})")
+    objective = ensemble.objective
+    print(f"{out}: {len(done.pool)} samples of {ensemble.dataset} {split}, {objective} {done.scores[objective]:.6f}")
+    if done.reported is not None:
+        where = f"on the {done.compared} samples that the search compared on"
+        print(f"{where}: {objective} {done.compared_score:.6f}, and the spec says {done.reported:.6f}")
 
 
 @data_app.command("faces")
@@ -175,8 +171,7 @@ def import_predictions(
     from ig3d_ray.storage import Store
 
     catalog.dataset(dataset)
-    if split not in catalog.SPLITS:
-        raise Ig3dError(f"--split {split}: allowed: {', '.join(catalog.SPLITS)}")
+    of_split = _split(split)
     try:
         spec = ImportedSpec(name=member, view=view)
     except ValidationError as error:
@@ -184,11 +179,20 @@ def import_predictions(
         raise Ig3dError(f"{option} {first['input']}: {first['msg']}") from error
     store = Store(storage)
     store.prepare()
-    done = bring(store, file, dataset, spec, split, row_order_is_id, replace)
+    done = bring(store, file, dataset, spec, of_split, row_order_is_id, replace)
     numbered = ", rows numbered" if done.numbered else ""
     print(
         f"{member} ({view}): {len(done.table.ids)} samples of {dataset} {split}, {' and '.join(done.found)}{numbered}"
     )
+
+
+def _split(name: str) -> "Split":
+    from ig3d_ray.data.catalog import SPLITS
+
+    for split in SPLITS:
+        if name == split:
+            return split
+    raise Ig3dError(f"--split {name}: allowed: {', '.join(SPLITS)}")
 
 
 def _space(path: Path, overrides: list[str] | None) -> "SearchSpace":

@@ -111,7 +111,7 @@ class EnsembleSpec(Frozen):
     scores: Scored
     compared_with: dict[str, Compared]
     """`best_single`, `best_2d` and `mean` (the plain mean of the same members)."""
-    samples_left_out: int
+    left_out: dict[Split, tuple[str, ...]]
     """Samples that some member of the pool lacks, so that nothing was compared on them."""
     provenance: Provenance
 

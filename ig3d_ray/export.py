@@ -79,7 +79,7 @@ def build_spec(
         protocol=space.protocol,
         scores=Scored(selection=board.chosen.scores.selection, report=board.chosen.scores.report),
         compared_with={key: against(row) for key, row in compared.items()},
-        samples_left_out=board.samples_left_out,
+        left_out=board.left_out,
         provenance=Provenance(
             versions={package: version(package) for package in _VERSIONED},
             seed=space.seed,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ig3d_ray import metrics
+from ig3d_ray.data.catalog import Split
 from ig3d_ray.ensemble import Scored, SetScores
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.spaces import Space
@@ -58,7 +59,8 @@ class SolvedWeight:
 class Leaderboard:
     """Every row, the chosen one, what it is compared with, and the solved weights of the best pair.
 
-    `bootstrap` holds the resamples of the report set, for further comparisons.
+    `left_out` are the samples that some member lacks, so that nothing was compared on them; `bootstrap`
+    holds the resamples of the report set, for further comparisons.
     """
 
     rows: tuple[Row, ...]
@@ -69,7 +71,7 @@ class Leaderboard:
     solved: tuple[SolvedWeight, ...]
     solved_for: tuple[str, ...]
     candidates: int
-    samples_left_out: int
+    left_out: dict[Split, tuple[str, ...]]
 
     bootstrap: Bootstrap
 
@@ -167,7 +169,7 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         solved=solved,
         solved_for=pair,
         candidates=sum(len(found) for found in results),
-        samples_left_out=plan.report.left_out,
+        left_out={side.split: side.left_out for side in (plan.parts[0], plan.report)},
         bootstrap=scorer.on_report,
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ig3d_ray.data.catalog import Split
 from ig3d_ray.data.catalog import dataset as dataset_of
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import Store
@@ -40,7 +41,7 @@ class LogitTable:
     """
 
     dataset: str
-    split: str
+    split: Split
     member: str
     name: str
     view: View

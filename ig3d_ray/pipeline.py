@@ -131,7 +131,8 @@ def search_store(
     results = known or (search or _in_process(reporter))(space, arranged.parts, folder.rsplit("/", 1)[1])
     board = build_leaderboard(space, arranged, results)
     spec = build_spec(store, space, name, board, cards, hashes, inventory.dataset_fingerprint)
-    if known is None:
+    published = known is not None and store.read(f"{folder}/best_ensemble.json") == spec.to_json().encode()
+    if not published:
         publish(store, folder, space, results, spec, time.monotonic() - started)
     missing = tuple(wanted.spec.name for wanted in inventory.missing(splits))
     return Outcome(spec, folder, board, missing, {}, 0)

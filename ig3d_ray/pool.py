@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ig3d_ray.data.catalog import Task
+from ig3d_ray.data.catalog import Split, Task
 from ig3d_ray.data.labels import Labels
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitTable, View
@@ -21,11 +21,11 @@ class Pool:
         ids: `[N]` str, ascending: so no score can depend on the order of anybody's rows.
         outputs_MNC: `[M, N, C]` float32 logits, or `[M, N, 2]` valence and arousal.
         labels: `[N]` int64 classes, or `[N, 2]` float32.
-        left_out: how many samples some member had and another lacked.
+        left_out: the ids that some member had and another lacked, ascending.
     """
 
     dataset: str
-    split: str
+    split: Split
     task: Task
     names: tuple[str, ...]
     fingerprints: tuple[str, ...]
@@ -33,7 +33,7 @@ class Pool:
     ids: np.ndarray
     outputs_MNC: np.ndarray
     labels: np.ndarray
-    left_out: int = 0
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -87,5 +87,5 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
         ids=common,
         outputs_MNC=np.stack(outputs),
         labels=labels.of(common, task),
-        left_out=len(union) - len(common),
+        left_out=tuple(np.setdiff1d(union, common).tolist()),
     )

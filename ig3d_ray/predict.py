@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from ig3d_ray import metrics
 from ig3d_ray.data import catalog
+from ig3d_ray.data.catalog import Split
 from ig3d_ray.data.labels import find_labels
 from ig3d_ray.data.samples import load_samples
 from ig3d_ray.ensemble import EnsembleMember, EnsembleSpec
@@ -27,18 +28,22 @@ class Prediction:
     """An ensemble's outputs on a split.
 
     Attributes:
-        pool: the members' outputs with ids and labels. fused: `[N, C]` or `[N, 2]`.
-        scores: every metric of the fused outputs.
-        reported: what the spec reports for the objective on this split, if that is comparable, else None.
+        pool: the members' outputs with ids and labels, on every sample that the ensemble's members have.
+        fused: `[N, C]` or `[N, 2]`. scores: every metric of them.
+        compared: how many of the samples the search compared on; some member of its pool may have lacked others.
+        compared_score: the objective on those, and reported: what the spec says it is there, None where
+            the spec says nothing of this split.
     """
 
     pool: Pool
     fused: np.ndarray
     scores: dict[str, float]
+    compared: int
+    compared_score: float
     reported: float | None
 
 
-def predict(spec: EnsembleSpec, store: Store, split: str) -> Prediction:
+def predict(spec: EnsembleSpec, store: Store, split: Split) -> Prediction:
     """Recompute every member's outputs from its checkpoint and fuse them.
 
     Imported members have no checkpoint: their cached predictions are taken, and must be those that were scored.
@@ -52,17 +57,24 @@ def predict(spec: EnsembleSpec, store: Store, split: str) -> Prediction:
         raise Ig3dError(f"{spec.dataset}: no labels for {split} in {store.uri}")
     pool = align(tables, labels, spec.task)
     fused = spec.predict(pool)
-    return Prediction(pool, fused, metrics.score(spec.task, fused, pool.labels), _reported(spec, split, len(pool)))
+    rows = np.flatnonzero(~np.isin(pool.ids, spec.left_out.get(split, ())))
+    return Prediction(
+        pool=pool,
+        fused=fused,
+        scores=metrics.score(spec.task, fused, pool.labels),
+        compared=len(rows),
+        compared_score=metrics.score(spec.task, fused[rows], pool.labels[rows])[spec.objective],
+        reported=_reported(spec, split),
+    )
 
 
-def _reported(spec: EnsembleSpec, split: str, samples: int) -> float | None:
-    """The spec's own number for a split: of the same samples, scored by the exported weights."""
+def _reported(spec: EnsembleSpec, split: Split) -> float | None:
+    """The spec's number for the exported weights on a split (the cross-fitted number is of other weights)."""
     own = spec.scores.selection if split == spec.protocol.choose_on else spec.scores.report
-    comparable = own.split == split and own.n == samples
-    return own.metrics[spec.objective].value if comparable else None
+    return own.metrics[spec.objective].value if own.split == split else None
 
 
-def _outputs(spec: EnsembleSpec, member: EnsembleMember, store: Store, split: str) -> LogitTable:
+def _outputs(spec: EnsembleSpec, member: EnsembleMember, store: Store, split: Split) -> LogitTable:
     parsed = parse_spec(_spec_json(member))
     if not isinstance(parsed, TrainableSpec):
         logits = LogitStore(store)

@@ -104,7 +104,8 @@ def _sections(table: Table, board: Leaderboard) -> Iterator[Row]:
 def _leaderboard(space: SearchSpace, board: Leaderboard) -> Table:
     objective, numbers = space.objective, _numbers(board)
     selection, report = board.chosen.scores.selection, board.chosen.scores.report
-    left_out = f"; {board.samples_left_out} samples left out that some member lacks" if board.samples_left_out else ""
+    lacked = len(board.left_out[report.split])
+    left_out = f"; {lacked} {report.split} samples left out that some member lacks" if lacked else ""
     table = Table(
         title=f"{space.dataset}: {objective}, {PROTOCOLS[space.protocol.kind]}",
         caption=f"{board.candidates} candidates scored; [..] 95 % bootstrap intervals, those of gains paired{left_out}",

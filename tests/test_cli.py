@@ -68,7 +68,7 @@ def test_your_own_logits_in_two_commands(
     assert parse_ensemble(spec.read_text(), "spec").scores.report.metrics["accuracy"].value == 1.0
     out = preds / "out.parquet"
     assert ig3d(monkeypatch, "predict", str(spec), "--storage", str(preds / "store"), "--out", str(out)) == 0
-    assert "accuracy 1.000000 (the spec says 1.000000)" in capsys.readouterr().out
+    assert "accuracy 1.000000, and the spec says 1.000000" in capsys.readouterr().out
     table = pq.read_table(out).to_pydict()
     assert table["sample_id"][:2] == ["s00", "s01"]
     assert table["label"][:2] == ["Surprise", "Fear"]
@@ -139,7 +139,11 @@ MISTAKES = [
     (("search", str(SMALL_SPACE), "--storage", "store"), "the pool is empty"),
     (("search", str(SMALL_SPACE), "--storage", "nfs://x"), "unknown protocol 'nfs'"),
     (("predict", "gone.json", "--storage", "s", "--out", "o.parquet"), "gone.json: no such file"),
-    (("predict", "x.json", "--storage", "s", "--out", "o", "--split", "val"), "--split val: allowed: train, dev, test"),
+    (
+        ("import", "predictions", "x.csv", "--dataset", "rafdb", "--member", "m", "--view", "2d", "--storage", "s")
+        + ("--split", "val"),
+        "--split val: allowed: train, dev, test",
+    ),
     (("data", "faces"), "nothing to do: give --out URI, --sheet FILE.png"),
     (("data", "faces", "--out", "s", "--samples", "3"), "--samples 3: at least 200"),
     (

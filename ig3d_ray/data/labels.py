@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ig3d_ray.data import catalog
-from ig3d_ray.data.catalog import Task
+from ig3d_ray.data.catalog import Split, Task
 from ig3d_ray.data.samples import load_samples, samples_name
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import Store
@@ -24,7 +24,7 @@ class Labels:
     """
 
     dataset: str
-    split: str
+    split: Split
     ids: np.ndarray
     expression: np.ndarray
     va: np.ndarray
@@ -55,7 +55,7 @@ def labels_name(dataset: str, split: str) -> str:
     return f"datasets/{dataset}/labels-{split}.parquet"
 
 
-def find_labels(store: Store, dataset: str, split: str) -> Labels | None:
+def find_labels(store: Store, dataset: str, split: Split) -> Labels | None:
     """The labels of a split: from the samples table if there is one, else from imports; else None."""
     if store.exists(samples_name(dataset)):
         samples = load_samples(store, dataset).in_split(split)

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ig3d_ray.data import catalog
+from ig3d_ray.data.catalog import Split
 from ig3d_ray.data.labels import Labels, find_labels, merge_labels, save_labels
 from ig3d_ray.data.samples import samples_name
 from ig3d_ray.errors import Ig3dError
@@ -44,7 +45,7 @@ def import_predictions(
     file: Path,
     dataset: str,
     spec: ImportedSpec,
-    split: str,
+    split: Split,
     row_order_is_id: bool = False,
     replace: bool = False,
 ) -> Imported:

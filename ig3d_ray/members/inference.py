@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from ig3d_ray.data import catalog
+from ig3d_ray.data.catalog import Split
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.logits import LogitTable
 from ig3d_ray.members.build import Standardised, member_inputs, member_samples
@@ -23,7 +24,7 @@ def network_scores(network: Standardised, x: torch.Tensor, batch: int = BATCH) -
 
 
 def logit_table(
-    network: Standardised, spec: TrainableSpec, member: str, samples: Samples, split: str, store: Store
+    network: Standardised, spec: TrainableSpec, member: str, samples: Samples, split: Split, store: Store
 ) -> LogitTable:
     """What a trained network says about every sample of a split that has its feature.
 
