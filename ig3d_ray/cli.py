@@ -214,17 +214,16 @@ def _show(space: "SearchSpace", outcome: "Outcome", uri: str, as_json: bool) -> 
             "report": report.model_dump(),
             "gain_over_best_single": outcome.spec.compared_with["best_single"].gain.model_dump(),
             "members": [member.name for member in outcome.spec.members],
-            "verdict": verdict(space, outcome.spec),
-            "missing": list(outcome.missing),
+            "verdict": verdict(space, outcome.board, outcome.spec),
+            "missing": outcome.missing,
             "failed": outcome.failed,
             "trained": outcome.trained,
         }
         print(json.dumps(content))
         return
     _print(render(space, outcome.board, outcome.spec))
-    for name in outcome.missing:
-        why = outcome.failed.get(name, "its predictions are not in the store")
-        print(f"missing: {name}: {why}")
+    for name, why in (outcome.missing | outcome.failed).items():
+        print(f"left out: {name}: {why}")
     print(f"spec: {spec_uri}")
 
 

@@ -57,6 +57,15 @@ class Inventory:
         """The members of the space that lack outputs on some of these splits."""
         return [wanted for wanted in self.wanted if not wanted.ready_for(splits)]
 
+    def left_out(self, splits: Sequence[str]) -> dict[str, str]:
+        """Who cannot take part for lack of outputs on these splits, and which: name -> reason."""
+        cached = {wanted.spec.name: wanted.cached for wanted in self.wanted}
+        cached |= {card.name: card.splits for card in self.others}
+        lacking = {name: [s for s in splits if s not in there] for name, there in cached.items()}
+        return {
+            name: f"no {' and '.join(lacks)} predictions in the storage" for name, lacks in lacking.items() if lacks
+        }
+
 
 def take_inventory(store: Store, space: SearchSpace) -> Inventory:
     """Look a space's members up in a store; nothing is read but what tells who is there."""

@@ -28,14 +28,14 @@ class Outcome:
 
     Attributes:
         spec: the exported ensemble. folder: where it lies in the store.
-        board: its leaderboard. missing: names of the space's members that could not take part.
+        board: its leaderboard. missing: member name -> why it could not take part.
         failed: member name -> why its training failed. trained: how many members were trained now.
     """
 
     spec: EnsembleSpec
     folder: str
     board: Leaderboard
-    missing: tuple[str, ...]
+    missing: dict[str, str]
     failed: dict[str, str]
     trained: int
 
@@ -134,8 +134,7 @@ def search_store(
     published = known is not None and store.read(f"{folder}/best_ensemble.json") == spec.to_json().encode()
     if not published:
         publish(store, folder, space, results, spec, time.monotonic() - started)
-    missing = tuple(wanted.spec.name for wanted in inventory.missing(splits))
-    return Outcome(spec, folder, board, missing, {}, 0)
+    return Outcome(spec, folder, board, inventory.left_out(splits), {}, 0)
 
 
 def _in_process(reporter: Reporter) -> Search:

@@ -27,13 +27,15 @@ PROTOCOLS = {
 }
 
 
-def verdict(space: SearchSpace, spec: EnsembleSpec) -> str:
+def verdict(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec) -> str:
     """Whether fusing pays, in one sentence."""
     over = spec.compared_with["best_single"]
     gain, metric = over.gain, space.objective
     better = "more" if metrics.direction_of(metric) == "maximize" else "less"
     size = f"{abs(gain.value):.4f} {better if gain.value >= 0 else _opposite(better)} {metric}"
     told = f"{size} than the best single member ({over.label}), 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
+    if not board.solved_for:
+        return "There was nothing to fuse: a fusion takes a member that sees the image and one that sees 3D parameters."
     if len(spec.members) == 1:
         return f"No fusion beat the best single member, {spec.members[0].name}, on the selection set."
     if spec.protocol.kind == "paper":
@@ -54,7 +56,7 @@ def render(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec) -> Group:
     parts = [_leaderboard(space, board), _every_metric(space, board)]
     if board.solved:
         parts.append(_solved(board))
-    return Group(*parts, Text(verdict(space, spec), style="bold"))
+    return Group(*parts, Text(verdict(space, board, spec), style="bold"))
 
 
 def _short(value: float, decimals: int, sign: str = "") -> str:

@@ -63,7 +63,7 @@ def test_your_own_logits_in_two_commands(
     said = capsys.readouterr().out
     assert "chosen ensemble: 1 + 2" in said
     assert "The gain is real: the ensemble has 0." in said
-    assert "missing: gone: its predictions are not in the store" in said
+    assert "left out: gone: no test predictions in the storage" in said
     spec = Path(said.split("spec: ")[1].strip())
     assert parse_ensemble(spec.read_text(), "spec").scores.report.metrics["accuracy"].value == 1.0
     out = preds / "out.parquet"
@@ -185,3 +185,18 @@ def test_python_dash_m_is_the_same_command() -> None:
     done = subprocess.run([sys.executable, "-m", "ig3d_ray", "--help"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert "Train facial-expression networks" in done.stdout
+
+
+def test_a_pool_of_one_view_has_nothing_to_fuse_and_says_who_was_left_out(
+    monkeypatch: pytest.MonkeyPatch, preds: Path, space_file: Path, capsys: pytest.CaptureFixture
+) -> None:
+    bring(monkeypatch, preds)
+    store = Store(str(preds / "store"))
+    words = ("--dataset", "rafdb", "--member", "image", "--view", "2d", "--storage", store.uri, "--split", "dev")
+    assert ig3d(monkeypatch, "import", "predictions", str(preds / "image.csv"), *words) == 0
+    capsys.readouterr()
+    assert ig3d(monkeypatch, "search", str(space_file), "--storage", store.uri, "--set", "protocol.kind=dev") == 0
+    said = capsys.readouterr().out
+    assert "There was nothing to fuse" in said
+    assert "left out: params: no dev predictions in the storage" in said
+    assert "left out: gone: no dev and test predictions in the storage" in said

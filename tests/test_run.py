@@ -49,7 +49,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict]:
 def test_a_run_trains_every_member_and_exports_a_spec(undisturbed: tuple[Store, dict]) -> None:
     store, told = undisturbed
     assert told["trained"] == 5
-    assert told["missing"] == []
+    assert told["missing"] == {}
     assert told["failed"] == {}
     for kind in ("checkpoint.pt", "spec.json", "history.parquet"):
         assert sum(name.endswith(kind) for name in store.names("members/faces")) == 5

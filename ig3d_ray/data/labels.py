@@ -35,6 +35,8 @@ class Labels:
         Raises:
             Ig3dError: a sample is unknown or has no label for the task; the message names the first.
         """
+        if len(self.ids) == 0:
+            raise Ig3dError(f"{self.dataset}: there are no {self.split} samples; see protocol.kind for other splits")
         order = np.argsort(self.ids)
         place = np.searchsorted(self.ids, ids, sorter=order)
         rows = order[np.minimum(place, len(order) - 1)]

@@ -22,7 +22,6 @@ from ray.train.collective import barrier, broadcast_from_rank_zero
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from ig3d_ray.data import catalog
-from ig3d_ray.data.catalog import Task
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitStore
@@ -97,6 +96,7 @@ def _fit(run: Run, resources: Resources, board: Any) -> dict[str, str]:
         "task": run.task,
         "members": [(fingerprint, spec_json(spec)) for fingerprint, spec in run.members],
         "threads": resources.cpus_per_worker,
+        "on_gpu": resources.gpus_per_worker > 0,
         "board": board,
     }
     on_gpu = resources.gpus_per_worker > 0
@@ -159,20 +159,21 @@ def _last_state() -> dict[str, Any] | None:
         return from_bytes(path.read_bytes(), str(path))
 
 
-def _device() -> torch.device:
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+def _device(config: dict[str, Any]) -> torch.device:
+    # Ray shows a worker the GPUs that it was given, so the first is its own.
+    return torch.device("cuda", 0) if config["on_gpu"] else torch.device("cpu")
 
 
-def _labelled(spec: TrainableSpec, samples: Samples, split: str, store: Store, task: Task) -> Labelled:
-    chosen, device = member_samples(spec, samples, split), _device()
+def _labelled(config: dict[str, Any], spec: TrainableSpec, samples: Samples, split: str, store: Store) -> Labelled:
+    chosen, device = member_samples(spec, samples, split), _device(config)
     if (chosen.expression < 0).any():
         first = chosen.ids[int((chosen.expression < 0).argmax())]
         raise Ig3dError(f"{samples.dataset}: {split} sample {first} has no expression, which training needs")
     va = torch.from_numpy(chosen.va)
-    if (spec.loss.va_terms != "none" or task == "va") and bool(va.isnan().any()):
+    if spec.loss.va_terms != "none" and bool(va.isnan().any()):
         first = chosen.ids[int(va.isnan().any(1).int().argmax())]
         raise Ig3dError(
-            f"{samples.dataset}: {split} sample {first} has no valence and arousal, which {spec.name} needs"
+            f"{samples.dataset}: {split} sample {first} has no valence and arousal ({spec.name} needs them)"
         )
     inputs = member_inputs(spec, chosen, store).to(device)
     return Labelled(inputs, torch.from_numpy(chosen.expression).to(device), va.nan_to_num().to(device))
@@ -191,17 +192,17 @@ def _trained(
     """The trained network; without a history if its weights were published before and only logits are missing."""
     dataset = config["dataset"]
     if store.exists(f"members/{dataset}/{fingerprint}/spec.json"):
-        return load_checkpoint(store, dataset, fingerprint).to(_device()), None
+        return load_checkpoint(store, dataset, fingerprint).to(_device(config)), None
     torch.manual_seed(spec.seed)
-    network = build_network(spec, catalog.dataset(dataset)).to(_device())
+    network = build_network(spec, catalog.dataset(dataset)).to(_device(config))
     worker = Worker()
     if world > 1:
         wrap = torch.nn.parallel.DistributedDataParallel
         worker = Worker(rank, world, wrap, lambda score: float(broadcast_from_rank_zero(score)))
     trainer = Trainer(
         network=network,
-        train=_labelled(spec, samples, "train", store, config["task"]),
-        dev=_labelled(spec, samples, "dev", store, config["task"]),
+        train=_labelled(config, spec, samples, "train", store),
+        dev=_labelled(config, spec, samples, "dev", store),
         loss=spec.loss,
         recipe=spec.recipe,
         seed=spec.seed,
@@ -250,7 +251,7 @@ def _publish(
         save_checkpoint(store, dataset, fingerprint, spec, network)
         store.write(f"{folder}/spec.json", spec_json(spec).encode() + b"\n")
     # From the published bytes, so that the cache holds what anyone gets who loads them.
-    loaded = load_checkpoint(store, dataset, fingerprint).to(_device())
+    loaded = load_checkpoint(store, dataset, fingerprint).to(_device(config))
     logits = LogitStore(store)
     for split in TRAINED_SPLITS:
         logits.write(logit_table(loaded, spec, fingerprint, samples, split, store))
