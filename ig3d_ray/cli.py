@@ -13,11 +13,14 @@ import typer
 from ig3d_ray.errors import Ig3dError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ig3d_ray.data.catalog import Split
     from ig3d_ray.pipeline import Outcome
     from ig3d_ray.space import SearchSpace
 
 INTERRUPTED = 130
+LOG_WIDTH = 140
 
 app = typer.Typer(
     name="ig3d",
@@ -93,7 +96,7 @@ def plan(space_file: SpaceFile, storage: Storage, overrides: Overrides = None) -
     from ig3d_ray.storage import Store
 
     space, store = _space(space_file, overrides), Store(storage)
-    _print(render_plan(space, take_inventory(store, space), store.uri))
+    _console().print(render_plan(space, take_inventory(store, space), store.uri))
 
 
 @app.command()
@@ -221,18 +224,18 @@ def _show(space: "SearchSpace", outcome: "Outcome", uri: str, as_json: bool) -> 
         }
         print(json.dumps(content))
         return
-    _print(render(space, outcome.board, outcome.spec))
+    console = _console()
+    console.print(render(space, outcome.board, outcome.spec, console.width))
     for name, why in (outcome.missing | outcome.failed).items():
         print(f"left out: {name}: {why}")
     print(f"spec: {spec_uri}")
 
 
-def _print(renderable: object) -> None:
+def _console() -> "Console":
     from rich.console import Console
 
     # A log has no width of its own: a table is then as wide as it needs.
-    console = Console() if sys.stdout.isatty() else Console(width=140)
-    console.print(renderable)
+    return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,8 @@ from ig3d_ray.members.spec import ImportedSpec
 from ig3d_ray.protocol import Interval
 from ig3d_ray.space import SearchSpace
 
+FULL_WIDTH = 132
+NAMED_WIDTH = 104
 SHOWN = {
     "expression": ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"),
     "va": ("mse", "mae", "rmse", "ccc", "ccc_paper", "ccc_valence", "ccc_arousal"),
@@ -51,9 +53,18 @@ def _opposite(word: str) -> str:
     return "less" if word == "more" else "more"
 
 
-def render(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec) -> Group:
-    """Everything that a search shows on the terminal."""
-    parts = [_leaderboard(space, board), _every_metric(space, board)]
+def render(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec, width: int) -> Group:
+    """Everything that a search shows on a terminal of so many columns.
+
+    A narrow one gets intervals on the report set alone, a very narrow one its members' names in a list of their own.
+    """
+    named = width >= NAMED_WIDTH
+    parts: list[Table | Text] = [
+        _leaderboard(space, board, width >= FULL_WIDTH, named),
+        _every_metric(space, board, named),
+    ]
+    if not named:
+        parts.insert(0, Text("\n".join(f"member {number}: {name}" for name, number in _numbers(board).items())))
     if board.solved:
         parts.append(_solved(board))
     return Group(*parts, Text(verdict(space, board, spec), style="bold"))
@@ -67,9 +78,9 @@ def _interval(interval: Interval) -> str:
     return f"{interval.value:.4f} [{_short(interval.low, 3)}, {_short(interval.high, 3)}]"
 
 
-def _gain(interval: Interval | None) -> str:
-    if interval is None:
-        return ""
+def _gain(interval: Interval | None, full: bool) -> str:
+    if interval is None or not full:
+        return f"{interval.value:+.4f}" if interval else ""
     return f"{interval.value:+.4f} [{_short(interval.low, 4, '+')}, {_short(interval.high, 4, '+')}]"
 
 
@@ -79,12 +90,12 @@ def _numbers(board: Leaderboard) -> dict[str, str]:
     return {name: str(number) for number, name in enumerate(singles, start=1)}
 
 
-def _what(row: Row, numbers: dict[str, str]) -> str:
+def _what(row: Row, numbers: dict[str, str], named: bool) -> str:
     """A row's first column: a member's number and name, or what is fused: `best mean: 1 + 4, logits`."""
     candidate = row.result.candidate
     members = " + ".join(numbers[name] for name in candidate.members)
     if row.group == "single":
-        return f"{members}  {candidate.members[0]}"
+        return f"{members}  {candidate.members[0]}" if named else f"member {members}"
     label = row.label.split(":")[0]
     how = {"chosen": f", {candidate.strategy}", "reference": f", {candidate.strategy}"}.get(row.group, "")
     in_space = (
@@ -103,7 +114,7 @@ def _sections(table: Table, board: Leaderboard) -> Iterator[Row]:
         yield row
 
 
-def _leaderboard(space: SearchSpace, board: Leaderboard) -> Table:
+def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool) -> Table:
     objective, numbers = space.objective, _numbers(board)
     selection, report = board.chosen.scores.selection, board.chosen.scores.report
     lacked = len(board.left_out[report.split])
@@ -116,26 +127,25 @@ def _leaderboard(space: SearchSpace, board: Leaderboard) -> Table:
         box=box.SIMPLE_HEAD,
     )
     table.add_column("", overflow="fold")
-    table.add_column("3D weight", justify="right")
-    table.add_column(f"selection\n{selection.split}, n={selection.n}", justify="right")
-    table.add_column(
-        f"report{', optimistic' if report.optimistic else ''}\n{report.split}, n={report.n}", justify="right"
-    )
-    table.add_column("gain over\nbest 2D member", justify="right")
+    table.add_column("3D\nweight", justify="right", no_wrap=True)
+    table.add_column(f"selection\n{selection.split}, n={selection.n}", justify="right", no_wrap=True)
+    optimistic = ", optimistic" if report.optimistic else ""
+    table.add_column(f"report{optimistic}\n{report.split}, n={report.n}", justify="right", no_wrap=True)
+    table.add_column("gain over\nbest 2D member", justify="right", no_wrap=True)
     for row in _sections(table, board):
-        weights = row.result.fusion.weights
+        weights, chosen_on = row.result.fusion.weights, row.scores.selection.metrics[objective]
         table.add_row(
-            _what(row, numbers),
+            _what(row, numbers, named),
             f"{weights[1]:.4f}" if weights else "",
-            _interval(row.scores.selection.metrics[objective]),
+            _interval(chosen_on) if full else f"{chosen_on.value:.4f}",
             _interval(row.scores.report.metrics[objective]),
-            _gain(row.gain_2d),
+            _gain(row.gain_2d, full),
             style="bold" if row.group == "chosen" else None,
         )
     return table
 
 
-def _every_metric(space: SearchSpace, board: Leaderboard) -> Table:
+def _every_metric(space: SearchSpace, board: Leaderboard, named: bool) -> Table:
     shown, numbers = SHOWN[space.task], _numbers(board)
     # Under cross-fitting a solved weight scores otherwise where it was solved than where it is reported.
     both = space.protocol.kind == "cross_fitted"
@@ -151,7 +161,9 @@ def _every_metric(space: SearchSpace, board: Leaderboard) -> Table:
         if both and row.result.candidate.weight_3d == "exact":
             sets = [(" (selection)", row.scores.selection), (" (report)", row.scores.report)]
         for name, scores in sets:
-            table.add_row(_what(row, numbers) + name, *[f"{scores.metrics[metric].value:.4f}" for metric in shown])
+            table.add_row(
+                _what(row, numbers, named) + name, *[f"{scores.metrics[metric].value:.4f}" for metric in shown]
+            )
     return table
 
 
