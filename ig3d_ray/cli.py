@@ -121,7 +121,9 @@ def predict(
         return
     objective = ensemble.objective
     print(f"{out}: {len(done.pool)} samples of {ensemble.dataset} {split}, {objective} {done.scores[objective]:.6f}")
-    if done.reported is not None:
+    if done.reported is None:
+        print("the spec reports nothing on these samples and labels")
+    else:
         where = f"on the {done.compared} samples that the search compared on"
         print(f"{where}: {objective} {done.compared_score:.6f}, and the spec says {done.reported:.6f}")
 

@@ -22,7 +22,7 @@ class EnsembleMember(Frozen):
     """One member of an ensemble.
 
     `checkpoint` is relative to the storage, None for imported predictions. The hashes are SHA-256: of
-    the checkpoint's bytes, and of the logit tables that were scored, by split.
+    the checkpoint's bytes, and of the numbers in the logit tables that were scored, by split.
     """
 
     name: str
@@ -94,6 +94,9 @@ class Provenance(Frozen):
     search_space: str
     search_space_hash: str
     dataset_fingerprint: str
+    """Of the samples table; empty where there is none."""
+    samples_sha256: dict[Split, str]
+    """Of the ids and labels that were compared on, by split."""
     candidates: int
 
 

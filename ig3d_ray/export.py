@@ -16,6 +16,7 @@ from ig3d_ray.ensemble import Compared, EnsembleMember, EnsembleSpec, Fusion, Pr
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.leaderboard import Leaderboard, Row
 from ig3d_ray.logits import LogitStore, MemberCard
+from ig3d_ray.protocol import Plan
 from ig3d_ray.search import WEIGHT_DECIMALS, Candidate, Result
 from ig3d_ray.space import SearchSpace
 from ig3d_ray.storage import Store
@@ -24,42 +25,29 @@ from ig3d_ray.storage import Store
 _VERSIONED = ("ig3d-ray", "numpy", "scipy", "optuna", "torch")
 
 
-def search_folder(space: SearchSpace, name: str, pool_identity: str) -> str:
-    """Where a search lies in a store: its name, and what it was made of."""
-    identity = hashlib.sha256(f"{space.hash}\0{pool_identity}".encode()).hexdigest()[:8]
+def search_folder(space: SearchSpace, name: str, plan: Plan) -> str:
+    """Where a search lies in a store: its name, and a hash of the space, the samples, their labels and outputs."""
+    pools = "".join(pool.digest for pool in (*plan.parts, plan.report))
+    identity = hashlib.sha256(f"{space.hash}\0{pools}".encode()).hexdigest()[:8]
     return f"searches/{space.dataset}/{name}-{identity}"
-
-
-def pool_identity(space: SearchSpace, cards: Sequence[MemberCard], logit_hashes: dict[str, dict[str, str]]) -> str:
-    """A hash of the outputs that a search sees: same members with the same numbers, same identity."""
-    content = [[card.fingerprint, sorted(logit_hashes[card.fingerprint].items())] for card in cards]
-    return hashlib.sha256(json.dumps(sorted(content)).encode()).hexdigest()
-
-
-def logit_hashes(
-    store: Store, dataset: str, cards: Sequence[MemberCard], splits: Sequence[str]
-) -> dict[str, dict[str, str]]:
-    """SHA-256 of every logit table of these members on these splits: fingerprint -> split -> hex."""
-    logits = LogitStore(store)
-    return {c.fingerprint: {s: logits.sha256(dataset, c.fingerprint, s) for s in splits} for c in cards}
 
 
 def build_spec(
     store: Store,
     space: SearchSpace,
     name: str,
+    plan: Plan,
     board: Leaderboard,
     cards: Sequence[MemberCard],
-    hashes: dict[str, dict[str, str]],
     dataset_fingerprint: str,
 ) -> EnsembleSpec:
     """The ensemble spec of a judged search.
 
     Args:
-        cards, hashes: of the pool's members, the chosen ones among them.
+        cards: of the pool's members, the chosen ones among them.
     """
     by_name = {card.name: card for card in cards}
-    members = [_member(store, space.dataset, by_name[n], hashes) for n in board.chosen.result.candidate.members]
+    members = [_member(store, space, by_name[n]) for n in board.chosen.result.candidate.members]
     compared = {"best_single": board.best_single, "mean": board.mean}
     if board.best_2d is not None:
         compared["best_2d"] = board.best_2d
@@ -86,13 +74,14 @@ def build_spec(
             search_space=name,
             search_space_hash=space.hash,
             dataset_fingerprint=dataset_fingerprint,
+            samples_sha256={pool.split: pool.samples_digest for pool in (plan.parts[0], plan.report)},
             candidates=board.candidates,
         ),
     )
 
 
-def _member(store: Store, dataset: str, card: MemberCard, hashes: dict[str, dict[str, str]]) -> EnsembleMember:
-    spec = json.loads(card.spec)
+def _member(store: Store, space: SearchSpace, card: MemberCard) -> EnsembleMember:
+    spec, dataset, logits = json.loads(card.spec), space.dataset, LogitStore(store)
     checkpoint = f"members/{dataset}/{card.fingerprint}/checkpoint.pt" if spec["kind"] != "imported" else None
     return EnsembleMember(
         name=card.name,
@@ -102,7 +91,7 @@ def _member(store: Store, dataset: str, card: MemberCard, hashes: dict[str, dict
         spec=spec,
         checkpoint=checkpoint,
         checkpoint_sha256=hashlib.sha256(store.read(checkpoint)).hexdigest() if checkpoint else None,
-        logits_sha256=hashes[card.fingerprint],
+        logits_sha256={s: logits.read(dataset, card.fingerprint, s).digest for s in space.protocol.splits},
     )
 
 

@@ -8,6 +8,7 @@ from ig3d_ray.data.labels import find_labels
 from ig3d_ray.data.samples import load_samples, samples_name
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitStore, LogitTable, MemberCard
+from ig3d_ray.members.runs import PUBLISHED
 from ig3d_ray.members.spec import ImportedSpec, TrainableSpec, fingerprint, parse_spec
 from ig3d_ray.pool import Pool, align
 from ig3d_ray.space import SearchSpace
@@ -72,15 +73,27 @@ def take_inventory(store: Store, space: SearchSpace) -> Inventory:
     has_samples = store.exists(samples_name(space.dataset))
     content = load_samples(store, space.dataset).fingerprint if has_samples else ""
     cards = {card.fingerprint: card for card in LogitStore(store).members(space.dataset)}
+    trained = _trained(store, space.dataset)
     wanted = []
     for spec in space.members():
         known = isinstance(spec, ImportedSpec) or has_samples
         mark = fingerprint(space.dataset, content, spec) if known else None
-        wanted.append(Wanted(spec, mark, cards[mark].splits if mark in cards else ()))
+        # Logits without the weights that they came from could not be exported.
+        usable = mark in cards and (isinstance(spec, ImportedSpec) or mark in trained)
+        wanted.append(Wanted(spec, mark, cards[mark].splits if mark and usable else ()))
     named = {w.fingerprint for w in wanted}
     imported = [c for c in cards.values() if isinstance(parse_spec(c.spec), ImportedSpec)]
     others = tuple(card for card in imported if card.fingerprint not in named)
     return Inventory(content, tuple(wanted), others, tuple(cards.values()))
+
+
+def _trained(store: Store, dataset: str) -> set[str]:
+    """The fingerprints of members whose weights are all there, by one listing."""
+    there: dict[str, set[str]] = {}
+    for name in store.names(f"members/{dataset}"):
+        _, _, member, file = name.split("/", 3)
+        there.setdefault(member, set()).add(file)
+    return {member for member, files in there.items() if files >= set(PUBLISHED)}
 
 
 def load_pools(

@@ -153,7 +153,7 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         same = best_where(lambda c, wanted=candidate: c == wanted)  # type: ignore[misc]
         rows.append(scorer.row("single" if single else "reference", label, same, best_2d))
     for strategy in space.fusion.strategies:
-        if any(r.candidate.strategy == strategy and not r.candidate.reference for found in results for r in found):
+        if all(any(r.candidate.strategy == strategy and not r.candidate.reference for r in found) for found in results):
             of_strategy = best_where(lambda c, s=strategy: c.strategy == s and not c.reference)  # type: ignore[misc]
             rows.append(scorer.row("strategy", f"best {strategy}", of_strategy, best_2d))
     chosen = scorer.row("chosen", "chosen ensemble", best_where(lambda c: True), best_2d)

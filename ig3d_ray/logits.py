@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from typing import Literal
 
@@ -74,6 +75,16 @@ class LogitTable:
                 sample = self.ids[int(broken.argmax())]
                 raise Ig3dError(f"{what}: NaN or infinity in the {kind} of sample {sample} ({int(broken.sum())} such)")
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the ids and numbers, in hex; neither the order of rows nor a library's version matters."""
+        order = np.argsort(self.ids)
+        content = hashlib.sha256("\0".join([self.dataset, self.split, *self.ids[order].tolist()]).encode())
+        for name, values in (("logits", self.logits), ("va", self.va)):
+            if values is not None:
+                content.update(name.encode() + np.ascontiguousarray(values[order], dtype=np.float32).tobytes())
+        return content.hexdigest()
+
     def to_bytes(self) -> bytes:
         """The table as Parquet, rows sorted by id; the same content gives the same bytes."""
         order = np.argsort(self.ids)
@@ -110,7 +121,7 @@ class LogitTable:
             about = json.loads(table.schema.metadata[b"ig3d"])
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
             reason = "cut short or not Parquet" if isinstance(error, pa.ArrowInvalid | OSError) else "no logit table"
-            raise Ig3dError(f"{what}: {reason}; delete this file and run again: it will be computed anew") from error
+            raise Ig3dError(f"{what}: {reason}; delete this file and run again, or import again") from error
         expected = list(dataset_of(about["dataset"]).class_names)
         if about["class_names"] != expected:
             raise Ig3dError(f"{what}: classes {about['class_names']}, but {about['dataset']} has {expected}")
@@ -168,10 +179,6 @@ class LogitStore:
             there = f"{table.dataset}/{table.member}/{table.split}"
             raise Ig3dError(f"{self.store.locate(name)}: holds {there}; it was moved: delete it and run again")
         return table
-
-    def sha256(self, dataset: str, member: str, split: str) -> str:
-        """The SHA-256 of a published table's bytes, in hex."""
-        return hashlib.sha256(self.store.read(self.path(dataset, member, split))).hexdigest()
 
     def members(self, dataset: str) -> list[MemberCard]:
         """Every member with at least one cached split, by fingerprint; one listing, one read a member."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ig3d_ray.data.samples import Samples, load_samples, samples_name
 from ig3d_ray.ensemble import EnsembleSpec, parse_ensemble
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.export import build_spec, load_results, logit_hashes, pool_identity, publish, search_folder
+from ig3d_ray.export import build_spec, load_results, publish, search_folder
 from ig3d_ray.inventory import Inventory, Wanted, load_pools, take_inventory
 from ig3d_ray.leaderboard import Leaderboard, build_leaderboard
 from ig3d_ray.members.runs import TRAINED_SPLITS, Run, clear_finished, make_runs
@@ -18,7 +18,7 @@ from ig3d_ray.pool import Pool
 from ig3d_ray.progress import Reporter
 from ig3d_ray.protocol import plan
 from ig3d_ray.search import Result, run_local
-from ig3d_ray.space import SearchSpace
+from ig3d_ray.space import Resources, SearchSpace
 from ig3d_ray.storage import Store
 
 
@@ -66,7 +66,7 @@ def draw_faces(store: Store, samples: int, seed: int) -> Samples:
 
     drawn, wanted = "datasets/faces/drawn.json", {"samples": samples, "seed": seed}
     if store.exists(samples_name("faces")):
-        there = json.loads(store.read(drawn)) if store.exists(drawn) else None
+        there = _json(store.read(drawn)) if store.exists(drawn) else None
         if there != wanted:
             raise Ig3dError(
                 f"{store.locate('datasets/faces')}: holds faces drawn as {there}, not {wanted}; use another storage"
@@ -77,6 +77,14 @@ def draw_faces(store: Store, samples: int, seed: int) -> Samples:
     return make_faces(store, samples, seed)
 
 
+def _json(data: bytes) -> object:
+    """What JSON says; None if it isn't any."""
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
 def to_train(inventory: Inventory) -> list[Wanted]:
     """The members of a space that are trained here and whose logits are not all cached."""
     return [w for w in inventory.missing(TRAINED_SPLITS) if not isinstance(w.spec, ImportedSpec)]
@@ -85,7 +93,7 @@ def to_train(inventory: Inventory) -> list[Wanted]:
 def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]:
     """The Ray Train runs that a space's members make, trained or not."""
     members = [(w.fingerprint, w.spec) for w in inventory.wanted if w.fingerprint and isinstance(w.spec, TrainableSpec)]
-    return make_runs(store, space.dataset, space.task, members, space.resources.members_per_run)
+    return make_runs(store, space.dataset, members, space.resources.members_per_run)
 
 
 def train_missing(store: Store, space: SearchSpace, inventory: Inventory, reporter: Reporter) -> dict[str, str]:
@@ -121,16 +129,15 @@ def search_store(
     inventory = take_inventory(store, space)
     splits = space.protocol.splits
     pools, cards = load_pools(store, space, inventory.usable(splits))
-    hashes = logit_hashes(store, space.dataset, cards, splits)
-    folder = search_folder(space, name, pool_identity(space, cards, hashes))
     arranged = plan(space.protocol, pools, space.seed)
+    folder = search_folder(space, name, arranged)
     started = time.monotonic()
     known = load_results(store, folder)
     if known is not None:
         reporter.say(f"search: done before, {sum(map(len, known))} candidates in {store.locate(folder)}")
     results = known or (search or _in_process(reporter))(space, arranged.parts, folder.rsplit("/", 1)[1])
     board = build_leaderboard(space, arranged, results)
-    spec = build_spec(store, space, name, board, cards, hashes, inventory.dataset_fingerprint)
+    spec = build_spec(store, space, name, arranged, board, cards, inventory.dataset_fingerprint)
     published = known is not None and store.read(f"{folder}/best_ensemble.json") == spec.to_json().encode()
     if not published:
         publish(store, folder, space, results, spec, time.monotonic() - started)
@@ -158,21 +165,30 @@ def run(store: Store, space: SearchSpace, name: str, address: str | None, report
     todo = to_train(inventory)
     if todo and any(wanted.fingerprint is None for wanted in todo):
         where = store.locate(samples_name(space.dataset))
+        way_out = "`ig3d data faces --out URI`" if space.dataset == "faces" else "README, 'Your own data'"
         raise Ig3dError(
-            f"{where}: {space.dataset} has no samples table to train {todo[0].spec.name} on; see README, 'Your own"
-            " data', or use `ig3d search` for what the store holds"
+            f"{where}: {space.dataset} has no samples table to train {todo[0].spec.name} on; see {way_out}, or use"
+            " `ig3d search` for what the store holds"
         )
     with ExitStack() as stack:
-        ray = _LazyRay(stack, address, space, reporter)
+        ray = _LazyRay(stack, address, reporter)
         failed: dict[str, str] = {}
         if todo:
-            ray.connect()
+            ray.connect(space.resources)
             failed = train_missing(store, space, inventory, reporter)
         else:
             reporter.say(f"train: nothing to do, {len(space.trainable())} members cached")
         if not failed and space.trainable():
             clear_finished(store, runs_of(store, space, inventory))
-        outcome = search_store(store, space, name, reporter, lambda *search: ray.search(store, *search))
+        for member, why in failed.items():
+            reporter.say(f"train: {member} failed: {why}")
+        try:
+            outcome = search_store(store, space, name, reporter, lambda *search: ray.search(store, *search))
+        except Ig3dError as error:
+            if not failed:
+                raise
+            first, why = next(iter(failed.items()))
+            raise Ig3dError(f"{len(failed)} members could not be trained, {first}: {why}; and then: {error}") from error
     return replace(outcome, failed=failed, trained=len(todo) - len(failed))
 
 
@@ -182,16 +198,15 @@ class _LazyRay:
 
     stack: ExitStack
     address: str | None
-    space: SearchSpace
     reporter: Reporter
     is_up: bool = False
 
-    def connect(self) -> None:
+    def connect(self, training: Resources | None = None) -> None:
         if not self.is_up:
             from ig3d_ray.on_ray.cluster import connected
 
             self.reporter.say(f"ray: {'connecting to ' + self.address if self.address else 'starting on this machine'}")
-            self.stack.enter_context(connected(self.address, self.space.resources))
+            self.stack.enter_context(connected(self.address, training))
             self.is_up = True
 
     def search(self, store: Store, space: SearchSpace, pools: tuple[Pool, ...], name: str) -> list[list[Result]]:
@@ -204,7 +219,7 @@ class _LazyRay:
 def search_on_cluster(store: Store, space: SearchSpace, name: str, address: str, reporter: Reporter) -> Outcome:
     """`search_store`, its batches scored by Ray Tune on a cluster."""
     with ExitStack() as stack:
-        ray = _LazyRay(stack, address, space, reporter)
+        ray = _LazyRay(stack, address, reporter)
         return search_store(store, space, name, reporter, lambda *search: ray.search(store, *search))
 
 
@@ -215,4 +230,8 @@ def read_ensemble(path: str) -> EnsembleSpec:
         Ig3dError: it is missing or broken.
     """
     folder, _, file = path.rpartition("/")
-    return parse_ensemble(Store(folder or ".").read(file).decode(), path)
+    try:
+        text = Store(folder or ".").read(file).decode()
+    except UnicodeDecodeError as error:
+        raise Ig3dError(f"{path}: not a text file, so no spec; give a best_ensemble.json") from error
+    return parse_ensemble(text, path)

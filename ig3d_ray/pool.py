@@ -1,7 +1,10 @@
 """A pool: members' outputs on the same samples, with the labels. Rows are matched by id, nothing else."""
 
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -38,6 +41,21 @@ class Pool:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @cached_property
+    def samples_digest(self) -> str:
+        """SHA-256 of ids and labels, in hex: two pools with the same are of the same samples."""
+        content = hashlib.sha256("\0".join([self.dataset, self.split, *self.ids.tolist()]).encode())
+        content.update(np.ascontiguousarray(self.labels).tobytes())
+        return content.hexdigest()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that a search sees: samples, members and their numbers, in hex."""
+        content = hashlib.sha256(self.samples_digest.encode())
+        content.update("\0".join([self.task, *self.names, *self.views, *self.fingerprints]).encode())
+        content.update(np.ascontiguousarray(self.outputs_MNC, dtype=np.float32).tobytes())
+        return content.hexdigest()
+
     def take(self, rows: np.ndarray) -> "Pool":
         """The pool on some of its samples, `rows` being ascending indices."""
         parts = (self.ids[rows], np.ascontiguousarray(self.outputs_MNC[:, rows]), self.labels[rows])
@@ -54,10 +72,13 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
 
     Raises:
         Ig3dError: no tables; a table lacks the task's outputs or is of another data set or split; the
-            tables have no sample in common; a sample has no label.
+            tables have no sample in common; two have one name; a sample has no label.
     """
     if not tables:
         raise Ig3dError(f"{labels.dataset}: the pool is empty; train a member or import predictions")
+    ((name, count),) = Counter(table.name for table in tables).most_common(1)
+    if count > 1:
+        raise Ig3dError(f"{labels.dataset}: {count} members are called {name!r}; import one of them under another name")
     common = np.unique(tables[0].ids)
     union = common
     for table in tables[1:]:

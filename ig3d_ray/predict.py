@@ -22,6 +22,10 @@ from ig3d_ray.members.spec import TrainableSpec, parse_spec, spec_json
 from ig3d_ray.pool import Pool, align
 from ig3d_ray.storage import Store
 
+# Another machine's arithmetic may turn a near tie: one sample, rarely two.
+SAMPLES_THAT_MAY_TURN = 2
+VA_SLACK = 1e-4
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -31,8 +35,9 @@ class Prediction:
         pool: the members' outputs with ids and labels, on every sample that the ensemble's members have.
         fused: `[N, C]` or `[N, 2]`. scores: every metric of them.
         compared: how many of the samples the search compared on; some member of its pool may have lacked others.
-        compared_score: the objective on those, and reported: what the spec says it is there, None where
-            the spec says nothing of this split.
+        compared_score: the objective on those.
+        reported: what the spec says it is there; None where the spec says nothing of this split, or where
+            ids or labels are not those that it was scored on.
     """
 
     pool: Pool
@@ -49,7 +54,8 @@ def predict(spec: EnsembleSpec, store: Store, split: Split) -> Prediction:
     Imported members have no checkpoint: their cached predictions are taken, and must be those that were scored.
 
     Raises:
-        Ig3dError: a checkpoint or table is missing or is not the one in the spec; the split has no samples.
+        Ig3dError: a checkpoint or table is missing or is not the one in the spec; the split has no samples;
+            the score on the spec's own samples is not the spec's.
     """
     tables = [_outputs(spec, member, store, split) for member in spec.members]
     labels = find_labels(store, spec.dataset, split)
@@ -58,14 +64,18 @@ def predict(spec: EnsembleSpec, store: Store, split: Split) -> Prediction:
     pool = align(tables, labels, spec.task)
     fused = spec.predict(pool)
     rows = np.flatnonzero(~np.isin(pool.ids, spec.left_out.get(split, ())))
-    return Prediction(
-        pool=pool,
-        fused=fused,
-        scores=metrics.score(spec.task, fused, pool.labels),
-        compared=len(rows),
-        compared_score=metrics.score(spec.task, fused[rows], pool.labels[rows])[spec.objective],
-        reported=_reported(spec, split),
-    )
+    compared = pool.take(rows)
+    scores = metrics.score(spec.task, fused, pool.labels)
+    again = metrics.score(spec.task, fused[rows], compared.labels)[spec.objective]
+    same_samples = spec.provenance.samples_sha256.get(split) == compared.samples_digest
+    reported = _reported(spec, split) if same_samples else None
+    slack = SAMPLES_THAT_MAY_TURN / max(len(rows), 1) * len(spec.class_names) if spec.task == "expression" else VA_SLACK
+    if reported is not None and abs(again - reported) > slack:
+        raise Ig3dError(
+            f"{spec.dataset} {split}: {spec.objective} comes out at {again:.6f}, the spec says {reported:.6f}, on the"
+            " same samples and labels: features or images have changed since; restore them, or run the search again"
+        )
+    return Prediction(pool, fused, scores, len(rows), again, reported)
 
 
 def _reported(spec: EnsembleSpec, split: Split) -> float | None:
@@ -80,7 +90,7 @@ def _outputs(spec: EnsembleSpec, member: EnsembleMember, store: Store, split: Sp
         logits = LogitStore(store)
         table = logits.read(spec.dataset, member.fingerprint, split)
         scored = member.logits_sha256.get(split)
-        if scored is not None and logits.sha256(spec.dataset, member.fingerprint, split) != scored:
+        if scored is not None and table.digest != scored:
             name = store.locate(logits.path(spec.dataset, member.fingerprint, split))
             raise Ig3dError(f"{name}: not the predictions that were scored (SHA-256 differs); search again")
         return table

@@ -49,9 +49,7 @@ class Reporter:
     def training(self, event: dict[str, Any]) -> None:
         """News from a worker."""
         name = event["member"]
-        if "failed" in event:
-            self.say(f"train: {name} failed: {event['failed']}")
-        elif "cached" in event:
+        if "cached" in event:
             self.done += 1
             if self.bars and name in self.members:
                 self.bars.remove_task(self.members.pop(name))

@@ -158,7 +158,7 @@ def suggest(trial: optuna.Trial, among: Choices) -> Candidate:
         weight = "exact"
         if among.weight_3d != "exact":
             low, high = among.weight_3d
-            weight = trial.suggest_float("weight_3d", low, high)
+            weight = round(trial.suggest_float("weight_3d", low, high), WEIGHT_DECIMALS)
     return Candidate(members, strategy, space, weight)
 
 
@@ -169,7 +169,7 @@ def always_scored(space: SearchSpace, pool: Pool) -> tuple[Candidate, ...]:
     for reference in space.references:
         for first in fnmatch.filter(among.members_2d, reference.member_2d):
             for second in fnmatch.filter(among.members_3d, reference.member_3d):
-                weight = reference.weight_3d
+                weight = None if reference.weight_3d is None else round(reference.weight_3d, WEIGHT_DECIMALS)
                 fixed.append(Candidate((first, second), reference.strategy, reference.space, weight, reference.name))
     return tuple(fixed)
 

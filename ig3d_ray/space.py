@@ -18,7 +18,16 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.spaces import Space
 from ig3d_ray.fusion.strategies import Strategy
 from ig3d_ray.logits import View
-from ig3d_ray.members.spec import CnnSpec, Frozen, ImportedSpec, LossSpec, Mlp3dSpec, TrainableSpec, TrainingRecipe
+from ig3d_ray.members.spec import (
+    CnnSpec,
+    Frozen,
+    ImportedSpec,
+    LossSpec,
+    MemberName,
+    Mlp3dSpec,
+    TrainableSpec,
+    TrainingRecipe,
+)
 from ig3d_ray.protocol import ProtocolSpec
 
 
@@ -31,36 +40,39 @@ Losses = Annotated[tuple[LossSpec, ...], *_OneOrMore]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], *_OneOrMore]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+MONITOR: dict[Task, str] = {"expression": "accuracy", "va": "ccc_mean"}
 EXACT_METRICS = tuple(
     f"{name}{suffix}" for name in ("mse", "rmse", "ccc", "ccc_paper") for suffix in ("", "_valence", "_arousal")
 ) + ("accuracy",)
 
 
-class Mlp3dPool(Frozen):
+class TrainedPool(Frozen):
+    """What the trained members of a pool item share; lists expand to their product."""
+
+    loss: Losses = (LossSpec(),)
+    seed: Seeds = (0,)
+    recipe: TrainingRecipe = TrainingRecipe()
+
+
+class Mlp3dPool(TrainedPool):
     """3D classifiers: every combination of the lists is a member."""
 
     kind: Literal["mlp3d"]
     representation: Annotated[tuple[Representation, ...], *_OneOrMore]
     subset: Annotated[tuple[Subset, ...], *_OneOrMore]
-    loss: Losses = (LossSpec(),)
-    seed: Seeds = (0,)
     width: int = Field(default=2048, ge=8)
-    recipe: TrainingRecipe = TrainingRecipe()
 
     def members(self) -> Iterator[Mlp3dSpec]:
         for r, s, loss, seed in itertools.product(self.representation, self.subset, self.loss, self.seed):
             yield Mlp3dSpec(representation=r, subset=s, loss=loss, seed=seed, width=self.width, recipe=self.recipe)
 
 
-class CnnPool(Frozen):
+class CnnPool(TrainedPool):
     """Small image networks: every combination of the lists is a member."""
 
     kind: Literal["cnn"]
-    loss: Losses = (LossSpec(),)
-    seed: Seeds = (0,)
     width: int = Field(default=32, ge=4)
     image_size: int = Field(default=112, ge=32)
-    recipe: TrainingRecipe = TrainingRecipe()
 
     def members(self) -> Iterator[CnnSpec]:
         for loss, seed in itertools.product(self.loss, self.seed):
@@ -71,7 +83,7 @@ class ImportedPool(Frozen):
     """A member whose predictions are brought with `ig3d import predictions`."""
 
     kind: Literal["imported"]
-    name: str
+    name: MemberName
     view: View
 
     def members(self) -> Iterator[ImportedSpec]:
@@ -212,7 +224,13 @@ class SearchSpace(Frozen):
 
     def members(self) -> list[TrainableSpec | ImportedSpec]:
         """Every member of the pool, in the order of the file."""
-        return [spec for item in self.pool for spec in item.members()]
+        # What is searched and how many workers train decide the weights too, so they belong to a member's spec.
+        decides = {"monitor": MONITOR[self.task], "workers": self.resources.workers}
+        found: list[TrainableSpec | ImportedSpec] = []
+        for item in self.pool:
+            for spec in item.members():
+                found.append(spec if isinstance(spec, ImportedSpec) else spec.model_copy(update=decides))
+        return found
 
     def trainable(self) -> list[TrainableSpec]:
         """The members that are trained here."""
@@ -224,7 +242,7 @@ class SearchSpace(Frozen):
 
     @property
     def hash(self) -> str:
-        """12 hex digits over everything that decides the result; resources do not."""
+        """12 hex digits over everything that decides the search; resources are seen in the members' outputs."""
         content = self.model_dump(mode="json", exclude={"resources"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -240,7 +258,8 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
         Ig3dError: one line: file, dotted field, value, what is allowed.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # The loader is PyYAML's safe one; ruff knows it by its own name only.
+        content = _unshared(yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader))  # noqa: S506
     except FileNotFoundError as error:
         raise Ig3dError(f"{path}: no such file; the shipped ones are in search_spaces/") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -254,9 +273,41 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
     for override in overrides:
         _override(content, override)
     try:
+        _refuse_booleans(content)
         return SearchSpace.model_validate(content)
+    except Ig3dError as error:
+        raise Ig3dError(f"{path}: {error}") from error
     except ValidationError as error:
         raise Ig3dError(f"{path}: {_first_error(error)}") from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML as data; a key that stands twice is an error instead of the last one winning."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in own:
+            if own.count(key) > 1:
+                raise yaml.MarkedYAMLError(problem=f"{key!r} stands twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _unshared(content: Any) -> Any:
+    """A copy in which what a YAML anchor shares is separate, so that overriding one place leaves the others."""
+    if isinstance(content, dict):
+        return {key: _unshared(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_unshared(value) for value in content]
+    return content
+
+
+def _refuse_booleans(content: Any, field: str = "") -> None:
+    """pydantic takes true for 1; no field of a space is a yes or no."""
+    if isinstance(content, bool):
+        raise Ig3dError(f"{field}: {str(content).lower()}: no field takes true or false; give a number or a word")
+    parts = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in parts:
+        _refuse_booleans(value, f"{field}.{key}" if field else str(key))
 
 
 def _override(content: Any, override: str) -> None:
@@ -265,7 +316,7 @@ def _override(content: Any, override: str) -> None:
         raise Ig3dError(f"--set {override}: write it as field=value, such as search.budget=500")
     *parents, last = dotted.split(".")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a safe loader)
         for key in parents:
             if isinstance(content, list):
                 content = content[int(key)]

@@ -128,7 +128,8 @@ class Store:
         Raises:
             Ig3dError: it can't be written: no permission, no such bucket, no credentials.
         """
-        probe = f".probe-{socket.gethostname()}-{os.getpid()}"
+        # Named as a partial file is, so that one left by a killed process is swept away too.
+        probe = f".probe.{socket.gethostname()}.{os.getpid()}.{PARTIAL_SUFFIX}"
         self.write(probe, b"")
         self.remove(probe)
         if self.is_local:

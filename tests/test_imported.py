@@ -86,6 +86,8 @@ BAD_FILES = [
     (changed("logit_2", 3, "nan"), r"row 4, column logit_2: NaN \(1 such rows\)"),
     (changed("logit_2", 3, "inf"), r"row 4, column logit_2: infinity"),
     (changed("logit_2", 3, "high"), r"row 4, column logit_2: 'high' is not a number"),
+    (changed("logit_2", 3, "1_0"), r"row 4, column logit_2: '1_0' is not a number"),
+    (changed("logit_2", 3, "1e300"), r"row 4, column logit_2: 1e\+300 is too large for a float32"),
     (changed("sample_id", 3, "s1"), r"sample_id 's1' stands more than once \(1 such ids\)"),
     (changed("sample_id", 3, ""), r"row 4 has an empty sample_id"),
     (changed("label", 2, 9), r"row 3, column label: 9 is no class of rafdb; allowed: 0 to 6 \(Surprise"),
@@ -123,6 +125,19 @@ def test_other_files_are_refused(tmp_path: Path, local: Store) -> None:
         broken.write_bytes(b"PAR1 nothing")
         with pytest.raises(Ig3dError, match=f"broken.{suffix}: not a"):
             bring(local, broken)
+    (tmp_path / "empty.npz").write_bytes(b"")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    for name in ("empty.npz", "array.npz"):
+        with pytest.raises(Ig3dError, match=f"{name}: not an NPZ file"):
+            bring(local, tmp_path / name)
+    nested = pd.DataFrame({"sample_id": ["a", None], "logits": [[1.0], [1.0, 2.0]]})
+    nested.to_parquet(tmp_path / "nested.parquet")
+    with pytest.raises(Ig3dError, match="row 2, column sample_id: no value"):
+        bring(local, tmp_path / "nested.parquet")
+    nested.fillna("b").to_parquet(tmp_path / "nested.parquet")
+    with pytest.raises(Ig3dError, match=r"column .logits. is list<.*; give one number per column and row"):
+        bring(local, tmp_path / "nested.parquet")
     np.savez(tmp_path / "pickled.npz", sample_id=np.array([{"a": 1}], dtype=object))
     with pytest.raises(Ig3dError, match="not an NPZ file of plain arrays"):
         bring(local, tmp_path / "pickled.npz")
@@ -150,6 +165,29 @@ def test_numbered_rows_must_agree_row_by_row(tmp_path: Path, local: Store) -> No
     unlabelled = csv(tmp_path, "val_pred,aro_pred\n" + "0.1,0.2\n" * 3, "unlabelled.csv")
     with pytest.raises(Ig3dError, match="no labels to check the order of rows by"):
         bring(local, unlabelled, dataset="affectnet_va", name="other", row_order_is_id=True)
+
+
+def test_numbered_rows_need_labels_of_one_kind(tmp_path: Path, local: Store) -> None:
+    logits = ",".join(f"logit_{i}" for i in range(8))
+    zeros = ",".join(["0"] * 8)
+    first = csv(tmp_path, f"{logits},cat_true\n{zeros},1\n{zeros},2\n", "first.csv")
+    second = csv(tmp_path, f"{logits},val_true,aro_true\n{zeros},0.1,0.2\n{zeros},0.3,0.4\n", "second.csv")
+    bring(local, first, dataset="affectnet8", row_order_is_id=True)
+    with pytest.raises(Ig3dError, match="labels are of another kind"):
+        bring(local, second, dataset="affectnet8", name="other", row_order_is_id=True)
+
+
+def test_ids_that_look_a_little_like_row_numbers_are_ids(tmp_path: Path, local: Store) -> None:
+    content = frame()
+    content["sample_id"] = [f"row-{i}" for i in range(5)]
+    bring(local, csv(tmp_path, content))
+    bring(local, csv(tmp_path, content.iloc[::-1]), name="other")
+
+
+def test_one_name_has_one_view(tmp_path: Path, local: Store) -> None:
+    bring(local, csv(tmp_path, frame()))
+    with pytest.raises(Ig3dError, match="there is a member mine of view 2d already; give another --member"):
+        import_predictions(local, csv(tmp_path, frame()), "rafdb", ImportedSpec(name="mine", view="3d"), "test")
 
 
 def test_the_same_name_with_other_predictions_wants_replace(tmp_path: Path, local: Store) -> None:

@@ -131,7 +131,7 @@ def test_fingerprints_tell_members_apart() -> None:
     assert fingerprint("faces", "aa", parse_spec(spec_json(MLP))) == fingerprint("faces", "aa", MLP)
 
 
-def trainer(spec: Any, faces: tuple[Store, Samples], task: str = "expression") -> Trainer:
+def trainer(spec: Any, faces: tuple[Store, Samples], monitor: str = "accuracy") -> Trainer:
     store, samples = faces
     torch.manual_seed(spec.seed)
 
@@ -142,7 +142,7 @@ def trainer(spec: Any, faces: tuple[Store, Samples], task: str = "expression") -
 
     network = build_network(spec, catalog.dataset("faces"))
     data = (labelled("train"), labelled("dev"))
-    return Trainer(network, *data, spec.loss, spec.recipe, spec.seed, 7, task)  # type: ignore[arg-type]
+    return Trainer(network, *data, spec.loss, spec.recipe, spec.seed, 7, monitor)
 
 
 def ignore(epoch: Epoch, state: Any) -> None:

@@ -1,6 +1,7 @@
 """Search, protocols, intervals and the exported spec, on pools made here and on published predictions."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from conftest import SHARED
 
 from ig3d_ray import metrics
 from ig3d_ray.data.catalog import Split
-from ig3d_ray.data.labels import Labels
+from ig3d_ray.data.labels import Labels, find_labels, save_labels
 from ig3d_ray.ensemble import Fusion, parse_ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.leaderboard import build_leaderboard
@@ -161,6 +162,21 @@ def test_members_meet_by_id_on_what_they_have_in_common() -> None:
         align([first], labels, "va")
     with pytest.raises(Ig3dError, match="the pool is empty"):
         align([], labels, "expression")
+    with pytest.raises(Ig3dError, match="2 members are called 'first'; import one of them under another name"):
+        align([first, table("first", ["a"], values[:1])], labels, "expression")
+
+
+def test_a_shuffled_table_gives_the_same_pool() -> None:
+    rng = np.random.default_rng(0)
+    ids, values = [f"{i:03d}" for i in range(50)], rng.standard_normal((50, 7)).astype(np.float32)
+    order = rng.permutation(50)
+    labels = Labels("rafdb", "test", np.array(ids), rng.integers(0, 7, 50), np.full((50, 2), np.nan, np.float32))
+    turned = Labels("rafdb", "test", labels.ids[order], labels.expression[order], labels.va)
+    first = align([table("m", ids, values)], labels, "expression")
+    again = align([table("m", [ids[i] for i in order], values[order])], turned, "expression")
+    assert first.digest == again.digest
+    other = Labels("rafdb", "test", labels.ids, (labels.expression + 1) % 7, labels.va)
+    assert align([table("m", ids, values)], other, "expression").digest != first.digest
 
 
 def test_folds_are_even_stratified_and_seeded() -> None:
@@ -182,12 +198,21 @@ def test_cross_fitting_never_chooses_with_the_samples_it_reports() -> None:
     assert np.sort(np.concatenate([rows for _, rows in arranged.held_out])).tolist() == list(range(len(pool)))
     for part, rows in arranged.held_out:
         assert not set(arranged.parts[part].ids) & set(pool.ids[rows])
-    # Labels of the held-out fold may not influence what is predicted for it.
+
+
+def test_labels_of_a_held_out_fold_change_nothing_that_is_predicted_for_it() -> None:
+    what = space(protocol={"kind": "cross_fitted", "folds": 4}, fusion={"weight_3d": [0.0, 1.0]})
+    pool = make_pool("test")
+    arranged = plan(what.protocol, {"test": pool}, what.seed)
     part, rows = arranged.held_out[0]
-    spoiled = Pool(**{**vars(pool), "labels": np.where(np.isin(np.arange(len(pool)), rows), 0, pool.labels)})
-    again = plan(ProtocolSpec(kind="cross_fitted", folds=4), {"test": pool}, seed=0)
-    kept = spoiled.take(np.setdiff1d(np.arange(len(pool)), rows))
-    assert run_local(space(), [kept]) == run_local(space(), [again.parts[part]])
+    spoiled = replace(pool, labels=np.where(np.isin(np.arange(len(pool)), rows), 0, pool.labels))
+    parts = tuple(
+        spoiled.take(np.searchsorted(pool.ids, one.ids)) if one is not arranged.report else spoiled
+        for one in arranged.parts
+    )
+    honest, dishonest = (run_local(what, some)[part] for some in (arranged.parts, parts))
+    assert honest == dishonest
+    assert (arranged.parts[0].labels != parts[0].labels).any()
 
 
 def test_choosing_and_reporting_sets_differ_under_dev_and_are_one_under_paper() -> None:
@@ -332,6 +357,33 @@ def test_a_wrong_spec_is_refused(table_7: tuple[Store, SearchSpace], change: obj
     content = json.loads(outcome.spec.to_json())
     with pytest.raises(Ig3dError, match=message):
         parse_ensemble(json.dumps(change(content)), "spec")  # type: ignore[operator]
+
+
+def test_a_small_budget_and_a_fine_reference_weight_search_twice_the_same(
+    table_7: tuple[Store, SearchSpace], tmp_path: Path
+) -> None:
+    store, what = table_7
+    references = [{"name": "a third", "strategy": "weighted", "weight_3d": 1 / 3}]
+    content = what.model_dump(mode="json") | {"references": references}
+    content["search"]["budget"] = 1
+    narrow = SearchSpace.model_validate(content)
+    first, again = (search_store(store, narrow, "narrow", Reporter(quiet=True)) for _ in range(2))
+    assert first.spec == again.spec
+    assert [row.label for row in first.board.rows] == [row.label for row in again.board.rows]
+
+
+def test_changed_labels_make_another_search(table_7: tuple[Store, SearchSpace], tmp_path: Path) -> None:
+    store, what = table_7
+    before = search_store(store, what, "affectnet_va", Reporter(quiet=True))
+    copy = Store(str(tmp_path))
+    for name in store.names():
+        copy.write(name, store.read(name))
+    labels = find_labels(store, "affectnet_va", "test")
+    assert labels is not None
+    save_labels(copy, replace(labels, va=labels.va[::-1].copy()))
+    after = search_store(copy, what, "affectnet_va", Reporter(quiet=True))
+    assert after.folder != before.folder
+    assert after.spec.fusion.weights != before.spec.fusion.weights
 
 
 def test_a_spec_that_is_no_json_is_refused() -> None:

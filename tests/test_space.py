@@ -7,6 +7,7 @@ import yaml
 
 from ig3d_ray.data import catalog
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.members.spec import spec_json
 from ig3d_ray.space import load_space
 
 SHIPPED = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
@@ -66,6 +67,19 @@ def test_overrides_change_one_field(tmp_path: Path) -> None:
     assert space.hash != load_space(file).hash
 
 
+def test_an_override_leaves_alone_what_shares_an_anchor() -> None:
+    space = load_space(SHIPPED[0].with_name("faces.yaml"), ("pool.0.recipe.epochs=2",))
+    epochs = {spec.kind: spec.recipe.epochs for spec in space.trainable()}
+    assert epochs == {"cnn": 2, "mlp3d": 14}
+
+
+def test_what_changes_the_weights_changes_the_member(tmp_path: Path) -> None:
+    file = write(tmp_path, BASE | {"pool": [{"kind": "cnn", "loss": {"va_terms": "random"}}]})
+    variants = ((), ("objective=ccc",), ("resources.workers=2",), ("pool.0.recipe.epochs=9",))
+    specs = [spec_json(load_space(file, overrides).trainable()[0]) for overrides in variants]
+    assert len(set(specs)) == 4
+
+
 def test_resources_do_not_change_what_is_found(tmp_path: Path) -> None:
     file = write(tmp_path, BASE)
     assert load_space(file, ("resources.cpus_per_worker=2",)).hash == load_space(file).hash
@@ -100,6 +114,14 @@ MISTAKES = [
     ({"references": [{"name": "r", "strategy": "weighted", "weight_3d": 2}]}, "references.0.weight_3d: 2: .*less than"),
     ({"protocol": {"kind": "test"}}, "protocol.kind: 'test': Input should be 'dev', 'cross_fitted' or 'paper'"),
     ({"search": {"budget": "many"}}, "search.budget: 'many': Input should be a valid integer"),
+    ({"search": {"budget": True}}, "search.budget: true: no field takes true or false"),
+    ({"pool": [MLP | {"recipe": {"base_lr": 1.0}}]}, "pool.0.recipe: base_lr 1 is above max_lr 0.0001"),
+    ({"pool": [MLP | {"recipe": {"max_lr": float("inf")}}]}, "pool.0.recipe.max_lr: inf: .*finite"),
+    (
+        {"pool": [MLP | {"loss": {"va_terms": "fixed", "alpha": 0, "beta": 0, "gamma": 0}}]},
+        "pool.0.loss.0: alpha, beta and gamma are all 0",
+    ),
+    ({"pool": [{"kind": "imported", "name": "my net", "view": "2d"}]}, "pool.0.name: 'my net': "),
     ({"resources": {"workers": 0}}, "resources.workers: 0: Input should be greater than or equal to 1"),
     ({"resources": {"workers": 40}}, "recipe.batch_size 64 is under 2 per worker"),
     ({"dataset": "rafdb", "pool": [MLP], "data": {"samples": 400}}, "data: only faces are drawn, rafdb is brought"),
@@ -117,6 +139,7 @@ def test_a_mistake_names_file_field_value_and_what_is_allowed(tmp_path: Path, ch
     ("content", "message"),
     [
         ("a: [1, 2", "space.yaml: line 1: not YAML"),
+        ("a: 1\nb: 2\na: 3", "space.yaml: line 1: not YAML: 'a' stands twice"),
         ("- a", r"a search space is a mapping \(dataset: ..., pool: ...\), not list"),
         ("", "not NoneType"),
     ],

@@ -114,7 +114,8 @@ def merge_labels(known: Labels, brought: Labels, what: str) -> Labels:
         ]
         raise Ig3dError(
             f"{what}: sample {shared[first]}: its label is ({told[0]}) but known as ({told[1]}); {int(differ.sum())}"
-            " samples differ: these are not the same samples, or not in the same order"
+            " samples differ: these are not the same samples, or not in the same order (if the file imported before"
+            f" was wrong: delete datasets/{known.dataset}/labels-{known.split}.parquet and import again)"
         )
     merged_expression, merged_va = known.expression.copy(), known.va.copy()
     merged_expression[here] = np.where(a >= 0, a, b)

@@ -10,6 +10,7 @@ import csv
 import io
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,13 +78,16 @@ def import_predictions(
         va=va,
     )
     labels = _agreed_labels(store, file, columns, table, numbered)
-    logit_store, payload = LogitStore(store), table.to_bytes()
-    name = logit_store.path(dataset, table.member, split)
-    if not replace and store.exists(name) and store.read(name) != payload:
+    cache = LogitStore(store)
+    for card in cache.members(dataset):
+        if card.name == spec.name and card.fingerprint != table.member:
+            raise Ig3dError(f"{file}: there is a member {spec.name} of view {card.view} already; give another --member")
+    known = cache.has(dataset, table.member, split) and not replace
+    if known and cache.read(dataset, table.member, split).digest != table.digest:
         raise Ig3dError(f"{file}: {spec.name} already has other {split} predictions; give another name or --replace")
     if labels is not None:
         save_labels(store, labels)
-    store.write(name, payload)
+    cache.write(table)
     found = tuple(kind for kind, values in (("logits", logits), ("va", va)) if values is not None)
     return Imported(table, found, numbered)
 
@@ -128,6 +132,12 @@ def _read_parquet(file: Path) -> dict[str, np.ndarray]:
         table = pq.read_table(file)
     except (pa.ArrowInvalid, OSError) as error:
         raise Ig3dError(f"{file}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
+    for field in table.schema:
+        if pa.types.is_nested(field.type):
+            raise Ig3dError(f"{file}: column {field.name!r} is {field.type}; give one number per column and row")
+        if table[field.name].null_count:
+            row = table[field.name].is_null().to_pylist().index(True)
+            raise Ig3dError(f"{file}: row {row + 1}, column {field.name}: no value; leave such rows away")
     return {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
 
 
@@ -135,8 +145,8 @@ def _read_npz(file: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise Ig3dError(f"{file}: not an NPZ file of plain arrays ({str(error).splitlines()[0]})") from error
+    except (ValueError, OSError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+        raise Ig3dError(f"{file}: not an NPZ file of plain arrays; write it with numpy.savez") from error
     columns: dict[str, np.ndarray] = {}
     for name, values in arrays.items():
         if values.ndim == 2 and name in ("logits", "probs"):
@@ -156,7 +166,8 @@ def _ids(file: Path, columns: dict[str, np.ndarray], row_order_is_id: bool) -> t
     if "sample_id" in columns:
         if row_order_is_id:
             raise Ig3dError(f"{file}: has a column sample_id; leave --row-order-is-id away")
-        ids = np.asarray([str(value) for value in columns["sample_id"].tolist()], dtype=np.str_)
+        told = columns["sample_id"].tolist()
+        ids = np.asarray([v.decode() if isinstance(v, bytes) else str(v) for v in told], dtype=np.str_)
         empty = ids == ""
         if empty.any():
             raise Ig3dError(f"{file}: row {int(empty.argmax()) + 1} has an empty sample_id")
@@ -172,15 +183,20 @@ def _ids(file: Path, columns: dict[str, np.ndarray], row_order_is_id: bool) -> t
 def _numbers(file: Path, columns: dict[str, np.ndarray], name: str) -> np.ndarray:
     """A column as `[N]` float64, finite."""
     values = columns[name]
-    try:
-        numbers = values.astype(np.float64)
-    except (ValueError, TypeError) as error:
-        for row, value in enumerate(values.tolist(), start=1):
-            try:
-                float(value)
-            except (ValueError, TypeError):
-                raise Ig3dError(f"{file}: row {row}, column {name}: {value!r} is not a number") from error
-        raise
+    told = values.tolist()
+    for row, value in enumerate(told, start=1):
+        try:
+            # Python reads 1_0 as ten.
+            if isinstance(value, bool) or "_" in str(value):
+                raise ValueError
+            told[row - 1] = float(value)
+        except (ValueError, TypeError) as error:
+            raise Ig3dError(f"{file}: row {row}, column {name}: {value!r} is not a number") from error
+    numbers = np.asarray(told, dtype=np.float64)
+    too_large = np.isfinite(numbers) & (np.abs(numbers) > np.finfo(np.float32).max)
+    if too_large.any():
+        row = int(too_large.argmax())
+        raise Ig3dError(f"{file}: row {row + 1}, column {name}: {numbers[row]:g} is too large for a float32")
     broken = ~np.isfinite(numbers)
     if broken.any():
         row = int(broken.argmax())
@@ -313,8 +329,19 @@ def _agreed_labels(
             first = table.ids[int(lacking.argmax())]
             raise Ig3dError(f"{file}: sample_id {str(first)!r} has no label ({int(lacking.sum())} such rows)")
         return known
-    if numbered != str(known.ids[0]).startswith("row-"):
+    if numbered != all(re.fullmatch(r"row-\d{7}", known_id) for known_id in known.ids.tolist()):
         raise Ig3dError(
             f"{file}: row numbers beside ids: the files imported before {'have' if numbered else 'lack'} sample_id"
         )
+    if numbered and not _comparable(known, brought):
+        raise Ig3dError(
+            f"{file}: its labels are of another kind than those of the files imported before, so the order of rows"
+            " can't be checked; add the same labels or a column sample_id"
+        )
     return merge_labels(known, brought, str(file))
+
+
+def _comparable(known: Labels, brought: Labels) -> bool:
+    """Whether two numbered files have a kind of label in common, on every row."""
+    classes = bool(((known.expression >= 0) & (brought.expression >= 0)).all())
+    return classes or not bool(np.isnan(known.va).any() or np.isnan(brought.va).any())

@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ig3d_ray.data.catalog import Split, Task
+from ig3d_ray.data.catalog import Split
 from ig3d_ray.logits import LogitStore
 from ig3d_ray.members.spec import TrainableSpec
 from ig3d_ray.storage import Store
 
 TRAINED_SPLITS: tuple[Split, ...] = ("dev", "test")
+PUBLISHED = ("checkpoint.pt", "spec.json")
 FOLDER = "train"
 
 
@@ -18,12 +19,11 @@ class Run:
     """Members of one kind that one Ray Train run trains one after another.
 
     Attributes:
-        storage, dataset, task: where and on what. members: (fingerprint, spec).
+        storage, dataset: where and on what. members: (fingerprint, spec).
     """
 
     storage: str
     dataset: str
-    task: Task
     members: tuple[tuple[str, TrainableSpec], ...]
 
     @property
@@ -34,9 +34,7 @@ class Run:
         return f"{self.dataset}-{self.members[0][1].kind}-{digest}"
 
 
-def make_runs(
-    store: Store, dataset: str, task: Task, members: Sequence[tuple[str, TrainableSpec]], size: int
-) -> list[Run]:
+def make_runs(store: Store, dataset: str, members: Sequence[tuple[str, TrainableSpec]], size: int) -> list[Run]:
     """All members in runs of one kind and at most `size` members, whether or not they are trained yet.
 
     So a run keeps its name, and with it its checkpoints, when some of its members are done.
@@ -44,14 +42,19 @@ def make_runs(
     runs = []
     for kind in dict.fromkeys(spec.kind for _, spec in members):
         of_kind = [member for member in members if member[1].kind == kind]
-        runs += [Run(store.uri, dataset, task, tuple(of_kind[i : i + size])) for i in range(0, len(of_kind), size)]
+        runs += [Run(store.uri, dataset, tuple(of_kind[i : i + size])) for i in range(0, len(of_kind), size)]
     return runs
+
+
+def is_trained(store: Store, dataset: str, fingerprint: str) -> bool:
+    """Whether a member's weights are published, and the spec that is written after them."""
+    return all(store.exists(f"members/{dataset}/{fingerprint}/{name}") for name in PUBLISHED)
 
 
 def is_cached(store: Store, dataset: str, fingerprint: str) -> bool:
     """Whether a member is trained and its dev and test logits are in the cache."""
     logits = LogitStore(store)
-    return store.exists(f"members/{dataset}/{fingerprint}/spec.json") and all(
+    return is_trained(store, dataset, fingerprint) and all(
         logits.has(dataset, fingerprint, split) for split in TRAINED_SPLITS
     )
 

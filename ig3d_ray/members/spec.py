@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from ig3d_ray.data.params3d import Representation, Subset
 from ig3d_ray.logits import View
@@ -26,9 +26,15 @@ class LossSpec(Frozen):
     """Weights of the classes in the cross entropy: none, or 1 / count normalised to mean 1."""
     va_terms: Literal["none", "random", "fixed"] = "none"
     """`random` draws alpha, beta, gamma from [0, 1] for every batch (the paper); `fixed` takes those below."""
-    alpha: float = Field(default=1.0, ge=0)
-    beta: float = Field(default=1.0, ge=0)
-    gamma: float = Field(default=1.0, ge=0)
+    alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    beta: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    gamma: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> "LossSpec":
+        if self.va_terms == "fixed" and self.alpha + self.beta + self.gamma == 0:
+            raise ValueError("alpha, beta and gamma are all 0; let one of them be positive")
+        return self
 
     @property
     def label(self) -> str:
@@ -47,10 +53,16 @@ class TrainingRecipe(Frozen):
     epochs: int = Field(default=100, ge=1)
     patience: int = Field(default=3, ge=1)
     """Stop after this many epochs without a better score on dev; the best epoch is kept."""
-    base_lr: float = Field(default=1e-6, gt=0)
-    max_lr: float = Field(default=1e-4, gt=0)
+    base_lr: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
+    max_lr: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
     """The learning rate climbs from base to max and back, half an epoch each way."""
-    weight_decay: float = Field(default=1e-5, ge=0)
+    weight_decay: float = Field(default=1e-5, ge=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _climbs(self) -> "TrainingRecipe":
+        if self.base_lr > self.max_lr:
+            raise ValueError(f"base_lr {self.base_lr:g} is above max_lr {self.max_lr:g}")
+        return self
 
 
 class TrainedSpec(Frozen):
@@ -59,6 +71,10 @@ class TrainedSpec(Frozen):
     loss: LossSpec = LossSpec()
     recipe: TrainingRecipe = TrainingRecipe()
     seed: int = Field(default=0, ge=0)
+    monitor: Literal["accuracy", "ccc_mean"] = "accuracy"
+    """The dev score that patience waits for and that picks the epoch; follows from what is searched."""
+    workers: int = Field(default=1, ge=1)
+    """Data-parallel workers: batch norm and correlations are per worker, so their number changes the weights."""
 
 
 class Mlp3dSpec(TrainedSpec):
@@ -95,11 +111,14 @@ class CnnSpec(TrainedSpec):
         return f"cnn-w{self.width}-{self.loss.label}-s{self.seed}"
 
 
+MemberName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+
+
 class ImportedSpec(Frozen):
     """Somebody else's model, known by its predictions alone."""
 
     kind: Literal["imported"] = "imported"
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")
+    name: MemberName
     view: View
 
 

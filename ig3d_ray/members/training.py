@@ -13,15 +13,12 @@ import torch
 from torch import nn
 
 from ig3d_ray import metrics
-from ig3d_ray.data.catalog import Task
 from ig3d_ray.data.images import augment
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.build import Standardised
 from ig3d_ray.members.inference import network_scores
 from ig3d_ray.members.losses import TrainingLoss
 from ig3d_ray.members.spec import LossSpec, TrainingRecipe
-
-MONITOR: dict[Task, str] = {"expression": "accuracy", "va": "ccc_mean"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ class _Progress:
 
     def add(self, number: int, loss: float, score: float, lr: float, network: nn.Module) -> None:
         self.history.append({"epoch": number, "loss": loss, "score": score, "lr": lr})
-        if score > self.best_score:
+        if score > self.best_score or self.best_state is None:
             self.best_score, self.best_epoch = score, number
             self.best_state = {name: value.detach().clone() for name, value in network.state_dict().items()}
 
@@ -101,7 +98,7 @@ class Trainer:
         network: trained in place; at the end it holds the weights of the best dev epoch.
         train, dev: data on the network's device.
         loss, recipe, seed: from the member's spec.
-        classes: C of the data set. task: decides what the dev score is (`MONITOR`).
+        classes: C of the data set. monitor: the metric that is the dev score.
         worker: this worker's part; alone by default.
     """
 
@@ -112,7 +109,7 @@ class Trainer:
     recipe: TrainingRecipe
     seed: int
     classes: int
-    task: Task
+    monitor: str
     worker: Worker = Worker()
 
     def run(self, on_epoch: OnEpoch, state: dict[str, Any] | None = None) -> list[dict[str, float]]:
@@ -208,8 +205,8 @@ class Trainer:
 
     def _dev_score(self) -> float:
         scores = network_scores(self.network, self.dev.x)
-        if self.task == "expression":
+        if metrics.task_of(self.monitor) == "expression":
             found = metrics.score("expression", scores[:, : self.classes], self.dev.labels.cpu().numpy())
         else:
             found = metrics.score("va", scores[:, self.classes :], self.dev.va.cpu().numpy())
-        return found[MONITOR[self.task]]
+        return found[self.monitor]

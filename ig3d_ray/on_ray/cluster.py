@@ -6,12 +6,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.space import Resources
 
-ANSWER_SECONDS = 10.0
+# Less what starting this program takes, so that the answer comes within 10 s.
+ANSWER_SECONDS = 8.0
 ENVIRONMENT = {
     # An epoch of a small member is shorter than the default poll of 2 s, and each report waits for one.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -25,58 +27,72 @@ _PROBE = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR', 
 
 
 @contextlib.contextmanager
-def connected(address: str | None, needs: Resources) -> Iterator[None]:
+def connected(address: str | None, training: Resources | None) -> Iterator[None]:
     """Inside, Ray is there: a cluster's, or one started on this machine for as long as this lasts.
 
     Args:
         address: `host:port` or `auto` for a cluster; None for this machine, except inside a Ray job,
             which runs on the cluster that it was submitted to.
-        needs: of one training; checked before anything is started.
+        training: what one training needs; checked before anything is started. None if nothing is trained.
 
     Raises:
         Ig3dError: the address doesn't answer within 10 s; one training asks for more than there is.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import ray  # after the environment: Ray reads it while importing
-
+    told_by = "--address" if address else "RAY_ADDRESS"
     address = address or os.environ.get("RAY_ADDRESS")
+    if address is not None:
+        _probe(address, told_by)
+    import ray  # after the environment, which Ray reads while importing
+
     if address is None:
         # Nobody takes this machine away; the watcher would be one more process for each run.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        _check_fits({"CPU": float(os.cpu_count() or 1), "GPU": float(_local_gpus())}, needs, "this machine")
+        there = [{"CPU": float(os.cpu_count() or 1), "GPU": float(_local_gpus())}]
+        _check_fits(there, training, "this machine")
         ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     else:
-        _probe(address)
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     try:
-        _check_fits(ray.cluster_resources(), needs, f"the cluster at {address}" if address else "this machine")
+        _check_fits(_machines(), training, f"the cluster at {address}" if address else "this machine")
         yield
     finally:
         ray.shutdown()
 
 
-def slots(needs: Resources) -> int:
-    """How many trainings fit side by side on the cluster that is connected."""
+def _machines() -> list[dict[str, float]]:
+    """What each living machine of the connected cluster has."""
     import ray
 
-    there = ray.cluster_resources()
-    by_cpu = there.get("CPU", 0) // (needs.workers * needs.cpus_per_worker)
-    by_gpu = there.get("GPU", 0) // (needs.workers * needs.gpus_per_worker) if needs.gpus_per_worker else by_cpu
-    return max(1, int(min(by_cpu, by_gpu)))
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _check_fits(there: dict[str, float], needs: Resources, where: str) -> None:
-    for kind, each, field in (
-        ("CPU", needs.cpus_per_worker, "cpus_per_worker"),
-        ("GPU", needs.gpus_per_worker, "gpus_per_worker"),
-    ):
-        wanted, have = needs.workers * each, there.get(kind, 0.0)
-        if wanted > have:
-            raise Ig3dError(
-                f"one training asks for {wanted:g} {kind}s ({needs.workers} workers of {each:g}), {where} has"
-                f" {have:g}; lower resources.workers or resources.{field}"
-            )
+def workers_that_fit(machines: list[dict[str, float]], needs: Resources) -> int:
+    """How many workers find room at once; a worker can't be spread over machines."""
+    fit = 0
+    for there in machines:
+        by_cpu = int(there.get("CPU", 0.0) // needs.cpus_per_worker)
+        by_gpu = int(there.get("GPU", 0.0) // needs.gpus_per_worker) if needs.gpus_per_worker else by_cpu
+        fit += min(by_cpu, by_gpu)
+    return fit
+
+
+def slots(needs: Resources) -> int:
+    """How many trainings fit side by side on the cluster that is connected."""
+    return max(1, workers_that_fit(_machines(), needs) // needs.workers)
+
+
+def _check_fits(machines: list[dict[str, float]], needs: Resources | None, where: str) -> None:
+    if needs is None or workers_that_fit(machines, needs) >= needs.workers:
+        return
+    each = f"{needs.cpus_per_worker} CPUs" + (f" and {needs.gpus_per_worker:g} GPUs" if needs.gpus_per_worker else "")
+    largest = max(machines, key=lambda there: (there.get("GPU", 0.0), there.get("CPU", 0.0)), default={})
+    raise Ig3dError(
+        f"one training asks for {needs.workers} workers of {each}, {where} has room for"
+        f" {workers_that_fit(machines, needs)} (its largest machine: {largest.get('CPU', 0):g} CPUs,"
+        f" {largest.get('GPU', 0):g} GPUs); lower resources.workers, cpus_per_worker or gpus_per_worker"
+    )
 
 
 def _local_gpus() -> int:
@@ -85,26 +101,26 @@ def _local_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _probe(address: str) -> None:
+def _probe(address: str, told_by: str) -> None:
     """Try the address in a process of its own: Ray's own connecting can't be given up."""
+    nobody = f"{told_by} {address}: no Ray cluster answers"
+    deadline = time.monotonic() + ANSWER_SECONDS
     if address.startswith("ray://"):
         raise Ig3dError(
-            f"--address {address}: Ray client addresses are not supported; submit a job with `ray job submit`"
+            f"{told_by} {address}: Ray client addresses are not supported; use host:port or `ray job submit`"
         )
     if address != "auto":
         host, _, port = address.rpartition(":")
         try:
             socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS / 2).close()
         except (OSError, ValueError) as error:
-            raise Ig3dError(
-                f"--address {address}: no Ray cluster answers ({error}); is it up, is the port right?"
-            ) from error
+            raise Ig3dError(f"{nobody} ({error}); is it up, is the port right?") from error
+    left = deadline - time.monotonic()
+    words = [sys.executable, "-c", _PROBE, address]
     try:
-        done = subprocess.run(  # noqa: S603 (our own interpreter and code)
-            [sys.executable, "-c", _PROBE, address], capture_output=True, timeout=ANSWER_SECONDS, text=True
-        )
+        done = subprocess.run(words, capture_output=True, timeout=left, text=True)  # noqa: S603 (our own code)
     except subprocess.TimeoutExpired as error:
-        raise Ig3dError(f"--address {address}: no Ray cluster answers within {ANSWER_SECONDS:g} s") from error
+        raise Ig3dError(f"{nobody} within 10 s; is it up, is the port right?") from error
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason given"
-        raise Ig3dError(f"--address {address}: no Ray cluster answers ({reason})")
+        raise Ig3dError(f"{nobody} ({reason})")

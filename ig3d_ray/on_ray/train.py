@@ -28,7 +28,7 @@ from ig3d_ray.logits import LogitStore
 from ig3d_ray.members.build import Standardised, build_network, member_inputs, member_samples
 from ig3d_ray.members.checkpoint import checkpoint_name, from_bytes, load_checkpoint, save_checkpoint, to_bytes
 from ig3d_ray.members.inference import logit_table
-from ig3d_ray.members.runs import FOLDER, TRAINED_SPLITS, Run, is_cached
+from ig3d_ray.members.runs import FOLDER, TRAINED_SPLITS, Run, is_cached, is_trained
 from ig3d_ray.members.spec import TrainableSpec, parse_spec, spec_json
 from ig3d_ray.members.training import Epoch, Labelled, Trainer, Worker
 from ig3d_ray.on_ray.cluster import slots
@@ -93,7 +93,6 @@ def _fit(run: Run, resources: Resources, board: Any) -> dict[str, str]:
     config = {
         "storage": run.storage,
         "dataset": run.dataset,
-        "task": run.task,
         "members": [(fingerprint, spec_json(spec)) for fingerprint, spec in run.members],
         "threads": resources.cpus_per_worker,
         "on_gpu": resources.gpus_per_worker > 0,
@@ -141,9 +140,11 @@ def _train_loop(config: dict[str, Any]) -> dict[str, str]:
             network, history = _trained(config, store, samples, fingerprint, spec, state, rank, world)
             if rank == 0:
                 _publish(config, store, samples, fingerprint, spec, network, history)
-        except Ig3dError as error:
-            failures[fingerprint] = str(error)
-            config["board"].post.remote({"member": spec.name, "failed": str(error)})
+        except Exception as error:
+            # Workers of one training must fail together, or some would wait for the others.
+            if world > 1 and not isinstance(error, Ig3dError):
+                raise
+            failures[fingerprint] = str(error) if isinstance(error, Ig3dError) else f"{type(error).__name__}: {error}"
         if world > 1:
             barrier()
     return failures
@@ -191,7 +192,7 @@ def _trained(
 ) -> tuple[Standardised, list[dict[str, float]] | None]:
     """The trained network; without a history if its weights were published before and only logits are missing."""
     dataset = config["dataset"]
-    if store.exists(f"members/{dataset}/{fingerprint}/spec.json"):
+    if is_trained(store, dataset, fingerprint):
         return load_checkpoint(store, dataset, fingerprint).to(_device(config)), None
     torch.manual_seed(spec.seed)
     network = build_network(spec, catalog.dataset(dataset)).to(_device(config))
@@ -207,7 +208,7 @@ def _trained(
         recipe=spec.recipe,
         seed=spec.seed,
         classes=len(catalog.dataset(dataset).class_names),
-        task=config["task"],
+        monitor=spec.monitor,
         worker=worker,
     )
 
