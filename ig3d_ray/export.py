@@ -1,14 +1,12 @@
 """Publishes a finished search: space, candidates and the ensemble spec, under the search's own name."""
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from ig3d_ray.data import catalog
@@ -20,6 +18,7 @@ from ig3d_ray.protocol import Plan
 from ig3d_ray.search import WEIGHT_DECIMALS, Candidate, Result
 from ig3d_ray.space import SearchSpace
 from ig3d_ray.storage import Store
+from ig3d_ray.tables import table_from_bytes, table_to_bytes
 
 # Named by what decides the numbers; the rest of the installation does not.
 _VERSIONED = ("ig3d-ray", "numpy", "scipy", "optuna", "torch")
@@ -136,9 +135,7 @@ def _candidates(results: Sequence[Sequence[Result]]) -> bytes:
             words = (candidate.strategy or "single", candidate.space, weight, candidate.weight_3d == "exact")
             row = (part, list(candidate.members), *words, low, high, candidate.reference, result.score)
             rows.append(dict(zip(_CANDIDATES.names, row, strict=True)))
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=_CANDIDATES), buffer, compression="zstd")
-    return buffer.getvalue()
+    return table_to_bytes(pa.Table.from_pylist(rows, schema=_CANDIDATES))
 
 
 def load_results(store: Store, folder: str) -> list[list[Result]] | None:
@@ -151,7 +148,7 @@ def load_results(store: Store, folder: str) -> list[list[Result]] | None:
         return None
     name = f"{folder}/candidates.parquet"
     try:
-        rows = pq.read_table(io.BytesIO(store.read(name)), schema=_CANDIDATES).to_pylist()
+        rows = table_from_bytes(store.read(name), _CANDIDATES).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         where = store.locate(name)
         raise Ig3dError(f"{where}: cut short or not Parquet; delete {folder} and search again") from error

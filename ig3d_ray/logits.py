@@ -5,7 +5,6 @@ and nothing in the system relies on their order.
 """
 
 import hashlib
-import io
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +13,12 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ig3d_ray.data.catalog import Split
 from ig3d_ray.data.catalog import dataset as dataset_of
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import Store
+from ig3d_ray.tables import table_from_bytes, table_to_bytes
 
 View = Literal["2d", "3d", "2d+3d"]
 
@@ -105,9 +104,7 @@ class LogitTable:
             "ig3d_ray": version("ig3d-ray"),
         }
         table = pa.table(columns).replace_schema_metadata({"ig3d": json.dumps(about, sort_keys=True)})
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        return buffer.getvalue()
+        return table_to_bytes(table)
 
     @staticmethod
     def from_bytes(data: bytes, what: str) -> "LogitTable":
@@ -117,7 +114,7 @@ class LogitTable:
             Ig3dError: the file is cut short or is something else; the message begins with `what`.
         """
         try:
-            table = pq.read_table(io.BytesIO(data))
+            table = table_from_bytes(data)
             about = json.loads(table.schema.metadata[b"ig3d"])
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
             reason = "cut short or not Parquet" if isinstance(error, pa.ArrowInvalid | OSError) else "no logit table"

@@ -1,12 +1,10 @@
 """Runs an exported ensemble on the samples of a split: the spec, its checkpoints and torch are enough."""
 
-import io
 import json
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ig3d_ray import metrics
 from ig3d_ray.data import catalog
@@ -21,6 +19,7 @@ from ig3d_ray.members.inference import logit_table
 from ig3d_ray.members.spec import TrainableSpec, parse_spec, spec_json
 from ig3d_ray.pool import Pool, align
 from ig3d_ray.storage import Store
+from ig3d_ray.tables import table_to_bytes
 
 # Another machine's arithmetic may turn a near tie: one sample, rarely two.
 SAMPLES_THAT_MAY_TURN = 2
@@ -119,6 +118,4 @@ def prediction_table(prediction: Prediction) -> pa.Table:
 
 def table_bytes(table: pa.Table) -> bytes:
     """The table as Parquet."""
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
+    return table_to_bytes(table)

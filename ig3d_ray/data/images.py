@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image, UnidentifiedImageError
 
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import Store
+from ig3d_ray.tables import table_from_bytes, table_to_bytes
 
 DECODING_THREADS = 8
 
@@ -34,9 +34,7 @@ def pack_images(store: Store, dataset: str, encoded: dict[str, bytes]) -> dict[s
     name = f"datasets/{dataset}/{pack}"
     if not store.exists(name):
         table = pa.table({"sample_id": list(encoded), "image": pa.array(encoded.values(), pa.binary())})
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="none", use_dictionary=False)
-        store.write(name, buffer.getvalue())
+        store.write(name, table_to_bytes(table, compression="none", use_dictionary=False))
     return {sample_id: f"{pack}#{sample_id}" for sample_id in encoded}
 
 
@@ -112,7 +110,7 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def _read_pack(store: Store, dataset: str, pack: str) -> dict[str, bytes]:
     name = f"datasets/{dataset}/{pack}"
     try:
-        table = pq.read_table(io.BytesIO(store.read(name)))
+        table = table_from_bytes(store.read(name))
     except pa.ArrowInvalid as error:
         raise Ig3dError(f"{store.locate(name)}: not a whole Parquet file ({error}); make it again") from error
     return dict(zip(table["sample_id"].to_pylist(), table["image"].to_pylist(), strict=True))

@@ -1,17 +1,16 @@
 """The truth about the samples of one split, by id: from the samples table, or brought with predictions."""
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ig3d_ray.data import catalog
 from ig3d_ray.data.catalog import Split, Task
 from ig3d_ray.data.samples import load_samples, samples_name
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import Store
+from ig3d_ray.tables import table_from_bytes, table_to_bytes
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def find_labels(store: Store, dataset: str, split: Split) -> Labels | None:
     if not store.exists(name):
         return None
     try:
-        table = pq.read_table(io.BytesIO(store.read(name)))
+        table = table_from_bytes(store.read(name))
     except pa.ArrowInvalid as error:
         raise Ig3dError(f"{store.locate(name)}: cut short or not Parquet; delete it and import again") from error
     va = np.stack([table[c].to_numpy() for c in ("valence", "arousal")], axis=1).astype(np.float32)
@@ -85,9 +84,7 @@ def save_labels(store: Store, labels: Labels) -> None:
             "arousal": labels.va[order, 1],
         }
     )
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    store.write(labels_name(labels.dataset, labels.split), buffer.getvalue())
+    store.write(labels_name(labels.dataset, labels.split), table_to_bytes(table))
 
 
 def merge_labels(known: Labels, brought: Labels, what: str) -> Labels:

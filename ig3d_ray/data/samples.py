@@ -1,7 +1,6 @@
 """One table of samples per dataset: who is in it, which split, the labels, the 3D parameters."""
 
 import hashlib
-import io
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +8,12 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ig3d_ray.data import catalog
 from ig3d_ray.data.params3d import WIDTHS, Representation
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import Store
+from ig3d_ray.tables import table_from_bytes, table_to_bytes
 
 SCHEMA = pa.schema(
     [
@@ -109,9 +108,7 @@ class Samples:
 
     def save(self, store: Store) -> None:
         """Publish the table in a store."""
-        buffer = io.BytesIO()
-        pq.write_table(self.table, buffer, compression="zstd")
-        store.write(samples_name(self.dataset), buffer.getvalue())
+        store.write(samples_name(self.dataset), table_to_bytes(self.table))
 
 
 def load_samples(store: Store, dataset: str) -> Samples:
@@ -125,7 +122,7 @@ def load_samples(store: Store, dataset: str) -> Samples:
         way_out = "ig3d data faces --out URI" if dataset == "faces" else "README.md, 'Your own data'"
         raise Ig3dError(f"{store.locate(name)}: dataset {dataset} has no samples table; see {way_out}")
     try:
-        table = pq.read_table(io.BytesIO(store.read(name)))
+        table = table_from_bytes(store.read(name))
     except pa.ArrowInvalid as error:
         raise Ig3dError(f"{store.locate(name)}: not a whole Parquet file ({error}); write it again") from error
     return Samples(dataset, table)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ig3d_ray.data import catalog
 from ig3d_ray.data.catalog import Split
@@ -26,6 +25,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitStore, LogitTable
 from ig3d_ray.members.spec import ImportedSpec, fingerprint, spec_json
 from ig3d_ray.storage import Store
+from ig3d_ray.tables import table_from_bytes
 
 SMALLEST_PROBABILITY = 1e-12
 PROBABILITY_SLACK = 1e-3
@@ -129,7 +129,7 @@ def _read_csv(file: Path) -> dict[str, np.ndarray]:
 
 def _read_parquet(file: Path) -> dict[str, np.ndarray]:
     try:
-        table = pq.read_table(file)
+        table = table_from_bytes(file.read_bytes())
     except (pa.ArrowInvalid, OSError) as error:
         raise Ig3dError(f"{file}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
     for field in table.schema:

@@ -5,7 +5,6 @@ training. Its name follows from that list, so a run that was killed, with its dr
 from its last epoch when it is started again anywhere that sees the same storage.
 """
 
-import io
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 import ray.train
 import torch
@@ -34,6 +32,7 @@ from ig3d_ray.members.training import Epoch, Labelled, Trainer, Worker
 from ig3d_ray.on_ray.cluster import slots
 from ig3d_ray.space import Resources
 from ig3d_ray.storage import Store
+from ig3d_ray.tables import table_to_bytes
 
 STATE_FILE = "state.pt"
 NEWS_SECONDS = 0.3
@@ -246,9 +245,7 @@ def _publish(
     dataset = config["dataset"]
     folder = f"members/{dataset}/{fingerprint}"
     if history is not None:
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(history), buffer)
-        store.write(f"{folder}/history.parquet", buffer.getvalue())
+        store.write(f"{folder}/history.parquet", table_to_bytes(pa.Table.from_pylist(history)))
         save_checkpoint(store, dataset, fingerprint, spec, network)
         store.write(f"{folder}/spec.json", spec_json(spec).encode() + b"\n")
     # From the published bytes, so that the cache holds what anyone gets who loads them.
