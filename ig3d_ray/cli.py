@@ -112,6 +112,7 @@ def predict(
     from ig3d_ray.pipeline import read_ensemble
     from ig3d_ray.storage import Store
 
+    _ending(out, ".parquet", "--out")
     ensemble, store = read_ensemble(spec), Store(storage)
     done = predicting.predict(ensemble, store, _split(split))
     Store(str(out.absolute().parent)).write(out.name, predicting.table_bytes(predicting.prediction_table(done)))
@@ -126,6 +127,9 @@ def predict(
     else:
         where = f"on the {done.compared} samples that the search compared on"
         print(f"{where}: {objective} {done.compared_score:.6f}, and the spec says {done.reported:.6f}")
+        if split == ensemble.protocol.choose_on:
+            report = ensemble.scores.report
+            print(f"these samples chose the ensemble; its report score is {report.metrics[objective].value:.6f}")
 
 
 @data_app.command("faces")
@@ -144,6 +148,8 @@ def data_faces(
 
     if out is None and sheet is None:
         raise Ig3dError("nothing to do: give --out URI, --sheet FILE.png, or both")
+    if sheet is not None:
+        _ending(sheet, ".png", "--sheet")
     if out is not None:
         store = Store(out)
         store.prepare()
@@ -175,7 +181,7 @@ def import_predictions(
     from ig3d_ray.members.spec import ImportedSpec
     from ig3d_ray.storage import Store
 
-    catalog.dataset(dataset)
+    names = catalog.dataset(dataset).class_names
     of_split = _split(split)
     try:
         spec = ImportedSpec(name=member, view=view)
@@ -189,6 +195,17 @@ def import_predictions(
     print(
         f"{member} ({view}): {len(done.table.ids)} samples of {dataset} {split}, {' and '.join(done.found)}{numbered}"
     )
+    if done.scores:
+        print("on its labels: " + ", ".join(f"{metric} {value:.4f}" for metric, value in done.scores.items()))
+    if "logits" in done.found:
+        print(f"classes 0 to {len(names) - 1} are: {', '.join(names)}")
+
+
+def _ending(file: Path, ending: str, option: str) -> None:
+    if file.suffix.lower() != ending:
+        raise Ig3dError(f"{option} {file}: this writes {ending} only; let the name end so")
+    if not file.absolute().parent.is_dir():
+        raise Ig3dError(f"{option} {file}: there is no folder {file.absolute().parent}; make it first")
 
 
 def _split(name: str) -> "Split":
@@ -230,6 +247,8 @@ def _show(space: "SearchSpace", outcome: "Outcome", uri: str, as_json: bool) -> 
     console.print(render(space, outcome.board, outcome.spec, console.width))
     for name, why in (outcome.missing | outcome.failed).items():
         print(f"left out: {name}: {why}")
+    if outcome.unused:
+        print(f"{outcome.unused} trained members in the storage are not in this space; repeat the --set of their run")
     print(f"spec: {spec_uri}")
 
 

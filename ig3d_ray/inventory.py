@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ig3d_ray.data.catalog import Split
+import numpy as np
+
+from ig3d_ray.data.catalog import SPLITS, Split
 from ig3d_ray.data.labels import find_labels
-from ig3d_ray.data.samples import load_samples, samples_name
+from ig3d_ray.data.samples import Samples, load_samples, samples_name
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitStore, LogitTable, MemberCard
 from ig3d_ray.members.runs import PUBLISHED
@@ -48,6 +50,12 @@ class Inventory:
     others: tuple[MemberCard, ...]
     cards: tuple[MemberCard, ...]
 
+    @property
+    def unused(self) -> int:
+        """How many trained members the store holds that the space doesn't name."""
+        named = {w.fingerprint for w in self.wanted} | {card.fingerprint for card in self.others}
+        return sum(card.fingerprint not in named for card in self.cards)
+
     def usable(self, splits: Sequence[str]) -> list[MemberCard]:
         """The members that can be searched: those of the space with all outputs, then other imported ones."""
         by_fingerprint = {card.fingerprint: card for card in self.cards}
@@ -85,6 +93,34 @@ def take_inventory(store: Store, space: SearchSpace) -> Inventory:
     imported = [c for c in cards.values() if isinstance(parse_spec(c.spec), ImportedSpec)]
     others = tuple(card for card in imported if card.fingerprint not in named)
     return Inventory(content, tuple(wanted), others, tuple(cards.values()))
+
+
+def check_trainable(samples: Samples, specs: Sequence[TrainableSpec]) -> None:
+    """Look before anything is started whether the data have what these members train on.
+
+    Raises:
+        Ig3dError: a split has no samples, none with a member's feature, or some without a label that it needs.
+    """
+    for split in SPLITS:
+        part = samples.in_split(split)
+        if len(part) == 0:
+            raise Ig3dError(
+                f"{samples.dataset}: the samples table has no {split} samples; set `split` to {split} for some"
+            )
+        for spec in specs:
+            seen = part.with_feature(spec.feature)
+            if len(seen) == 0:
+                raise Ig3dError(f"{samples.dataset}: no {split} sample has {spec.feature}, which {spec.name} needs")
+            if split == "test":
+                continue
+            needs = {"expression": seen.expression < 0}
+            if spec.loss.va_terms != "none":
+                needs["valence and arousal"] = np.isnan(seen.va).any(axis=1)
+            for label, lacking in needs.items():
+                if lacking.any():
+                    first, count = seen.ids[int(lacking.argmax())], int(lacking.sum())
+                    told = f"{split} sample {str(first)!r} has no {label} ({count} such)"
+                    raise Ig3dError(f"{samples.dataset}: {told}, which {spec.name} needs to train")
 
 
 def _trained(store: Store, dataset: str) -> set[str]:

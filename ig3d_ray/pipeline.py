@@ -10,7 +10,7 @@ from ig3d_ray.data.samples import Samples, load_samples, samples_name
 from ig3d_ray.ensemble import EnsembleSpec, parse_ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.export import build_spec, load_results, publish, search_folder
-from ig3d_ray.inventory import Inventory, Wanted, load_pools, take_inventory
+from ig3d_ray.inventory import Inventory, Wanted, check_trainable, load_pools, take_inventory
 from ig3d_ray.leaderboard import Leaderboard, build_leaderboard
 from ig3d_ray.members.runs import TRAINED_SPLITS, Run, clear_finished, make_runs
 from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
@@ -30,6 +30,7 @@ class Outcome:
         spec: the exported ensemble. folder: where it lies in the store.
         board: its leaderboard. missing: member name -> why it could not take part.
         failed: member name -> why its training failed. trained: how many members were trained now.
+        unused: how many trained members the store holds that the space doesn't name.
     """
 
     spec: EnsembleSpec
@@ -38,6 +39,7 @@ class Outcome:
     missing: dict[str, str]
     failed: dict[str, str]
     trained: int
+    unused: int
 
 
 Search = Callable[[SearchSpace, tuple[Pool, ...], str], list[list[Result]]]
@@ -128,7 +130,10 @@ def search_store(
     """
     inventory = take_inventory(store, space)
     splits = space.protocol.splits
-    pools, cards = load_pools(store, space, inventory.usable(splits))
+    usable = inventory.usable(splits)
+    if not usable:
+        raise Ig3dError(_empty_pool(store, space, inventory))
+    pools, cards = load_pools(store, space, usable)
     arranged = plan(space.protocol, pools, space.seed)
     folder = search_folder(space, name, arranged)
     started = time.monotonic()
@@ -141,7 +146,19 @@ def search_store(
     published = known is not None and store.read(f"{folder}/best_ensemble.json") == spec.to_json().encode()
     if not published:
         publish(store, folder, space, results, spec, time.monotonic() - started)
-    return Outcome(spec, folder, board, inventory.left_out(splits), {}, 0)
+    return Outcome(spec, folder, board, inventory.left_out(splits), {}, 0, inventory.unused)
+
+
+def _empty_pool(store: Store, space: SearchSpace, inventory: Inventory) -> str:
+    """Why nobody can take part, and what to do about it."""
+    where = f"{store.locate(f'logits/{space.dataset}')}: the pool is empty"
+    there = {card.name: card.splits for card in inventory.cards}
+    if not there:
+        return f"{where}; train with `ig3d run`, or bring predictions with `ig3d import predictions`"
+    needed = " and ".join(space.protocol.splits)
+    has = ", ".join(f"{name} has {' and '.join(splits)}" for name, splits in there.items())
+    way_out = "; --set protocol.kind=cross_fitted needs test alone" if space.protocol.kind == "dev" else ""
+    return f"{where}: protocol {space.protocol.kind} needs predictions on {needed}, but {has}{way_out}"
 
 
 def _in_process(reporter: Reporter) -> Search:
@@ -170,6 +187,8 @@ def run(store: Store, space: SearchSpace, name: str, address: str | None, report
             f"{where}: {space.dataset} has no samples table to train {todo[0].spec.name} on; see {way_out}, or use"
             " `ig3d search` for what the store holds"
         )
+    if todo:
+        check_trainable(load_samples(store, space.dataset), [w.spec for w in todo if isinstance(w.spec, TrainableSpec)])
     with ExitStack() as stack:
         ray = _LazyRay(stack, address, reporter)
         failed: dict[str, str] = {}

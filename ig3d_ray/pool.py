@@ -79,6 +79,14 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
     ((name, count),) = Counter(table.name for table in tables).most_common(1)
     if count > 1:
         raise Ig3dError(f"{labels.dataset}: {count} members are called {name!r}; import one of them under another name")
+    for table in tables:
+        foreign = ~np.isin(table.ids, labels.ids)
+        if foreign.any():
+            first, of = table.ids[int(foreign.argmax())], f"{int(foreign.sum())} of {len(table.ids)} such"
+            raise Ig3dError(
+                f"{table.name}: sample {str(first)!r} is not among {labels.dataset}'s {labels.split} samples ({of});"
+                " its predictions are of other samples: import them again"
+            )
     common = np.unique(tables[0].ids)
     union = common
     for table in tables[1:]:

@@ -80,6 +80,6 @@ class Reporter:
         best = explorer.best
         told = f", best {best.score:.4f} ({' + '.join(best.candidate.members)})" if best else ""
         rate = explorer.scored / max(explorer.seconds, 1e-9)
-        if self.live or time.monotonic() - self._last_line > LINE_SECONDS:
+        if self.live or explorer.over or time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
             self.say(f"search: {explorer.scored} candidates, {rate:,.0f} per second{told}")

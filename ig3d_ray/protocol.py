@@ -145,7 +145,8 @@ class Bootstrap:
 def _interval(value: float, drawn: np.ndarray) -> Interval:
     low, high = np.quantile(drawn, [0.025, 0.975])
     # Rounded, so that another BLAS with another order of summation gives the same spec.
-    return Interval(value=round(value, DECIMALS), low=round(float(low), DECIMALS), high=round(float(high), DECIMALS))
+    # Adding 0 turns -0.0 into 0.0.
+    return Interval(**{k: round(float(v), DECIMALS) + 0.0 for k, v in (("value", value), ("low", low), ("high", high))})
 
 
 def assemble(held_out: Sequence[tuple[np.ndarray, np.ndarray]], samples: int) -> np.ndarray:

@@ -71,7 +71,7 @@ def render(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec, width: in
 
 
 def _short(value: float, decimals: int, sign: str = "") -> str:
-    return f"{value:{sign}.{decimals}f}".replace("0.", ".", 1)
+    return f"{value + 0.0:{sign}.{decimals}f}".replace("0.", ".", 1)
 
 
 def _interval(interval: Interval) -> str:
@@ -97,7 +97,7 @@ def _what(row: Row, numbers: dict[str, str], named: bool) -> str:
     if row.group == "single":
         return f"{members}  {candidate.members[0]}" if named else f"member {members}"
     label = row.label.split(":")[0]
-    how = {"chosen": f", {candidate.strategy}", "reference": f", {candidate.strategy}"}.get(row.group, "")
+    how = f", {candidate.strategy or 'alone'}" if row.group in ("chosen", "reference") else ""
     in_space = (
         f" of {row.result.fusion.space}" if candidate.strategy and "accuracy" in row.scores.report.metrics else ""
     )

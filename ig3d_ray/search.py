@@ -214,6 +214,11 @@ class Explorer:
         return sum(len(study.order) for study in self.studies)
 
     @property
+    def over(self) -> bool:
+        """Whether no part has anything left to ask for."""
+        return all(self._is_used_up(part) for part in range(len(self.studies)))
+
+    @property
     def seconds(self) -> float:
         """Since the first round was asked for."""
         return 0.0 if self._started is None else time.monotonic() - self._started
@@ -246,12 +251,9 @@ class Explorer:
 
     def _ask(self, part: int) -> Batch | None:
         """A batch from one study, or None when its budget or its choices are used up."""
+        if self._is_used_up(part):
+            return None
         study, among = self.studies[part], choices(self.space, self.pools[part])
-        if not among.members_2d or not among.members_3d:
-            return None
-        tried = sum(1 for candidate in study.known if candidate.strategy and not candidate.reference)
-        if study.asked >= self.space.search.budget or (among.count is not None and tried >= among.count):
-            return None
         size = min(self.space.search.batch, self.space.search.budget - study.asked)
         trials = []
         for _ in range(size):
@@ -260,6 +262,13 @@ class Explorer:
         study.asked += size
         fresh = dict.fromkeys(candidate for _, candidate in trials if candidate not in study.known)
         return self._batch(part, tuple(fresh), trials)
+
+    def _is_used_up(self, part: int) -> bool:
+        study, among = self.studies[part], choices(self.space, self.pools[part])
+        if not among.members_2d or not among.members_3d:
+            return True
+        tried = sum(1 for candidate in study.known if candidate.strategy and not candidate.reference)
+        return study.asked >= self.space.search.budget or (among.count is not None and tried >= among.count)
 
     def finish_round(self, batches: Sequence[Batch], results: dict[int, list[Result]]) -> None:
         """Tell a round's results: by batch number, whatever the order in which they came in."""

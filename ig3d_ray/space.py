@@ -332,6 +332,8 @@ def _first_error(error: ValidationError) -> str:
     everything = error.errors()
     # pydantic adds "too short" for a list whose items it has just refused.
     errors = [e for e in everything if e["type"] != "too_short"] or everything
+    # A misspelt field is better news than the one that is missing because of it.
+    errors.sort(key=lambda e: e["type"] != "extra_forbidden")
     first = errors[0]
     kinds = {"mlp3d", "cnn", "imported"}
     location = list(first["loc"])

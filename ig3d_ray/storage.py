@@ -130,8 +130,12 @@ class Store:
         """
         # Named as a partial file is, so that one left by a killed process is swept away too.
         probe = f".probe.{socket.gethostname()}.{os.getpid()}.{PARTIAL_SUFFIX}"
-        self.write(probe, b"")
-        self.remove(probe)
+        try:
+            self.write(probe, b"")
+            self.remove(probe)
+        except Ig3dError as error:
+            # The probe's own name would only puzzle.
+            raise Ig3dError(str(error).replace(f"/{probe}", "")) from error
         if self.is_local:
             _sweep_partials(Path(self._root))
 
@@ -144,7 +148,7 @@ def _reason(error: Exception) -> str:
     if "bucket does not exist" in text:
         return "the bucket does not exist; create it or check --storage"
     if isinstance(error, PermissionError):
-        return f"permission denied ({text}); choose a --storage that you can write"
+        return "permission denied; choose a --storage that you can write"
     if isinstance(error, NotADirectoryError | FileExistsError):
         return f"{text}; choose a --storage that is a folder"
     return text

@@ -3,14 +3,28 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from conftest import SMALL_SPACE
 
 from ig3d_ray.cli import main
+from ig3d_ray.data import catalog
+from ig3d_ray.data.samples import Samples
 from ig3d_ray.ensemble import parse_ensemble
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.inventory import take_inventory
+from ig3d_ray.logits import LogitStore
+from ig3d_ray.members.build import build_network
+from ig3d_ray.members.checkpoint import checkpoint_name, save_checkpoint
+from ig3d_ray.members.inference import logit_table
+from ig3d_ray.members.spec import Mlp3dSpec
+from ig3d_ray.pipeline import run, to_train
+from ig3d_ray.progress import Reporter
+from ig3d_ray.space import load_space
 from ig3d_ray.storage import Store
 
 
@@ -111,6 +125,78 @@ def test_a_truncated_table_in_the_cache_is_named(
     assert f"{store.locate(name)}: cut short or not Parquet; delete this file and run again" in said
 
 
+def test_an_empty_pool_says_who_has_what(
+    monkeypatch: pytest.MonkeyPatch, preds: Path, space_file: Path, capsys: pytest.CaptureFixture
+) -> None:
+    bring(monkeypatch, preds)
+    words = ("search", str(space_file), "--storage", str(preds / "store"), "--set", "protocol.kind=dev")
+    assert ig3d(monkeypatch, *words) == 2
+    said = capsys.readouterr().err
+    assert "protocol dev needs predictions on dev and test, but " in said
+    assert "image has test" in said
+    assert "--set protocol.kind=cross_fitted needs test alone" in said
+
+
+def test_predict_refuses_a_number_that_does_not_come_out(
+    monkeypatch: pytest.MonkeyPatch, preds: Path, space_file: Path, capsys: pytest.CaptureFixture
+) -> None:
+    bring(monkeypatch, preds)
+    ig3d(monkeypatch, "search", str(space_file), "--storage", str(preds / "store"), "--json")
+    spec = json.loads(capsys.readouterr().out.splitlines()[-1])["spec"]
+    content = json.loads(Path(spec).read_text())
+    content["scores"]["selection"]["metrics"]["accuracy"]["value"] = 0.25
+    Path(spec).write_text(json.dumps(content))
+    words = ("predict", spec, "--storage", str(preds / "store"), "--out", str(preds / "out.parquet"))
+    assert ig3d(monkeypatch, *words) == 2
+    assert "accuracy comes out at 1.000000, the spec says 0.250000, on the same samples" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda t: t.drop_columns(["emoca"]),
+            "no train sample has emoca, which mlp3d-emoca-full-eq1random-w16-s0 needs",
+        ),
+        (lambda t: t.filter(pc.not_equal(t["split"], "dev")), "the samples table has no dev samples"),
+        (
+            lambda t: t.drop_columns(["expression"]),
+            r"train sample 'face-\d+' has no expression \(\d+ such\), which cnn",
+        ),
+        (lambda t: t.drop_columns(["valence"]), r"has no valence and arousal \(\d+ such\), which cnn"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_are_refused_before_ray(
+    tmp_path: Path, small_faces: tuple[Store, Samples], spoil: Callable, message: str
+) -> None:
+    _, samples = small_faces
+    store = Store(str(tmp_path))
+    Samples("faces", spoil(samples.table)).save(store)
+    space = load_space(SMALL_SPACE).model_copy(update={"data": None})
+    with pytest.raises(Ig3dError, match=message):
+        run(store, space, "small", None, Reporter(quiet=True))
+
+
+def test_a_member_whose_checkpoint_was_deleted_is_trained_again(
+    tmp_path: Path, small_faces: tuple[Store, Samples]
+) -> None:
+    _, samples = small_faces
+    store = Store(str(tmp_path))
+    samples.save(store)
+    space = load_space(SMALL_SPACE)
+    wanted = take_inventory(store, space).wanted[1]
+    assert wanted.fingerprint is not None
+    assert isinstance(wanted.spec, Mlp3dSpec)
+    network = build_network(wanted.spec, catalog.dataset("faces"))
+    save_checkpoint(store, "faces", wanted.fingerprint, wanted.spec, network)
+    store.write(f"members/faces/{wanted.fingerprint}/spec.json", b"{}")
+    for split in ("dev", "test"):
+        LogitStore(store).write(logit_table(network, wanted.spec, wanted.fingerprint, samples, split, store))
+    assert wanted.spec.name not in {w.spec.name for w in to_train(take_inventory(store, space))}
+    store.remove(checkpoint_name("faces", wanted.fingerprint))
+    assert wanted.spec.name in {w.spec.name for w in to_train(take_inventory(store, space))}
+
+
 def test_plan_starts_nothing_and_writes_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -134,6 +220,9 @@ def test_faces_are_drawn_once_per_store(
 
 
 MISTAKES = [
+    (("predict", "x.json", "--storage", "s", "--out", "p.csv"), "--out p.csv: this writes .parquet only"),
+    (("predict", "x.json", "--storage", "s", "--out", "no/p.parquet"), "there is no folder"),
+    (("data", "faces", "--sheet", "sheet.jpg"), "--sheet sheet.jpg: this writes .png only"),
     (("search", "gone.yaml", "--storage", "s"), "gone.yaml: no such file"),
     (("run", str(SMALL_SPACE), "--storage", "s", "--set", "search.budget=x"), "search.budget: 'x'"),
     (("search", str(SMALL_SPACE), "--storage", "store"), "the pool is empty"),

@@ -48,12 +48,12 @@ def table(**columns: list) -> pa.Table:
     ("columns", "message"),
     [
         ({"sample_id": ["a", "a"]}, "sample_id 'a' stands twice"),
-        ({"split": ["train", "val"]}, "b: split 'val'; allowed: train, dev, test"),
-        ({"expression": [0, 7]}, r"b: expression is 7, outside \[0, 6\] \(1 such samples\)"),
-        ({"valence": [0.0, float("nan")]}, r"b: valence is nan, outside \[-1, 1\]"),
+        ({"split": ["train", "val"]}, "sample 'b': split 'val'; allowed: train, dev, test"),
+        ({"expression": [0, 7]}, r"sample 'b': expression is 7, outside \[0, 6\] \(1 such samples\)"),
+        ({"valence": [0.0, float("nan")]}, r"sample 'b': valence is nan, outside \[-1, 1\]"),
         ({"colour": ["red", "blue"]}, "unknown column 'colour'; known: sample_id, split"),
         ({"expression": ["happy", "sad"]}, "column 'expression' is not int8"),
-        ({"emoca": [[0.0] * 334, [float("inf")] * 334]}, "b: emoca holds NaN or infinity"),
+        ({"emoca": [[0.0] * 334, [float("inf")] * 334]}, "sample 'b': emoca holds NaN or infinity"),
         ({"emoca": [[0.0] * 333, [0.0] * 333]}, "column 'emoca' is not fixed_size_list"),
     ],
 )

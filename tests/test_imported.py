@@ -90,6 +90,7 @@ BAD_FILES = [
     (changed("logit_2", 3, "1e300"), r"row 4, column logit_2: 1e\+300 is too large for a float32"),
     (changed("sample_id", 3, "s1"), r"sample_id 's1' stands more than once \(1 such ids\)"),
     (changed("sample_id", 3, ""), r"row 4 has an empty sample_id"),
+    (changed("label", 2, "happiness"), r"row 3, column label: 'happiness' is no class of rafdb; allowed: 0 to 6"),
     (changed("label", 2, 9), r"row 3, column label: 9 is no class of rafdb; allowed: 0 to 6 \(Surprise"),
     (frame().assign(logit_7=0.0), r"8 classes, but rafdb has 7"),
     (frame(0), r"preds.csv: no rows"),
@@ -182,6 +183,23 @@ def test_ids_that_look_a_little_like_row_numbers_are_ids(tmp_path: Path, local: 
     content["sample_id"] = [f"row-{i}" for i in range(5)]
     bring(local, csv(tmp_path, content))
     bring(local, csv(tmp_path, content.iloc[::-1]), name="other")
+
+
+def test_other_samples_or_no_class_scores_are_refused_at_once(tmp_path: Path, local: Store) -> None:
+    bring(local, csv(tmp_path, frame()))
+    others = csv(tmp_path, frame().assign(sample_id=[f"t{i}" for i in range(5)]), "others.csv")
+    with pytest.raises(
+        Ig3dError, match="none of its 5 samples is among those of the files imported before, such as 's0'"
+    ):
+        bring(local, others, name="other")
+    va = csv(tmp_path, "sample_id,val_pred,aro_pred\ns0,0.1,0.2\n", "va.csv")
+    with pytest.raises(Ig3dError, match="valence and arousal alone, but rafdb is searched for expressions"):
+        bring(local, va, name="va")
+
+
+def test_an_import_tells_its_score_on_its_labels(tmp_path: Path, local: Store) -> None:
+    content = frame().assign(label=np.arange(5), **{f"logit_{i}": np.eye(7)[:5, i] for i in range(7)})
+    assert bring(local, csv(tmp_path, content)).scores == {"accuracy": 1.0}
 
 
 def test_one_name_has_one_view(tmp_path: Path, local: Store) -> None:

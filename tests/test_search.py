@@ -156,7 +156,9 @@ def test_members_meet_by_id_on_what_they_have_in_common() -> None:
     assert pool.labels.tolist() == [0, 1, 2]
     assert pool.outputs_MNC[0, :, 0].tolist() == [14, 7, 21]
     assert pool.outputs_MNC[1, :, 0].tolist() == [-21, 0, -7]
-    with pytest.raises(Ig3dError, match="no sample is common to first, third"):
+    with pytest.raises(Ig3dError, match="no sample is common to third, fourth"):
+        align([table("third", ["d"], values[:1]), table("fourth", ["e"], values[:1])], labels, "expression")
+    with pytest.raises(Ig3dError, match=r"third: sample 'x' is not among rafdb's test samples \(1 of 1 such\)"):
         align([first, table("third", ["x"], values[:1])], labels, "expression")
     with pytest.raises(Ig3dError, match="first: no valence and arousal cached"):
         align([first], labels, "va")

@@ -101,7 +101,7 @@ def test_another_writers_unfinished_file_is_left_alone(tmp_path: Path) -> None:
 
 def test_storage_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Ig3dError, match=r"cannot write .*/file/.*choose a --storage that is a folder"):
+    with pytest.raises(Ig3dError, match=r"cannot write .*/file: .*choose a --storage that is a folder"):
         Store(str(tmp_path / "file")).prepare()
 
 
@@ -111,7 +111,9 @@ def test_unknown_protocol() -> None:
 
 
 def test_a_bucket_that_does_not_exist(s3_server: str) -> None:
-    with pytest.raises(Ig3dError, match=r"cannot write s3://no-such-bucket/x/.*does not exist"):
+    with pytest.raises(
+        Ig3dError, match=r"cannot write s3://no-such-bucket/x: the bucket or object does not exist; check --storage"
+    ):
         Store("s3://no-such-bucket/x").prepare()
 
 

@@ -157,7 +157,7 @@ def _check_values(dataset: str, table: pa.Table) -> None:
     split = table["split"].to_pylist()
     for sample_id, name in zip(ids, split, strict=True):
         if name not in catalog.SPLITS:
-            raise Ig3dError(f"{dataset} samples: {sample_id}: split {name!r}; allowed: train, dev, test")
+            raise Ig3dError(f"{dataset} samples: sample {sample_id!r}: split {name!r}; allowed: train, dev, test")
     classes = len(catalog.dataset(dataset).class_names)
     for column, low, high in (("expression", 0, classes - 1), ("valence", -1.0, 1.0), ("arousal", -1.0, 1.0)):
         values = table[column].to_numpy(zero_copy_only=False).astype(np.float64)
@@ -166,7 +166,7 @@ def _check_values(dataset: str, table: pa.Table) -> None:
         if wrong.any():
             first = int(wrong.argmax())
             raise Ig3dError(
-                f"{dataset} samples: {ids[first]}: {column} is {values[first]:g}, outside [{low:g}, {high:g}]"
+                f"{dataset} samples: sample {ids[first]!r}: {column} is {values[first]:g}, outside [{low:g}, {high:g}]"
                 f" ({int(wrong.sum())} such samples)"
             )
     for name in WIDTHS:
@@ -174,4 +174,6 @@ def _check_values(dataset: str, table: pa.Table) -> None:
         if not np.isfinite(flat).all():
             present = np.flatnonzero(table[name].is_valid().to_numpy())
             row = present[np.flatnonzero(~np.isfinite(flat))[0] // WIDTHS[name]]
-            raise Ig3dError(f"{dataset} samples: {ids[row]}: {name} holds NaN or infinity; leave it null instead")
+            raise Ig3dError(
+                f"{dataset} samples: sample {ids[row]!r}: {name} holds NaN or infinity; leave it null instead"
+            )

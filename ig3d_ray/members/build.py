@@ -59,7 +59,6 @@ def outputs_of(dataset: Dataset) -> int:
 
 @dataclass(frozen=True)
 class _Kind:
-    feature: Callable[[TrainableSpec], str]
     network: Callable[[TrainableSpec, Dataset], Standardised]
     inputs: Callable[[TrainableSpec, Samples, Store], torch.Tensor]
 
@@ -87,8 +86,8 @@ def _images(spec: TrainableSpec, samples: Samples, store: Store) -> torch.Tensor
 
 
 _KINDS: dict[str, _Kind] = {
-    "mlp3d": _Kind(lambda spec: getattr(spec, "representation", ""), _mlp3d, _params),
-    "cnn": _Kind(lambda spec: "image", _cnn, _images),
+    "mlp3d": _Kind(_mlp3d, _params),
+    "cnn": _Kind(_cnn, _images),
 }
 
 
@@ -97,20 +96,15 @@ def build_network(spec: TrainableSpec, dataset: Dataset) -> Standardised:
     return _KINDS[spec.kind].network(spec, dataset)
 
 
-def feature_of(spec: TrainableSpec) -> str:
-    """The column of the samples table that a member looks at: image, emoca or smirk."""
-    return _KINDS[spec.kind].feature(spec)
-
-
 def member_samples(spec: TrainableSpec, samples: Samples, split: str) -> Samples:
     """The samples of a split that have what this member looks at.
 
     Raises:
         Ig3dError: there are none.
     """
-    chosen = samples.in_split(split).with_feature(feature_of(spec))
+    chosen = samples.in_split(split).with_feature(spec.feature)
     if len(chosen) == 0:
-        raise Ig3dError(f"{samples.dataset}: no {split} sample has {feature_of(spec)}, which {spec.name} needs")
+        raise Ig3dError(f"{samples.dataset}: no {split} sample has {spec.feature}, which {spec.name} needs")
     return chosen
 
 

@@ -6,6 +6,7 @@ arousal; and, where the data set has no samples table, the truth as `label`
 CAGE's inference format is the same with a predicted class, `cat_pred`, in place of scores.
 """
 
+import contextlib
 import csv
 import io
 import re
@@ -24,6 +25,7 @@ from ig3d_ray.data.samples import samples_name
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitStore, LogitTable
 from ig3d_ray.members.spec import ImportedSpec, fingerprint, spec_json
+from ig3d_ray.metrics import score
 from ig3d_ray.storage import Store
 from ig3d_ray.tables import table_from_bytes
 
@@ -34,11 +36,17 @@ ROW_ID = "row-{:07d}"
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did: rows, what was found (`logits`, `va`), and whether ids were row numbers."""
+    """What an import did.
+
+    Attributes:
+        table: as it was published. found: `logits`, `va`. numbered: whether ids are row numbers.
+        scores: `accuracy` and `ccc`, as far as there are labels: whoever mixed up classes or rows sees it here.
+    """
 
     table: LogitTable
     found: tuple[str, ...]
     numbered: bool
+    scores: dict[str, float]
 
 
 def import_predictions(
@@ -65,6 +73,10 @@ def import_predictions(
     columns = read_columns(file)
     ids, numbered = _ids(file, columns, row_order_is_id)
     logits, va = _predictions(file, columns, dataset)
+    if logits is None and not catalog.dataset(dataset).has_va:
+        raise Ig3dError(
+            f"{file}: valence and arousal alone, but {dataset} is searched for expressions; bring logit_0.."
+        )
     table = LogitTable(
         dataset=dataset,
         split=split,
@@ -89,7 +101,17 @@ def import_predictions(
         save_labels(store, labels)
     cache.write(table)
     found = tuple(kind for kind, values in (("logits", logits), ("va", va)) if values is not None)
-    return Imported(table, found, numbered)
+    return Imported(table, found, numbered, _scores(find_labels(store, dataset, split), table))
+
+
+def _scores(labels: Labels | None, table: LogitTable) -> dict[str, float]:
+    scores = {}
+    for task, metric, outputs in (("expression", "accuracy", table.logits), ("va", "ccc", table.va)):
+        with contextlib.suppress(Ig3dError):
+            if outputs is not None and labels is not None:
+                truth = labels.of(table.ids, task)  # type: ignore[arg-type]
+                scores[metric] = score(task, outputs, truth)[metric]  # type: ignore[arg-type]
+    return scores
 
 
 def read_columns(file: Path) -> dict[str, np.ndarray]:
@@ -267,18 +289,19 @@ def _log_probabilities(file: Path, probabilities: np.ndarray) -> np.ndarray:
 def _classes(file: Path, columns: dict[str, np.ndarray], name: str, dataset: str) -> np.ndarray:
     """A column of class numbers or names as `[N]` int64."""
     names = catalog.dataset(dataset).class_names
-    values = columns[name]
-    if values.dtype.kind in "US" and set(values.tolist()) <= set(names):
-        return np.array([names.index(value) for value in values.tolist()], dtype=np.int64)
-    numbers = _numbers(file, columns, name)
-    wrong = (numbers != np.floor(numbers)) | (numbers < 0) | (numbers >= len(names))
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise Ig3dError(
-            f"{file}: row {row + 1}, column {name}: {numbers[row]:g} is no class of {dataset};"
-            f" allowed: 0 to {len(names) - 1} ({', '.join(names)})"
-        )
-    return numbers.astype(np.int64)
+    known = {known_name.lower(): index for index, known_name in enumerate(names)}
+    known |= {str(index): index for index in range(len(names))}
+    classes = np.empty(len(columns[name]), dtype=np.int64)
+    for row, value in enumerate(columns[name].tolist()):
+        # pandas writes whole numbers as 3.0 when a column had gaps.
+        told = str(value).strip().lower().removesuffix(".0")
+        if told not in known:
+            raise Ig3dError(
+                f"{file}: row {row + 1}, column {name}: {value!r} is no class of {dataset};"
+                f" allowed: 0 to {len(names) - 1} ({', '.join(names)})"
+            )
+        classes[row] = known[told]
+    return classes
 
 
 def _brought_labels(file: Path, columns: dict[str, np.ndarray], table: LogitTable) -> Labels | None:
@@ -332,6 +355,11 @@ def _agreed_labels(
     if numbered != all(re.fullmatch(r"row-\d{7}", known_id) for known_id in known.ids.tolist()):
         raise Ig3dError(
             f"{file}: row numbers beside ids: the files imported before {'have' if numbered else 'lack'} sample_id"
+        )
+    if not np.isin(table.ids, known.ids).any():
+        raise Ig3dError(
+            f"{file}: none of its {len(table.ids)} samples is among those of the files imported before, such as"
+            f" {str(known.ids[0])!r}; nothing could be compared: check sample_id, --dataset and --split"
         )
     if numbered and not _comparable(known, brought):
         raise Ig3dError(

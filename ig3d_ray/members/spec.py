@@ -90,6 +90,11 @@ class Mlp3dSpec(TrainedSpec):
         return "3d"
 
     @property
+    def feature(self) -> str:
+        """The column of the samples table that it looks at."""
+        return self.representation
+
+    @property
     def name(self) -> str:
         width = "" if self.width == 2048 else f"-w{self.width}"
         return f"mlp3d-{self.representation}-{self.subset}-{self.loss.label}{width}-s{self.seed}"
@@ -105,6 +110,11 @@ class CnnSpec(TrainedSpec):
     @property
     def view(self) -> View:
         return "2d"
+
+    @property
+    def feature(self) -> str:
+        """The column of the samples table that it looks at."""
+        return "image"
 
     @property
     def name(self) -> str:

@@ -165,16 +165,9 @@ def _device(config: dict[str, Any]) -> torch.device:
 
 
 def _labelled(config: dict[str, Any], spec: TrainableSpec, samples: Samples, split: str, store: Store) -> Labelled:
+    """A split's inputs and labels on the device; that the labels are there was checked before Ray was started."""
     chosen, device = member_samples(spec, samples, split), _device(config)
-    if (chosen.expression < 0).any():
-        first = chosen.ids[int((chosen.expression < 0).argmax())]
-        raise Ig3dError(f"{samples.dataset}: {split} sample {first} has no expression, which training needs")
     va = torch.from_numpy(chosen.va)
-    if spec.loss.va_terms != "none" and bool(va.isnan().any()):
-        first = chosen.ids[int(va.isnan().any(1).int().argmax())]
-        raise Ig3dError(
-            f"{samples.dataset}: {split} sample {first} has no valence and arousal ({spec.name} needs them)"
-        )
     inputs = member_inputs(spec, chosen, store).to(device)
     return Labelled(inputs, torch.from_numpy(chosen.expression).to(device), va.nan_to_num().to(device))
 
