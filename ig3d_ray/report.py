@@ -200,7 +200,11 @@ def render_plan(space: SearchSpace, inventory: Inventory, uri: str) -> Group:
     ]
     runs = sum(-(-sum(s.kind == kind for s in pending) // needs.members_per_run) for kind in {s.kind for s in pending})
     each = f"{needs.workers} x ({needs.cpus_per_worker} CPU, {needs.gpus_per_worker:g} GPU)"
+    drawn = (
+        f"{space.data.samples} faces will be drawn" if space.data else "no samples table yet: README, 'Your own data'"
+    )
     lines = [
+        f"data:   {'samples table is there' if inventory.dataset_fingerprint else drawn}",
         f"train:  {counts['train']} members, {counts['cached']} cached, in {runs} Ray Train runs of {each}",
         f"search: up to {space.search.budget} candidates"
         + (f" on each of {parts} selection sets" if parts > 1 else "")

@@ -88,6 +88,28 @@ def test_your_own_logits_in_two_commands(
     assert table["label"][:2] == ["Surprise", "Fear"]
 
 
+def test_predict_covers_every_sample_and_checks_its_number_on_those_that_were_compared(
+    monkeypatch: pytest.MonkeyPatch, preds: Path, space_file: Path, capsys: pytest.CaptureFixture
+) -> None:
+    bring(monkeypatch, preds)
+    lines = (preds / "params.csv").read_text().splitlines(keepends=True)
+    (preds / "few.csv").write_text("".join([lines[0], *(line.replace("2.0", "0.0") for line in lines[5:])]))
+    words = ("--dataset", "rafdb", "--member", "few", "--view", "3d", "--storage", str(preds / "store"))
+    assert ig3d(monkeypatch, "import", "predictions", str(preds / "few.csv"), *words) == 0
+    ig3d(monkeypatch, "search", str(space_file), "--storage", str(preds / "store"), "--json")
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["members"] == ["image", "params"]
+    spec = parse_ensemble(Path(told["spec"]).read_text(), "spec")
+    assert spec.left_out == {"test": ("s00", "s01", "s02", "s03")}
+    out = preds / "out.parquet"
+    assert (
+        ig3d(monkeypatch, "predict", told["spec"], "--storage", str(preds / "store"), "--out", str(out), "--json") == 0
+    )
+    said = json.loads(capsys.readouterr().out)
+    assert (said["samples"], said["compared"], pq.read_table(out).num_rows) == (40, 36, 40)
+    assert said["compared_score"] == said["reported"]
+
+
 def test_search_as_json_is_one_line(
     monkeypatch: pytest.MonkeyPatch, preds: Path, space_file: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -202,6 +224,7 @@ def test_plan_starts_nothing_and_writes_nothing(
 ) -> None:
     assert ig3d(monkeypatch, "plan", str(SMALL_SPACE), "--storage", str(tmp_path / "store")) == 0
     said = capsys.readouterr().out
+    assert "data:   240 faces will be drawn" in said
     assert "train:  5 members, 0 cached, in 2 Ray Train runs" in said
     assert "search: up to 60 candidates" in said
     assert not (tmp_path / "store").exists()

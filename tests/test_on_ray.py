@@ -134,52 +134,36 @@ def test_a_killed_worker_costs_no_member_and_changes_no_weight(
     assert killed
     first = [epoch for name, epoch in epochs if name == specs[0].name]
     assert first == sorted(set(first)), "the finished member was trained again"
-    for name in untouched.names("members") + untouched.names("logits"):
-        assert store.read(name) == untouched.read(name), name
+    before = {name: untouched.read(name) for name in untouched.names("members") + untouched.names("logits")}
+    for name, data in before.items():
+        assert store.read(name) == data, name
+    # Logits that are lost are written again from the checkpoint, without training.
+    store.remove(LogitStore.path("faces", fingerprint("faces", samples.fingerprint, specs[0]), "test"))
+    events: list[dict] = []
+    assert train_runs([run_of(store, samples, *specs)], Resources(), events.append) == {}
+    assert {name: store.read(name) for name in before} == before
+    assert not any("epoch" in event for event in events)
 
 
-def test_two_workers_train_one_member_and_cache_every_sample_once(
+def test_two_workers_train_and_cache_every_sample_once_beside_a_member_that_fails(
     local_ray: None, faces: tuple[Store, Samples]
 ) -> None:
     from ig3d_ray.on_ray.train import train_runs
 
     store, samples = faces
-    one = run_of(store, samples, member(loss=LossSpec(va_terms="fixed")))
-    assert train_runs([one], Resources(workers=2), lambda event: None) == {}
-    table = LogitStore(store).read("faces", one.members[0][0], "test")
+    bad = member(recipe=RECIPE.model_copy(update={"max_lr": 1e30}), workers=2)
+    one = run_of(store, samples, bad, member(loss=LossSpec(va_terms="fixed"), workers=2))
+    failed = train_runs([one], Resources(workers=2), lambda event: None)
+    ((mark, why),) = failed.items()
+    assert mark == one.members[0][0]
+    assert "lower recipe.max_lr" in why
+    assert not is_cached(store, "faces", mark)
+    table = LogitStore(store).read("faces", one.members[1][0], "test")
     assert sorted(table.ids.tolist()) == sorted(samples.in_split("test").with_feature("emoca").ids.tolist())
     assert table.logits is not None
     labels = dict(zip(samples.ids.tolist(), samples.expression.tolist(), strict=True))
     right = [labels[i] == top for i, top in zip(table.ids.tolist(), table.logits.argmax(axis=1), strict=True)]
     assert sum(right) / len(right) > 0.3
-
-
-def test_a_member_that_fails_is_named_and_the_others_finish(local_ray: None, faces: tuple[Store, Samples]) -> None:
-    from ig3d_ray.on_ray.train import train_runs
-
-    store, samples = faces
-    bad = member(recipe=RECIPE.model_copy(update={"max_lr": 1e30}))
-    one = run_of(store, samples, bad, member(seed=1))
-    failed = train_runs([one], Resources(), lambda event: None)
-    ((mark, why),) = failed.items()
-    assert mark == one.members[0][0]
-    assert "lower recipe.max_lr" in why
-    assert not is_cached(store, "faces", mark)
-    assert is_cached(store, "faces", one.members[1][0])
-
-
-def test_lost_logits_are_written_again_without_training(local_ray: None, faces: tuple[Store, Samples]) -> None:
-    from ig3d_ray.on_ray.train import train_runs
-
-    store, samples = faces
-    one = run_of(store, samples, member())
-    train_runs([one], Resources(), lambda event: None)
-    before = {name: store.read(name) for name in store.names("logits") + store.names("members")}
-    store.remove(LogitStore.path("faces", one.members[0][0], "test"))
-    events: list[dict] = []
-    assert train_runs([one], Resources(), events.append) == {}
-    assert {name: store.read(name) for name in store.names("logits") + store.names("members")} == before
-    assert not any("epoch" in event for event in events)
 
 
 @pytest.mark.parametrize(
