@@ -19,7 +19,7 @@ _PUBLIC = {
     "SearchSpace": "space",
     "Store": "storage",
     "fuse": "fusion.strategies",
-    "load_space": "space",
+    "load_space": "space_file",
     "predict": "predict",
     "run_local": "search",
     "score": "metrics",

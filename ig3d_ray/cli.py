@@ -218,7 +218,7 @@ def _split(name: str) -> "Split":
 
 
 def _space(path: Path, overrides: list[str] | None) -> "SearchSpace":
-    from ig3d_ray.space import load_space
+    from ig3d_ray.space_file import load_space
 
     return load_space(path, tuple(overrides or ()))
 

@@ -42,6 +42,7 @@ class Outcome:
     unused: int
 
 
+NAMED_AT_MOST = 5
 Search = Callable[[SearchSpace, tuple[Pool, ...], str], list[list[Result]]]
 
 
@@ -156,7 +157,7 @@ def _empty_pool(store: Store, space: SearchSpace, inventory: Inventory) -> str:
     if not there:
         return f"{where}; train with `ig3d run`, or bring predictions with `ig3d import predictions`"
     needed = " and ".join(space.protocol.splits)
-    has = ", ".join(f"{name} has {' and '.join(splits)}" for name, splits in there.items())
+    has = ", ".join(f"{name} has {' and '.join(splits)}" for name, splits in list(there.items())[:NAMED_AT_MOST])
     way_out = "; --set protocol.kind=cross_fitted needs test alone" if space.protocol.kind == "dev" else ""
     return f"{where}: protocol {space.protocol.kind} needs predictions on {needed}, but {has}{way_out}"
 

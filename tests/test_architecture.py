@@ -11,7 +11,19 @@ PACKAGE = Path(__file__).resolve().parents[1] / "ig3d_ray"
 # A room uses only rooms to its left.
 ORDER = [
     *("errors", "storage", "tables", "data", "logits", "metrics", "fusion", "members", "pool", "protocol", "ensemble"),
-    *("space", "search", "leaderboard", "export", "inventory", "predict", "report", "progress", "on_ray", "pipeline"),
+    *(
+        "space",
+        "space_file",
+        "search",
+        "leaderboard",
+        "export",
+        "inventory",
+        "predict",
+        "report",
+        "progress",
+        "on_ray",
+        "pipeline",
+    ),
     *("cli", "__main__"),
 ]
 # Files that may import torch, as data flows; everything on_ray/ may import both.

@@ -24,7 +24,7 @@ from ig3d_ray.members.inference import logit_table
 from ig3d_ray.members.spec import Mlp3dSpec
 from ig3d_ray.pipeline import run, to_train
 from ig3d_ray.progress import Reporter
-from ig3d_ray.space import load_space
+from ig3d_ray.space_file import load_space
 from ig3d_ray.storage import Store
 
 

@@ -19,7 +19,8 @@ from ig3d_ray.pipeline import run
 from ig3d_ray.progress import Reporter
 from ig3d_ray.protocol import plan
 from ig3d_ray.search import Explorer, run_local
-from ig3d_ray.space import Resources, load_space
+from ig3d_ray.space import Resources
+from ig3d_ray.space_file import load_space
 from ig3d_ray.storage import Store
 
 pytestmark = pytest.mark.slow

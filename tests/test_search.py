@@ -22,7 +22,8 @@ from ig3d_ray.pool import Pool, align
 from ig3d_ray.progress import Reporter
 from ig3d_ray.protocol import Bootstrap, ProtocolSpec, assemble, plan, stratified_folds
 from ig3d_ray.search import Candidate, Explorer, Result, best_of, run_local, score_batch, solve
-from ig3d_ray.space import SearchSpace, load_space
+from ig3d_ray.space import SearchSpace
+from ig3d_ray.space_file import load_space
 from ig3d_ray.storage import Store
 
 SPACES = Path(__file__).parents[1] / "search_spaces"

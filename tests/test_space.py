@@ -8,7 +8,7 @@ import yaml
 from ig3d_ray.data import catalog
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.spec import spec_json
-from ig3d_ray.space import load_space
+from ig3d_ray.space_file import load_space
 
 SHIPPED = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
 BASE = {
