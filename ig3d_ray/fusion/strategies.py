@@ -13,7 +13,7 @@ def fuse(strategy: Strategy, outputs_MNC: np.ndarray, weights_M: np.ndarray | No
 
     Args:
         strategy: `max` and `min` take each column's extreme over the members, `mean` averages,
-            `weighted` sums with weights (Ig3D section 4.3).
+            `weighted` sums with weights: the late fusions of Ig3D.
         outputs_MNC: `[M, N, C]` class scores in one space, or `[M, N, 2]` valence and arousal.
         weights_M: `[M]`, for `weighted` only.
 
