@@ -21,8 +21,7 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
         Ig3dError: one line: file, dotted field, value, what is allowed.
     """
     try:
-        # The loader is PyYAML's safe one; ruff knows it by its own name only.
-        content = _unshared(yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader))  # noqa: S506
+        content = _unshared(_StrictLoader(path.read_text(encoding="utf-8")).get_single_data())
     except FileNotFoundError as error:
         raise Ig3dError(f"{path}: no such file; the shipped ones are in search_spaces/") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -45,7 +44,7 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML as data; a key that stands twice is an error instead of the last one winning."""
+    """YAML as data, by the safe loader; a key that stands twice is an error instead of the last one winning."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -79,7 +78,7 @@ def _override(content: Any, override: str) -> None:
         raise Ig3dError(f"--set {override}: write it as field=value, such as search.budget=500")
     *parents, last = dotted.split(".")
     try:
-        value = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a safe loader)
+        value = yaml.safe_load(text)
         for key in parents:
             if isinstance(content, list):
                 content = content[int(key)]

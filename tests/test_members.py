@@ -197,6 +197,21 @@ def test_the_learning_rate_climbs_and_falls_within_an_epoch(small_faces: tuple[S
     assert rates.index(max(rates)) == one._steps() // 2
 
 
+def test_every_epoch_has_an_order_of_its_own(
+    small_faces: tuple[Store, Samples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders: list[list[int]] = []
+    permute = torch.randperm
+
+    def listen(*args: Any, **kwargs: Any) -> torch.Tensor:
+        orders.append(permute(*args, **kwargs).tolist())
+        return torch.tensor(orders[-1])
+
+    monkeypatch.setattr(torch, "randperm", listen)
+    history = trainer(MLP, small_faces).run(ignore)
+    assert len({tuple(order) for order in orders}) == len(orders) == len(history) > 1
+
+
 def test_a_loss_that_is_not_finite_stops_the_member(small_faces: tuple[Store, Samples]) -> None:
     one = trainer(MLP.model_copy(update={"recipe": RECIPE.model_copy(update={"max_lr": 1e30})}), small_faces)
     with pytest.raises(
