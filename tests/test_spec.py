@@ -1,4 +1,4 @@
-"""The exported spec: the paper's Table 7 from published predictions; the same bytes every time; read back or refused."""
+"""The exported spec: the paper's Table 7 from published predictions; the same bytes every time; read or refused."""
 
 import json
 from dataclasses import replace
