@@ -1,8 +1,8 @@
 """Scores of predictions, for one set of samples or for thousands of resamples of it at once.
 
-Every metric here is a function of sums over samples: of confusion counts, or of errors and moments. So a
-prediction is first turned into per-sample statistics `[N, S]`; summed with weights they give one row of
-sums `[S]`, or `[R, S]` for R bootstrap resamples, and each metric is computed from sums.
+Every metric here is a function of sums over samples: of hits, labels and predictions per class, or of errors
+and moments. So a prediction is first turned into per-sample statistics `[N, S]`; summed with weights they
+give one row of sums `[S]`, or `[R, S]` for R bootstrap resamples, and each metric is computed from sums.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,19 @@ Scores = dict[str, float]
 
 
 def expression_statistics(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Per-sample confusion: `[N, C*C]` float64, a one at (label, predicted).
+    """Per-sample counts `[N, 3*C]` float64, one-hot: the label where it was hit, the label, the prediction.
 
     Args:
         scores: `[N, C]` fused class scores; the prediction is the first of the largest.
         labels: `[N]` int, in [0, C).
     """
     samples, classes = scores.shape
-    statistics = np.zeros((samples, classes * classes))
-    statistics[np.arange(samples), labels * classes + scores.argmax(axis=1)] = 1.0
-    return statistics
+    rows, predicted = np.arange(samples), scores.argmax(axis=1)
+    statistics = np.zeros((samples, 3, classes))
+    statistics[rows, 0, labels] = predicted == labels
+    statistics[rows, 1, labels] = 1.0
+    statistics[rows, 2, predicted] = 1.0
+    return statistics.reshape(samples, 3 * classes)
 
 
 def va_statistics(va: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -50,10 +53,8 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def _expression_metrics(sums: Sums) -> dict[str, np.ndarray]:
-    classes = round(sums.shape[-1] ** 0.5)
-    confusion = sums.reshape(*sums.shape[:-1], classes, classes)
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    support, predicted = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    counts = sums.reshape(*sums.shape[:-1], 3, sums.shape[-1] // 3)
+    hits, support, predicted = counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
     total = support.sum(axis=-1)
     recall, precision = _ratio(hits, support), _ratio(hits, predicted)
     f1 = _ratio(2 * hits, support + predicted)
@@ -96,7 +97,7 @@ _BY_TASK: dict[Task, Callable[[Sums], dict[str, np.ndarray]]] = {
     "va": _va_metrics,
 }
 METRICS: dict[Task, tuple[str, ...]] = {
-    "expression": tuple(_expression_metrics(np.zeros(4))),
+    "expression": tuple(_expression_metrics(np.zeros(3))),
     "va": tuple(_va_metrics(np.zeros(16))),
 }
 
@@ -141,3 +142,15 @@ def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> Scores:
     """
     sums = statistics(task, predictions, labels).sum(axis=0)
     return {name: float(value) for name, value in from_sums(task, sums).items()}
+
+
+def score_one(task: Task, predictions: np.ndarray, labels: np.ndarray, metric: str) -> float:
+    """One metric of one set of predictions; what `score` gives for it, in a fraction of the time."""
+    if task == "expression":
+        classes = predictions.shape[1]
+        top = predictions.argmax(axis=1)
+        counted = (labels[top == labels], labels, top)
+        sums = np.concatenate([np.bincount(c, minlength=classes) for c in counted]).astype(np.float64)
+    else:
+        sums = va_statistics(predictions, labels).sum(axis=0)
+    return float(from_sums(task, sums)[metric])

@@ -15,7 +15,7 @@ def fuse(strategy: Strategy, outputs_MNC: np.ndarray, weights_M: np.ndarray | No
         strategy: `max` and `min` take each column's extreme over the members, `mean` averages,
             `weighted` sums with weights: the late fusions of Ig3D.
         outputs_MNC: `[M, N, C]` class scores in one space, or `[M, N, 2]` valence and arousal.
-        weights_M: `[M]`, for `weighted` only.
+        weights_M: `[M]`, or `[M, C]` where each column has weights of its own; for `weighted` only.
 
     Returns:
         `[N, C]` float64. Each row depends on that row of the members alone.
@@ -39,7 +39,7 @@ def fuse(strategy: Strategy, outputs_MNC: np.ndarray, weights_M: np.ndarray | No
     elif strategy != "weighted":
         raise ValueError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     weights_M = np.asarray(weights_M, dtype=np.float64)
-    if weights_M.shape != outputs_MNC.shape[:1]:
+    if weights_M.shape not in (outputs_MNC.shape[:1], outputs_MNC.shape[::2]):
         raise ValueError(f"{outputs_MNC.shape[0]} members but weights of shape {weights_M.shape}")
     fused = weights_M[0] * outputs_MNC[0]
     for weight, output in zip(weights_M[1:], outputs_MNC[1:], strict=True):

@@ -1,0 +1,101 @@
+"""Greedy selection with replacement: members are added one at a time, each time the one that helps most."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ig3d_ray import metrics
+
+PATIENCE = 10
+
+
+@dataclass(frozen=True)
+class _Members:
+    """Members' scores laid out for one pass: `[C, M, N]` float32; labels `[N]`; the metric, the more the better."""
+
+    scores: np.ndarray
+    labels: np.ndarray
+    metric: str
+
+    @staticmethod
+    def of(outputs_MNC: np.ndarray, labels_N: np.ndarray, metric: str) -> "_Members":
+        return _Members(np.ascontiguousarray(np.moveaxis(outputs_MNC, 2, 0), dtype=np.float32), labels_N, metric)
+
+    def judge(self, sum_CN: np.ndarray, among: np.ndarray) -> np.ndarray:
+        """The metric `[len(among)]` of the sum with each of some members added: one pass over all of them."""
+        highest = self.scores[0, among] + sum_CN[0]
+        top = np.zeros(highest.shape, dtype=np.int8)
+        for one in range(1, len(self.scores)):
+            rival = self.scores[one, among] + sum_CN[one]
+            np.copyto(top, np.int8(one), where=rival > highest)
+            np.maximum(highest, rival, out=highest)
+        hits = top == self.labels.astype(np.int8)
+        if self.metric == "accuracy":
+            return np.count_nonzero(hits, axis=1) / len(self.labels)
+        classes = len(self.scores)
+        of_label = np.eye(classes)[self.labels]
+        counts = [hits @ of_label, np.broadcast_to(of_label.sum(axis=0), (len(among), classes))]
+        counts.append(np.stack([np.count_nonzero(top == one, axis=1) for one in range(classes)], axis=1))
+        return metrics.from_sums("expression", np.concatenate(counts, axis=1))[self.metric]
+
+    def surprise(self, sum_CN: np.ndarray, among: np.ndarray, size: int) -> np.ndarray:
+        """How unlikely the labels are under each member added, as a mean of logarithms; decides between equals."""
+        rows = np.arange(len(self.labels))
+        of_label = self.scores[self.labels[:, None], among, rows[:, None]] + sum_CN[self.labels, rows][:, None]
+        whole = self.scores[:, among].sum(axis=0).T + sum_CN.sum(axis=0)[:, None]
+        return -np.log(np.maximum(of_label / np.maximum(whole, 1e-12), 1e-12)).mean(axis=0)
+
+
+def greedy(
+    probabilities_MNC: np.ndarray,
+    labels_N: np.ndarray,
+    metric: str = "accuracy",
+    size: int = 50,
+    start: int = 5,
+    bags: int = 0,
+    seed: int = 0,
+) -> np.ndarray:
+    """Weights `[M]` that sum to one: how often each member was taken.
+
+    Args:
+        probabilities_MNC: `[M, N, C]`, not negative. labels_N: `[N]` int.
+        metric: what each step improves; ties go to the member that finds the labels likeliest.
+        size: members taken at most, repeats included; it ends early after ten steps without improvement, and the
+            best size on the way is kept.
+        start: begins with the best few members, as many of at most `start` as are best together.
+        bags: repeats on random halves of the members and averages, so that no lucky member is everywhere.
+
+    Source: Caruana et al. 2004, sections 2.1 to 2.3.
+    """
+    members, count = _Members.of(probabilities_MNC, labels_N, metric), len(probabilities_MNC)
+    if bags == 0 or count < 4:
+        return _one_bag(members, np.arange(count), size, start)
+    rng = np.random.default_rng([seed, bags])
+    halves = [np.sort(rng.choice(count, (count + 1) // 2, replace=False)) for _ in range(bags)]
+    return np.mean([_one_bag(members, half, size, start) for half in halves], axis=0)
+
+
+def _one_bag(members: _Members, among: np.ndarray, size: int, start: int) -> np.ndarray:
+    nothing = np.zeros((len(members.scores), len(members.labels)), dtype=np.float32)
+    alone, unlikely = members.judge(nothing, among), members.surprise(nothing, among, 1)
+    ranked = among[np.lexsort((unlikely, -alone))]
+    taken: list[int] = []
+    scores: list[float] = []
+    fused = nothing
+    for member in ranked[: max(start, 1)]:
+        scores.append(float(members.judge(fused, np.array([member]))[0]))
+        taken.append(int(member))
+        fused = fused + members.scores[:, member]
+    begin = int(np.argmax(scores)) + 1
+    taken, scores = taken[:begin], scores[:begin]
+    fused = members.scores[:, taken].sum(axis=1)
+    while len(taken) < size and len(taken) - int(np.argmax(scores)) <= PATIENCE:
+        found = members.judge(fused, among)
+        best = np.flatnonzero(found >= found.max() - 1e-12)
+        if len(best) > 1:
+            best = best[[int(members.surprise(fused, among[best], len(taken) + 1).argmin())]]
+        taken.append(int(among[best[0]]))
+        scores.append(float(found[best[0]]))
+        fused = fused + members.scores[:, taken[-1]]
+    kept = taken[: int(np.argmax(scores)) + 1]
+    return np.bincount(kept, minlength=members.scores.shape[1]) / len(kept)

@@ -1,0 +1,54 @@
+"""Weights per class: a member may be trusted on one expression and not on another."""
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+from ig3d_ray.fusion.folds import stratified
+
+STRENGTHS = (10.0, 1.0, 0.1)
+
+
+def stack_per_class(
+    outputs_MNC: np.ndarray, labels_N: np.ndarray, shared_M: np.ndarray, folds: int = 3, seed: int = 0
+) -> np.ndarray:
+    """Non-negative weights `[M, C]` of least log-loss, drawn towards the weights that all classes share.
+
+    Args:
+        outputs_MNC: `[M, N, C]` logits. labels_N: `[N]` int.
+        shared_M: `[M]`: a stack's weights; members without weight stay without.
+        folds, seed: of the cross-fitting that chooses how strongly they are drawn.
+    """
+    used = np.flatnonzero(shared_M)
+    outputs, shared = outputs_MNC[used].astype(np.float64), np.asarray(shared_M, dtype=np.float64)[used]
+    fold = stratified(labels_N, min(folds, len(labels_N)), [seed, folds])
+    held_out = []
+    for strength in STRENGTHS:
+        loss = 0.0
+        for one in np.unique(fold):
+            weights = _fit(outputs[:, fold != one], labels_N[fold != one], shared, strength)
+            fused = np.einsum("mc,mnc->nc", weights, outputs[:, fold == one])
+            loss -= float(log_softmax(fused, axis=1)[np.arange(len(fused)), labels_N[fold == one]].sum())
+        held_out.append(loss)
+    weights = np.zeros((len(shared_M), outputs.shape[2]))
+    weights[used] = _fit(outputs, labels_N, shared, STRENGTHS[int(np.argmin(held_out))])
+    return weights
+
+
+def _fit(outputs: np.ndarray, labels: np.ndarray, shared: np.ndarray, strength: float) -> np.ndarray:
+    members, samples, classes = outputs.shape
+    rows = np.arange(samples)
+    # Relative to the size of each member's scores, so that their scale does not decide who is held back.
+    sizes = strength * outputs.var(axis=(1, 2))[:, None] / classes
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = flat.reshape(members, classes)
+        fused = np.einsum("mc,mnc->nc", weights, outputs)
+        residual, apart = softmax(fused, axis=1), weights - shared[:, None]
+        value = -float(log_softmax(fused, axis=1)[rows, labels].mean()) + 0.5 * float((sizes * apart**2).sum())
+        residual[rows, labels] -= 1
+        return value, (np.einsum("nc,mnc->mc", residual, outputs) / samples + sizes * apart).ravel()
+
+    start = np.repeat(shared, classes)
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start))
+    return np.asarray(found.x).reshape(members, classes)

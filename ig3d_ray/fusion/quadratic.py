@@ -1,0 +1,103 @@
+"""Convex quadratics over non-negative weights, and over simplices: the small problem inside the large ones."""
+
+import numpy as np
+
+_RIDGE = 1e-12
+_ROUNDS_PER_WEIGHT = 50
+
+
+def minimise_quadratic(
+    hessian_KK: np.ndarray, gradient_K: np.ndarray, total: float | None = 1.0, groups_K: np.ndarray | None = None
+) -> np.ndarray:
+    """The u >= 0 with the least u'Hu / 2 + g'u.
+
+    Args:
+        hessian_KK: `[K, K]` symmetric, positive semidefinite.
+        gradient_K: `[K]`.
+        total: what the weights of each group sum to; None leaves their scale free.
+        groups_K: `[K]` int: which group each weight belongs to, from 0 on; one group by default.
+
+    Returns:
+        `[K]`. Where many are equally good (members that are equal), one of them.
+
+    Raises:
+        ValueError: shapes differ.
+
+    An active-set method (Lawson and Hanson 1974, with sums): weights enter one at a time, each time the one whose
+    gradient promises most, and leave when they would become negative; it ends where the conditions of Karush,
+    Kuhn and Tucker hold, which for a convex problem is the global optimum.
+    """
+    count = len(gradient_K)
+    if hessian_KK.shape != (count, count):
+        raise ValueError(f"hessian {hessian_KK.shape} for a gradient of {count}")
+    groups = np.zeros(count, dtype=int) if groups_K is None else groups_K
+    scale = max(float(np.abs(np.diagonal(hessian_KK)).max()), 1e-300)
+    # A ridge too small to matter makes equal members one solution instead of a singular system.
+    hessian = hessian_KK / scale + _RIDGE * np.eye(count)
+    gradient = gradient_K / scale
+    u, passive = _start(hessian, gradient, total, groups)
+    tolerance = 1e-11 * (1 + float(np.abs(gradient).max()))
+    for _ in range(_ROUNDS_PER_WEIGHT * count):
+        u, passive, multipliers = _settle(hessian, gradient, total, groups, u, passive)
+        reduced = hessian @ u + gradient - (0.0 if total is None else multipliers[groups])
+        reduced[passive] = np.inf
+        enters = int(reduced.argmin())
+        if not reduced[enters] < -tolerance:
+            break
+        passive[enters] = True
+    return u
+
+
+def _start(
+    hessian: np.ndarray, gradient: np.ndarray, total: float | None, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A feasible vertex: nothing, or in each group its best weight alone."""
+    u, passive = np.zeros(len(gradient)), np.zeros(len(gradient), dtype=bool)
+    if total is not None:
+        alone = 0.5 * total * total * np.diagonal(hessian) + total * gradient
+        for group in np.unique(groups):
+            members = np.flatnonzero(groups == group)
+            u[members[alone[members].argmin()]] = total
+        passive = u > 0
+    return u, passive
+
+
+def _settle(
+    hessian: np.ndarray,
+    gradient: np.ndarray,
+    total: float | None,
+    groups: np.ndarray,
+    u: np.ndarray,
+    passive: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The minimum over the passive weights, those that would become negative having left."""
+    while True:
+        free, multipliers = np.flatnonzero(passive), np.zeros(int(groups.max()) + 1)
+        if len(free) == 0:
+            return np.zeros_like(u), passive, multipliers
+        target = np.zeros_like(u)
+        if total is None:
+            target[free] = np.linalg.solve(hessian[np.ix_(free, free)], -gradient[free])
+        else:
+            target[free], multipliers = _with_sums(hessian, gradient, total, groups, free)
+        falling = free[target[free] <= 0]
+        if len(falling) == 0:
+            return target, passive, multipliers
+        # As far as the first weight that reaches zero. One that has just entered at zero leaves again at once.
+        steps = u[falling] / np.maximum(u[falling] - target[falling], 1e-300)
+        u = u + steps.min() * (target - u)
+        leaves = falling[steps <= steps.min()]
+        passive = passive.copy()
+        passive[leaves] = False
+        u[~passive] = 0.0
+
+
+def _with_sums(
+    hessian: np.ndarray, gradient: np.ndarray, total: float, groups: np.ndarray, free: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The minimum over the free weights with each group's sum held; and the multipliers of the sums."""
+    sums = np.eye(int(groups.max()) + 1)[:, groups[free]]
+    zeros = np.zeros((len(sums), len(sums)))
+    system = np.block([[hessian[np.ix_(free, free)], sums.T], [sums, zeros]])
+    solved = np.linalg.solve(system, np.concatenate([-gradient[free], np.full(len(sums), total)]))
+    return solved[: len(free)], -solved[len(free) :]

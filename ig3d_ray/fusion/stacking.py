@@ -1,0 +1,186 @@
+"""Convex stacking: the non-negative weights of least log-loss, drawn towards a simple ensemble as far as that helps."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from ig3d_ray.fusion.folds import stratified
+from ig3d_ray.fusion.losses import FoldedLoss, Local, LogitLoss, MixtureLoss
+from ig3d_ray.fusion.quadratic import minimise_quadratic
+
+STRENGTHS = (1.0, 0.1, 0.01)
+LIMIT = 128
+"""Members beyond which only those that the optimum uses are looked at together."""
+_ENTER = 16
+_STEPS = 50
+_HALVINGS = 30
+_CLOSE, _ROUGHLY = 1e-10, 1e-5
+_NEAR = 1e-3
+"""A step that promises less than this share of the loss is too short for the curvature to change."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A fitted stack.
+
+    Attributes:
+        weights: `[M]`, not negative.
+        towards, strength: the simple ensemble that they are drawn to, and how strongly; 0 for not at all.
+        sum_to_one: or of free scale.
+        held_out_loss: mean log-loss of cross-fitting with these settings; what they were chosen by.
+    """
+
+    weights: np.ndarray
+    towards: Literal["uniform", "best"]
+    strength: float
+    sum_to_one: bool
+    held_out_loss: float
+
+
+def stack_logits(
+    outputs_MNC: np.ndarray, labels_N: np.ndarray, sum_to_one: bool = False, folds: int = 5, seed: int = 0
+) -> Stack:
+    """Stack logits (or log-probabilities): softmax of a weighted sum, of free scale or summing to one.
+
+    Args:
+        outputs_MNC: `[M, N, C]`, any floats. labels_N: `[N]` int.
+        folds, seed: of the cross-fitting that chooses target and strength.
+    """
+    fold = stratified(labels_N, min(folds, len(labels_N)), [seed, folds])
+    loss = LogitLoss.of(outputs_MNC, labels_N, fold)
+    return _stack(loss, 1.0 if sum_to_one else None)
+
+
+def stack_probabilities(probabilities_MNC: np.ndarray, labels_N: np.ndarray, folds: int = 5, seed: int = 0) -> Stack:
+    """Stack probabilities: a mixture, its weights summing to one."""
+    fold = stratified(labels_N, min(folds, len(labels_N)), [seed, folds])
+    loss = MixtureLoss.of(probabilities_MNC, labels_N, fold)
+    return _stack(loss, 1.0)
+
+
+def _stack(loss: LogitLoss | MixtureLoss, total: float | None) -> Stack:
+    chosen = _worthwhile(loss, total)
+    if len(chosen) == loss.members:
+        return _best_of_path(loss, total)
+    found, weights = _best_of_path(loss.only(chosen), total), np.zeros(loss.members)
+    weights[chosen] = found.weights
+    return replace(found, weights=weights)
+
+
+def _worthwhile(loss: LogitLoss | MixtureLoss, total: float | None) -> np.ndarray:
+    """The members to look at together, ascending: all, or in a large pool those that the optimum needs.
+
+    Members enter a few at a time, those whose gradient promises most, until none promises anything, which makes the
+    optimum over those that have entered the optimum over all; or until there are `LIMIT`.
+    """
+    members = loss.members
+    if members <= LIMIT:
+        return np.arange(members)
+    alone = loss.gradient(np.full(members, 1.0 / members))
+    active = np.sort(np.argsort(alone, kind="stable")[:_ENTER])
+    weights = np.full(len(active), 1.0 / len(active))
+    while len(active) < LIMIT:
+        within = loss.only(active)
+        at = _Problem(within, total, np.zeros(len(active)), 0.0).solve(_At.of(within, weights), _ROUGHLY)
+        weights, local = at.weights, at.whole
+        whole = np.zeros(members)
+        whole[active] = weights
+        promise = loss.gradient(whole)
+        if total is not None:
+            promise -= float(weights @ local.gradient)
+        promise[active] = np.inf
+        enters = np.argsort(promise, kind="stable")[:_ENTER]
+        enters = enters[promise[enters] < -1e-5 * loss.sizes.sum()]
+        if len(enters) == 0:
+            break
+        grown = np.sort(np.concatenate([active[weights > 0], enters]))
+        weights, active = whole[grown], grown
+    return active
+
+
+@dataclass(frozen=True)
+class _At:
+    """Weights `[K]` and the loss there, fold by fold."""
+
+    weights: np.ndarray
+    folds: list[Local]
+
+    @staticmethod
+    def of(loss: FoldedLoss, weights: np.ndarray, near: "_At | None" = None) -> "_At":
+        """The loss at weights, with the curvature of a place near them if one is given."""
+        hessians = [local.hessian for local in near.folds] if near else [None] * len(loss.sizes)
+        return _At(weights, [loss.local(weights, fold, hessian) for fold, hessian in enumerate(hessians)])
+
+    @property
+    def whole(self) -> Local:
+        first, *others = self.folds
+        for other in others:
+            first = first + other
+        return first
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """loss + pull / 2 * |w - target|^2 over w >= 0, summing to `total` if it is given."""
+
+    loss: FoldedLoss
+    total: float | None
+    target: np.ndarray
+    pull: float
+
+    def step(self, local: Local, weights: np.ndarray) -> np.ndarray:
+        """Where Newton's method goes next: the minimum of the quadratic model, constraints kept."""
+        hessian = local.hessian + self.pull * np.eye(len(weights))
+        gradient = local.gradient + self.pull * (weights - self.target)
+        return minimise_quadratic(hessian, gradient - hessian @ weights, self.total)
+
+    def value(self, local: Local, weights: np.ndarray) -> float:
+        return local.value + 0.5 * self.pull * float(((weights - self.target) ** 2).sum())
+
+    def solve(self, at: _At, close: float) -> _At:
+        """The minimum, from a start near it or far from it."""
+        for _ in range(_STEPS):
+            local, weights = at.whole, at.weights
+            goal, before = self.step(local, weights), self.value(local, weights)
+            slope = float((local.gradient + self.pull * (weights - self.target)) @ (goal - weights))
+            if -slope <= close * (abs(before) + 1):
+                # This last step is worth taking and too short for another look at the loss.
+                return _At(goal, at.folds)
+            share, near = 1.0, at if -slope <= _NEAR * abs(before) else None
+            for _ in range(_HALVINGS):
+                at = _At.of(self.loss, weights + share * (goal - weights), near)
+                if self.value(at.whole, at.weights) <= before + 1e-4 * share * slope:
+                    break
+                share *= 0.5
+        return at
+
+    def held_out(self, at: _At) -> float:
+        """The loss of each fold at weights fitted without it, in sum: one Newton step away from the fit of all.
+
+        Leaving out a fold moves the minimum so little that one step reaches it up to the square of that; so judging
+        a setting costs one pass over the samples, not a fit for each fold.
+        """
+        whole = at.whole
+        steps = [self.step(whole - local, at.weights) for local in at.folds]
+        return sum(self.loss.value(weights, fold) for fold, weights in enumerate(steps))
+
+
+def _best_of_path(loss: FoldedLoss, total: float | None) -> Stack:
+    """Every target and strength fitted on all samples, each judged by cross-fitting."""
+    members, samples = loss.members, float(loss.sizes.sum())
+    targets: dict[Literal["uniform", "best"], np.ndarray] = {
+        "uniform": np.full(members, 1.0 / members),
+        "best": np.eye(members)[int(loss.alone().argmin())],
+    }
+    at = _At.of(loss, targets["uniform"])
+    size = float(np.trace(at.whole.hessian)) / members
+    tried: list[tuple[float, float, Literal["uniform", "best"], _At]] = []
+    for name, target in targets.items():
+        for strength in (*STRENGTHS, *([0.0] if name == "best" else [])):
+            problem = _Problem(loss, total, target, strength * size)
+            at = problem.solve(at, _ROUGHLY)
+            tried.append((problem.held_out(at), strength, name, at))
+    held_out, strength, name, at = min(tried, key=lambda one: one[:2])
+    at = _Problem(loss, total, targets[name], strength * size).solve(_At.of(loss, at.weights), _CLOSE)
+    return Stack(at.weights, name, strength, total is not None, held_out / samples)
