@@ -41,6 +41,15 @@ Overrides = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Override one field, such as search.budget=500. Repeatable."),
 ]
 Address = Annotated[str | None, typer.Option(help="A Ray cluster, host:port or auto.")]
+OptunaStorage = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="IG3D_OPTUNA_STORAGE",
+        show_envvar=True,
+        help="Copy the study there for optuna-dashboard, such as sqlite:///search.db or postgresql://...",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON at the end and nothing else on stdout.")]
 
 
@@ -50,6 +59,7 @@ def run(
     storage: Storage,
     overrides: Overrides = None,
     address: Address = None,
+    optuna_storage: OptunaStorage = None,
     as_json: AsJson = False,
 ) -> None:
     """Do everything: data, training, logits, search, export. Started again, it goes on where it was."""
@@ -59,7 +69,7 @@ def run(
 
     space, store = _space(space_file, overrides), Store(storage)
     with _interruptible():
-        outcome = pipeline.run(store, space, space_file.stem, address, Reporter())
+        outcome = pipeline.run(store, space, space_file.stem, address, Reporter(), optuna_storage)
     _show(space, outcome, store.uri, as_json)
     if outcome.failed:
         raise typer.Exit(1)
@@ -71,6 +81,7 @@ def search(
     storage: Storage,
     overrides: Overrides = None,
     address: Address = None,
+    optuna_storage: OptunaStorage = None,
     as_json: AsJson = False,
 ) -> None:
     """Search what the store holds, imported members included; in this process, or on a cluster with --address."""
@@ -82,9 +93,10 @@ def search(
     store.prepare()
     with _interruptible():
         if address is None:
-            outcome = pipeline.search_store(store, space, space_file.stem, reporter)
+            outcome = pipeline.search_store(store, space, space_file.stem, reporter, optuna_storage)
         else:
-            outcome = pipeline.search_on_cluster(store, space, space_file.stem, address, reporter)
+            name = space_file.stem
+            outcome = pipeline.search_on_cluster(store, space, name, address, reporter, optuna_storage)
     _show(space, outcome, store.uri, as_json)
 
 
@@ -236,6 +248,7 @@ def _show(space: "SearchSpace", outcome: "Outcome", uri: str, as_json: bool) -> 
             "report": report.model_dump(),
             "gain_over_best_single": outcome.spec.compared_with["best_single"].gain.model_dump(),
             "members": [member.name for member in outcome.spec.members],
+            "optimism": outcome.spec.optimism.model_dump(),
             "verdict": verdict(space, outcome.board, outcome.spec),
             "missing": outcome.missing,
             "failed": outcome.failed,

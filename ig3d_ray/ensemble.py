@@ -1,11 +1,13 @@
 """The exported result: an ensemble that anyone can run, with the numbers that it earned and how."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError, model_validator
 
+from ig3d_ray.bootstrap import Interval, McNemar
 from ig3d_ray.data.catalog import Split, Task
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.spaces import Space, to_space
@@ -13,7 +15,7 @@ from ig3d_ray.fusion.strategies import Strategy, fuse
 from ig3d_ray.logits import View
 from ig3d_ray.members.spec import Frozen
 from ig3d_ray.pool import Pool
-from ig3d_ray.protocol import Interval, ProtocolSpec
+from ig3d_ray.protocol import ProtocolSpec
 
 SCHEMA_VERSION = 1
 
@@ -41,23 +43,41 @@ class Fusion(Frozen):
     strategy: Strategy | None
     space: Space
     weights: tuple[float, ...] | None
+    """Of each member; None also where `weights_by_column` are given."""
+    weights_by_column: tuple[tuple[float, ...], ...] | None = None
+    """Of each member, one weight for each class, or for valence and arousal."""
+    temperatures: tuple[float, ...] | None = None
+    """What each member's logits are divided by before anything else."""
     equally_good_weight_3d: tuple[float, float] | None = None
     """The interval around the 3D weight in which the selection score is the same."""
 
     @model_validator(mode="after")
     def _weights_exactly_when_weighted(self) -> "Fusion":
-        if (self.strategy == "weighted") != (self.weights is not None):
-            raise ValueError(f"strategy {self.strategy!r} with weights {self.weights}")
+        both = self.weights is not None and self.weights_by_column is not None
+        given = self.weights if self.weights is not None else self.weights_by_column
+        if both or (self.strategy == "weighted") != (given is not None):
+            raise ValueError(f"strategy {self.strategy!r} with weights {given}{', twice' if both else ''}")
         return self
 
     def apply(self, outputs_MNC: np.ndarray, task: Task) -> np.ndarray:
         """Members' outputs `[M, N, C]` to fused outputs `[N, C]`; valence and arousal have no space."""
-        values = to_space(outputs_MNC, self.space) if task == "expression" else np.asarray(outputs_MNC, np.float64)
+        values = into_space(outputs_MNC, self.space, self.temperatures, task)
         if self.strategy is None:
             if len(values) != 1:
                 raise ValueError(f"no strategy for {len(values)} members")
             return np.asarray(values[0])
-        return fuse(self.strategy, values, None if self.weights is None else np.asarray(self.weights))
+        weights = self.weights if self.weights is not None else self.weights_by_column
+        return fuse(self.strategy, values, None if weights is None else np.asarray(weights))
+
+
+def into_space(outputs_MNC: np.ndarray, space: Space, temperatures: Sequence[float] | None, task: Task) -> np.ndarray:
+    """Members' outputs where they are fused, float64: logits over their temperatures, carried into the space."""
+    values = np.asarray(outputs_MNC, dtype=np.float64)
+    if task == "va":
+        return values
+    if temperatures is not None:
+        values = values / np.asarray(temperatures)[:, None, None]
+    return to_space(values, space)
 
 
 class SetScores(Frozen):
@@ -84,6 +104,8 @@ class Compared(Scored):
 
     label: str
     gain: Interval
+    mcnemar: McNemar | None = None
+    """The ensemble first; for expressions."""
 
 
 class Provenance(Frozen):
@@ -100,6 +122,26 @@ class Provenance(Frozen):
     candidates: int
 
 
+class Optimism(Frozen):
+    """How much better the ensemble looked where it was chosen than where it is reported.
+
+    `measured` is the selection score minus the report score (the other way round for errors). `expected` is what
+    choosing the best of all candidates adds to its score on the selection set, by the bootstrap of the maximum.
+    """
+
+    measured: float
+    expected: float
+
+
+class ParetoPoint(Frozen):
+    """An ensemble that no other beats in the objective without costing more."""
+
+    members: tuple[str, ...]
+    fusion: Fusion
+    cost: float
+    selection: float
+
+
 class EnsembleSpec(Frozen):
     """`best_ensemble.json`."""
 
@@ -112,6 +154,9 @@ class EnsembleSpec(Frozen):
     fusion: Fusion
     protocol: ProtocolSpec
     scores: Scored
+    optimism: Optimism
+    pareto: tuple[ParetoPoint, ...]
+    """Ascending in `cost`: the number of members, or what `search.costs` says; judged on the selection set."""
     compared_with: dict[str, Compared]
     """`best_single`, `best_2d` and `mean` (the plain mean of the same members)."""
     left_out: dict[Split, tuple[str, ...]]

@@ -4,21 +4,19 @@ import hashlib
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Literal
 
-import pyarrow as pa
 import yaml
 
+from ig3d_ray.candidates import Candidate
 from ig3d_ray.data import catalog
-from ig3d_ray.ensemble import Compared, EnsembleMember, EnsembleSpec, Fusion, Provenance, Scored
-from ig3d_ray.errors import Ig3dError
+from ig3d_ray.ensemble import Compared, EnsembleMember, EnsembleSpec, ParetoPoint, Provenance, Scored
 from ig3d_ray.leaderboard import Leaderboard, Row
 from ig3d_ray.logits import LogitStore, MemberCard
 from ig3d_ray.protocol import Plan
-from ig3d_ray.search import WEIGHT_DECIMALS, Candidate, Result
+from ig3d_ray.results import results_from_bytes, results_to_bytes
+from ig3d_ray.scoring import Result
 from ig3d_ray.space import SearchSpace
 from ig3d_ray.storage import Store
-from ig3d_ray.tables import table_from_bytes, table_to_bytes
 
 # Named by what decides the numbers; the rest of the installation does not.
 _VERSIONED = ("ig3d-ray", "numpy", "scipy", "optuna", "torch")
@@ -46,15 +44,15 @@ def build_spec(
         cards: of the pool's members, the chosen ones among them.
     """
     by_name = {card.name: card for card in cards}
-    members = [_member(store, space, by_name[n]) for n in board.chosen.result.candidate.members]
+    members = [_member(store, space, by_name[n]) for n in board.chosen.result.members]
     compared = {"best_single": board.best_single, "mean": board.mean}
     if board.best_2d is not None:
         compared["best_2d"] = board.best_2d
 
     def against(row: Row) -> Compared:
-        label = " + ".join(row.result.candidate.members)
-        gain = board.gain_over(row, space.objective)
-        return Compared(label=label, gain=gain, selection=row.scores.selection, report=row.scores.report)
+        label, gain = " + ".join(row.result.members), board.gain_over(row, space.objective)
+        scores = {"selection": row.scores.selection, "report": row.scores.report}
+        return Compared(label=label, gain=gain, mcnemar=board.mcnemar_over(row), **scores)
 
     return EnsembleSpec(
         dataset=space.dataset,
@@ -65,6 +63,10 @@ def build_spec(
         fusion=board.chosen.result.fusion,
         protocol=space.protocol,
         scores=Scored(selection=board.chosen.scores.selection, report=board.chosen.scores.report),
+        optimism=board.optimism,
+        pareto=tuple(
+            ParetoPoint(members=r.members, fusion=r.fusion, cost=cost, selection=r.score) for cost, r in board.pareto
+        ),
         compared_with={key: against(row) for key, row in compared.items()},
         left_out=board.left_out,
         provenance=Provenance(
@@ -104,65 +106,47 @@ def publish(
 ) -> None:
     """Publish a search. The spec comes last: where it is, everything else is."""
     store.write(f"{folder}/space.yaml", yaml.safe_dump(space.model_dump(mode="json"), sort_keys=False).encode())
-    store.write(f"{folder}/candidates.parquet", _candidates(results))
+    store.write(f"{folder}/candidates.parquet", results_to_bytes(results))
     store.write(f"{folder}/run.json", json.dumps({"search_seconds": round(seconds, 3)}).encode() + b"\n")
     store.write(f"{folder}/best_ensemble.json", spec.to_json().encode())
-
-
-_CANDIDATES = pa.schema(
-    [
-        ("part", pa.int32()),
-        ("members", pa.list_(pa.string())),
-        ("strategy", pa.string()),
-        ("space", pa.string()),
-        ("weight_3d", pa.float64()),
-        ("solved", pa.bool_()),
-        ("equally_good_from", pa.float64()),
-        ("equally_good_to", pa.float64()),
-        ("reference", pa.string()),
-        ("score", pa.float64()),
-    ]
-)
-
-
-def _candidates(results: Sequence[Sequence[Result]]) -> bytes:
-    rows = []
-    for part, found in enumerate(results):
-        for result in found:
-            candidate, fusion = result.candidate, result.fusion
-            low, high = fusion.equally_good_weight_3d or (None, None)
-            weight = fusion.weights[1] if fusion.weights else None
-            words = (candidate.strategy or "single", candidate.space, weight, candidate.weight_3d == "exact")
-            row = (part, list(candidate.members), *words, low, high, candidate.reference, result.score)
-            rows.append(dict(zip(_CANDIDATES.names, row, strict=True)))
-    return table_to_bytes(pa.Table.from_pylist(rows, schema=_CANDIDATES))
+    store.remove(f"{folder}/rounds")
 
 
 def load_results(store: Store, folder: str) -> list[list[Result]] | None:
-    """What a finished search found, part by part; None where there is no finished search.
+    """The results of a finished search, None if there is none.
 
     Raises:
         Ig3dError: its table is broken.
     """
     if not store.exists(f"{folder}/best_ensemble.json"):
         return None
-    name = f"{folder}/candidates.parquet"
-    try:
-        rows = table_from_bytes(store.read(name), _CANDIDATES).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        where = store.locate(name)
-        raise Ig3dError(f"{where}: cut short or not Parquet; delete {folder} and search again") from error
-    results: list[list[Result]] = [[] for _ in range(1 + max(row["part"] for row in rows))]
-    for row in rows:
-        strategy = None if row["strategy"] == "single" else row["strategy"]
-        weight: float | None = row["weight_3d"]
-        asked: float | Literal["exact"] | None = "exact" if row["solved"] else weight
-        candidate = Candidate(tuple(row["members"]), strategy, row["space"], asked, row["reference"])
-        fusion = Fusion(
-            strategy=strategy,
-            space=row["space"],
-            weights=None if weight is None else (round(1 - weight, WEIGHT_DECIMALS), weight),
-            equally_good_weight_3d=(row["equally_good_from"], row["equally_good_to"]) if row["solved"] else None,
-        )
-        results[row["part"]].append(Result(candidate, fusion, row["score"]))
+    found = results_from_bytes(store.read(f"{folder}/candidates.parquet"), store.locate(f"{folder}/candidates.parquet"))
+    results: list[list[Result]] = [[] for _ in range(1 + max(part for part, _ in found))]
+    for part, result in found:
+        results[part].append(result)
     return results
+
+
+class Journal:
+    """What a search has scored so far, round by round, so that one that was killed goes on.
+
+    Args:
+        store, folder: where the search will be published; the rounds lie in a folder of it until then.
+    """
+
+    def __init__(self, store: Store, folder: str) -> None:
+        self.store, self.folder = store, f"{folder}/rounds"
+        self.remembered: dict[tuple[int, Candidate], Result] = {}
+        for name in store.names(self.folder):
+            for part, result in results_from_bytes(store.read(name), store.locate(name)):
+                self.remembered[(part, result.candidate)] = result
+        self._round = len(store.names(self.folder))
+
+    def write(self, results: Sequence[Sequence[Result]]) -> None:
+        """Publish what has been scored since the last time."""
+        fresh = [[r for r in found if (part, r.candidate) not in self.remembered] for part, found in enumerate(results)]
+        if not any(fresh):
+            return
+        self.store.write(f"{self.folder}/{self._round:06d}.parquet", results_to_bytes(fresh))
+        self._round += 1
+        self.remembered |= {(part, r.candidate): r for part, found in enumerate(fresh) for r in found}

@@ -1,20 +1,26 @@
 """From scored candidates to the table of results: what was chosen, what it is compared with, how sure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ig3d_ray import metrics
+from ig3d_ray.bootstrap import Bootstrap, Interval, McNemar, mcnemar
+from ig3d_ray.candidates import Candidate
+from ig3d_ray.choice import Families, Pick, held_out_statistics, predictions
+from ig3d_ray.cost import pareto_front
 from ig3d_ray.data.catalog import Split
-from ig3d_ray.ensemble import Scored, SetScores
+from ig3d_ray.ensemble import Optimism, Scored, SetScores
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.fusion.spaces import Space
-from ig3d_ray.protocol import Bootstrap, Interval, Plan, ProtocolSpec, assemble
-from ig3d_ray.search import Candidate, Result, always_scored, best_of, best_weight, score_batch, solve
+from ig3d_ray.protocol import Plan, ProtocolSpec
+from ig3d_ray.scoring import Result, Scorer, best_of
 from ig3d_ray.space import SearchSpace
 
-SOLVED_METRICS = {"expression": ("accuracy",), "va": ("ccc_paper", "ccc", "mse")}
+SOLVED_METRICS = {"expression": ("accuracy", "balanced_accuracy", "macro_f1"), "va": ("ccc_paper", "ccc", "mse", "mae")}
+SINGLES_SHOWN = 20
+MAXIMUM_OF, MAXIMUM_RESAMPLES = 300, 200
+"""Candidates, the best ones, and resamples of the bootstrap of the maximum."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,9 @@ class Row:
     """One line of the table.
 
     Attributes:
-        group: `single`, `strategy`, `reference` or `chosen`. label: what people read.
+        group: `single`, `reference`, `family` or `chosen`. label: what people read.
         result: the candidate that the exported part's selection set chose for this line.
+        cross_fitted: the objective inside the selection set, predicted by choices that did not see it; for families.
         scores: selection and report.
         gain_2d: the paired gain over the best 2D member on the report set, None without a 2D member.
         statistics: per sample of the report set, `[N, S]`, for paired comparisons.
@@ -32,6 +39,7 @@ class Row:
     group: str
     label: str
     result: Result
+    cross_fitted: float | None
     scores: Scored
     gain_2d: Interval | None
     statistics: np.ndarray
@@ -39,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True)
 class SolvedWeight:
-    """The exact best 3D weight of the chosen pair for one metric.
+    """The exact best 3D weight of the best pair for one metric.
 
     Attributes:
         metric, weight: solved on the selection set. low, high: equally good weights.
@@ -60,59 +68,60 @@ class Leaderboard:
     """Every row, the chosen one, what it is compared with, and the solved weights of the best pair.
 
     `left_out` are the samples that some member lacks, so that nothing was compared on them; `bootstrap`
-    holds the resamples of the report set, for further comparisons.
+    holds the resamples of the report set, for further comparisons; `singles` counts all members, shown or not.
     """
 
     rows: tuple[Row, ...]
     chosen: Row
+    chosen_family: str
     best_single: Row
     best_2d: Row | None
     mean: Row
     solved: tuple[SolvedWeight, ...]
     solved_for: tuple[str, ...]
+    pareto: tuple[tuple[float, Result], ...]
+    optimism: Optimism
     candidates: int
+    singles: int
     left_out: dict[Split, tuple[str, ...]]
-
     bootstrap: Bootstrap
 
     def gain_over(self, other: Row, objective: str) -> Interval:
         """The chosen ensemble's paired gain over another row on the report set; positive is better."""
         return self.bootstrap.gain(self.chosen.statistics, other.statistics, objective)
 
+    def mcnemar_over(self, other: Row) -> McNemar | None:
+        """McNemar's test of the chosen ensemble against another row; None for valence and arousal.
 
-Pick = Callable[[Sequence[Result]], Result]
+        Under repeated cross-fitting a sample counts as right if most repeats have it right.
+        """
+        if self.bootstrap.task == "va":
+            return None
+        classes = self.chosen.statistics.shape[1] // 3
+        right = [row.statistics[:, :classes].sum(axis=1) > 0.5 for row in (self.chosen, other)]
+        return mcnemar(*right)
 
 
-class _Scorer:
+class _Judge:
     """Scores a rule of choice: on the set that chose, and held out on the report set."""
 
-    def __init__(self, space: SearchSpace, plan: Plan, results: Sequence[Sequence[Result]]) -> None:
-        self.space, self.plan, self.results = space, plan, results
-        self.on_report = Bootstrap(plan.report.task, len(plan.report), space.seed)
-        same = plan.parts[0] is plan.report
-        self.on_selection = self.on_report if same else Bootstrap(plan.report.task, len(plan.parts[0]), space.seed)
-        self.held_out_pools = [plan.report.take(rows) for _, rows in plan.held_out]
+    def __init__(self, space: SearchSpace, plan: Plan) -> None:
+        self.space, self.plan, report = space, plan, plan.report
+        self.on_report = Bootstrap.of(report.task, report.labels, space.seed)
+        same = plan.parts[0] is report
+        self.on_selection = self.on_report if same else Bootstrap.of(report.task, plan.parts[0].labels, space.seed)
+        self.held_out = [one for repeat in plan.held_out for one in repeat]
 
-    def report_predictions(self, picks: Sequence[Result]) -> np.ndarray:
-        """Fused outputs `[N, C]` on the report set, each sample by the pick of a part that never saw it."""
-        predicted = []
-        for (part, rows), pool in zip(self.plan.held_out, self.held_out_pools, strict=True):
-            pick = picks[part]
-            predicted.append((rows, pick.fusion.apply(pool.outputs_of(pick.candidate.members), pool.task)))
-        return assemble(predicted, len(self.plan.report))
-
-    def row(self, group: str, label: str, pick: Pick, best_2d: Row | None) -> Row:
-        picks = [pick(results) for results in self.results]
-        chosen, pool, report = picks[0], self.plan.parts[0], self.plan.report
-        fused = chosen.fusion.apply(pool.outputs_of(chosen.candidate.members), pool.task)
-        on_selection = metrics.statistics(pool.task, fused, pool.labels)
-        on_report = metrics.statistics(pool.task, self.report_predictions(picks), report.labels)
+    def row(self, group: str, label: str, pick: Pick, best_2d: Row | None, cross_fitted: float | None = None) -> Row:
+        chosen, pool = pick(0), self.plan.parts[0]
+        on_selection = metrics.statistics(pool.task, predictions(chosen, pool), pool.labels)
+        on_report = held_out_statistics(pick, self.plan.report, self.held_out)
         scores = Scored(
             selection=_set_scores(self.on_selection, on_selection, self.space.protocol, selecting=True),
             report=_set_scores(self.on_report, on_report, self.space.protocol, selecting=False),
         )
         gain = self.on_report.gain(on_report, best_2d.statistics, self.space.objective) if best_2d else None
-        return Row(group, label, chosen, scores, gain, on_report)
+        return Row(group, label, chosen, cross_fitted, scores, gain, on_report)
 
 
 def _set_scores(bootstrap: Bootstrap, statistics: np.ndarray, protocol: ProtocolSpec, selecting: bool) -> SetScores:
@@ -135,74 +144,95 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
     """
     if not results or not results[0]:
         raise Ig3dError(f"{space.dataset}: nothing was scored; the pool is empty")
-    scorer, objective = _Scorer(space, plan, results), space.objective
-    pool = plan.parts[0]
-    views = dict(zip(pool.names, pool.views, strict=True))
-
-    def best_where(keep: Callable[[Candidate], bool]) -> Pick:
-        return lambda found: best_of([r for r in found if keep(r.candidate)], objective)
-
-    best_2d = None
-    if any(view != "3d" for view in pool.views):
-        looks_2d = best_where(lambda c: c.strategy is None and views[c.members[0]] != "3d")
-        best_2d = scorer.row("single", "best 2D member", looks_2d, None)
-    rows = []
-    for candidate in always_scored(space, pool):
-        single = candidate.strategy is None
-        label = candidate.members[0] if single else f"{candidate.reference}: {' + '.join(candidate.members)}"
-        same = best_where(lambda c, wanted=candidate: c == wanted)  # type: ignore[misc]
-        rows.append(scorer.row("single" if single else "reference", label, same, best_2d))
-    for strategy in space.fusion.strategies:
-        if all(any(r.candidate.strategy == strategy and not r.candidate.reference for r in found) for found in results):
-            of_strategy = best_where(lambda c, s=strategy: c.strategy == s and not c.reference)  # type: ignore[misc]
-            rows.append(scorer.row("strategy", f"best {strategy}", of_strategy, best_2d))
-    chosen = scorer.row("chosen", "chosen ensemble", best_where(lambda c: True), best_2d)
+    judge, families = _Judge(space, plan), Families(plan, results, space.objective)
+    best_2d = _best_2d(judge, results)
+    cross_fitted = families.cross_fitted(0)
+    rows = _singles(judge, results, best_2d)
+    for name in families.names:
+        if name != "best single member":
+            group = "reference" if families.is_reference(name) else "family"
+            rows.append(judge.row(group, name, families.pick(name), best_2d, cross_fitted.get(name)))
+    choices = {part: families.choose(part) for part in {0, *(part for part, _ in judge.held_out)}}
+    chosen_family = next(n for n, r in families.best[0].items() if r is choices[0])
+    chosen = judge.row("chosen", "chosen ensemble", choices.__getitem__, best_2d, cross_fitted.get(chosen_family))
     rows.append(chosen)
-    mean = scorer.row("strategy", "plain mean of the chosen members", _mean_of_chosen(space, plan, results), best_2d)
-    solved, pair = _solved_weights(space, scorer)
+    solved, pair = _solved_weights(judge, results[0])
+    means = {part: _plain_mean(space, plan, part, choice) for part, choice in choices.items()}
     return Leaderboard(
         rows=tuple(rows),
         chosen=chosen,
-        best_single=scorer.row("single", "best single member", best_where(lambda c: c.strategy is None), best_2d),
+        chosen_family=chosen_family,
+        best_single=judge.row("single", "best single member", families.pick("best single member"), best_2d),
         best_2d=best_2d,
-        mean=mean,
+        mean=judge.row("family", "plain mean of the chosen members", means.__getitem__, best_2d),
         solved=solved,
         solved_for=pair,
+        pareto=tuple(pareto_front(results[0], space.objective, space.search)),
+        optimism=_optimism(judge, chosen, results[0]),
         candidates=sum(len(found) for found in results),
+        singles=len(plan.report.names),
         left_out={side.split: side.left_out for side in (plan.parts[0], plan.report)},
-        bootstrap=scorer.on_report,
+        bootstrap=judge.on_report,
     )
 
 
-def _mean_of_chosen(space: SearchSpace, plan: Plan, results: Sequence[Sequence[Result]]) -> Pick:
-    """The plain mean, in logits, of whatever members each part chose."""
-    means = {}
-    for part, found in zip(plan.parts, results, strict=True):
-        members = best_of(found, space.objective).candidate.members
-        plain = Candidate(members, "mean" if len(members) > 1 else None)
-        means[id(found)] = score_batch(part, [plain], space.objective)[0]
-    return lambda found: means[id(found)]
+def _single_results(results: Sequence[Result]) -> list[Result]:
+    return [result for result in results if result.candidate.strategy is None]
 
 
-def _solved_weights(space: SearchSpace, scorer: _Scorer) -> tuple[tuple[SolvedWeight, ...], tuple[str, ...]]:
-    """Exact weights of the pair that the exported part likes best, one line per metric that can be solved."""
-    pairs = [r for r in scorer.results[0] if r.candidate.strategy == "weighted" or len(r.candidate.members) == 2]
+def _best_2d(judge: _Judge, results: Sequence[Sequence[Result]]) -> Row | None:
+    pool = judge.plan.report
+    views = dict(zip(pool.names, pool.views, strict=True))
+    if all(view == "3d" for view in pool.views):
+        return None
+    looks = [[r for r in _single_results(found) if views[r.members[0]] != "3d"] for found in results]
+    return judge.row("single", "best 2D member", lambda part: best_of(looks[part], judge.space.objective), None)
+
+
+def _singles(judge: _Judge, results: Sequence[Sequence[Result]], best_2d: Row | None) -> list[Row]:
+    """A row for each member, or for the best of a large pool, in the pool's order."""
+    by_part = [{r.members[0]: r for r in _single_results(found)} for found in results]
+    sign = 1 if metrics.direction_of(judge.space.objective) == "maximize" else -1
+    ranked = sorted(by_part[0], key=lambda name: -sign * by_part[0][name].score)
+    shown = set(ranked[:SINGLES_SHOWN])
+    return [
+        judge.row("single", name, lambda part, n=name: by_part[part][n], best_2d)  # type: ignore[misc]
+        for name in by_part[0]
+        if name in shown
+    ]
+
+
+def _plain_mean(space: SearchSpace, plan: Plan, part: int, choice: Result) -> Result:
+    """The plain mean, in logits, of whatever members a part chose."""
+    plain = Candidate(choice.members, "mean" if len(choice.members) > 1 else None)
+    return Scorer(plan.parts[part], space.objective).score(plain)
+
+
+def _optimism(judge: _Judge, chosen: Row, results: Sequence[Result]) -> Optimism:
+    objective, pool = judge.space.objective, judge.plan.parts[0]
+    sign = 1 if metrics.direction_of(objective) == "maximize" else -1
+    looked, is_ = (scores.metrics[objective].value for scores in (chosen.scores.selection, chosen.scores.report))
+    best = sorted(results, key=lambda r: -sign * r.score)[:MAXIMUM_OF]
+    resamples = Bootstrap.of(pool.task, pool.labels, judge.space.seed, MAXIMUM_RESAMPLES)
+    statistics = (metrics.statistics(pool.task, predictions(r, pool), pool.labels) for r in best)
+    expected = resamples.optimism_of_best(statistics, objective)
+    return Optimism(measured=round(sign * (looked - is_), 9) + 0.0, expected=expected)
+
+
+def _solved_weights(judge: _Judge, results: Sequence[Result]) -> tuple[tuple[SolvedWeight, ...], tuple[str, ...]]:
+    """Exact weights of the pair that the exported part likes best, one line per metric."""
+    pairs = [r for r in results if len(r.candidate.members) == 2 and r.candidate.method is None]
     if not pairs:
         return (), ()
-    best = best_of(pairs, space.objective).candidate
-    solved = []
-    for metric in SOLVED_METRICS[space.task]:
-        solved.append(_solved_weight(scorer, best.members, best.space, metric))
-    return tuple(solved), best.members
+    best = best_of(pairs, judge.space.objective).candidate
+    exactly = Candidate(best.members, "weighted", best.space, "exact")
+    return tuple(_solved_weight(judge, exactly, m) for m in SOLVED_METRICS[judge.space.task]), best.members
 
 
-def _solved_weight(scorer: _Scorer, members: tuple[str, ...], space: Space, metric: str) -> SolvedWeight:
-    exactly = Candidate(members, "weighted", space, "exact")
-    parts = scorer.plan.parts
-    picks = [Result(exactly, solve(exactly, pool, metric), 0.0) for pool in parts]
-    report, task = scorer.plan.report, scorer.plan.report.task
-    held_out = metrics.score(task, scorer.report_predictions(picks), report.labels)[metric]
-    fused = picks[0].fusion.apply(parts[0].outputs_of(members), task)
-    on_selection = metrics.score(task, fused, parts[0].labels)[metric]
-    best = best_weight(parts[0], members, space, metric)
-    return SolvedWeight(metric, best.weight, best.low, best.high, on_selection, held_out)
+def _solved_weight(judge: _Judge, exactly: Candidate, metric: str) -> SolvedWeight:
+    plan, task = judge.plan, judge.plan.report.task
+    needed = {0, *(part for part, _ in judge.held_out)}
+    picks = {part: Scorer(plan.parts[part], metric).score(exactly) for part in needed}
+    sums = held_out_statistics(picks.__getitem__, plan.report, judge.held_out).sum(axis=0)
+    (weight,), (low, high) = picks[0].fusion.weights[1:], picks[0].fusion.equally_good_weight_3d  # type: ignore[index, misc]
+    return SolvedWeight(metric, weight, low, high, picks[0].score, float(metrics.from_sums(task, sums)[metric]))

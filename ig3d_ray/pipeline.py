@@ -1,5 +1,6 @@
 """The run: data, training, cache, search, export. Knows the order and does none of the work."""
 
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from ig3d_ray.data.samples import Samples, load_samples, samples_name
 from ig3d_ray.ensemble import EnsembleSpec, parse_ensemble
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.export import build_spec, load_results, publish, search_folder
+from ig3d_ray.export import Journal, build_spec, load_results, publish, search_folder
 from ig3d_ray.inventory import Inventory, Wanted, check_trainable, load_pools, take_inventory
 from ig3d_ray.leaderboard import Leaderboard, build_leaderboard
 from ig3d_ray.members.runs import TRAINED_SPLITS, Run, clear_finished, make_runs
@@ -17,7 +18,8 @@ from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
 from ig3d_ray.pool import Pool
 from ig3d_ray.progress import Reporter
 from ig3d_ray.protocol import plan
-from ig3d_ray.search import Result, run_local
+from ig3d_ray.scoring import Result
+from ig3d_ray.search import Explorer, Remembered, run_local
 from ig3d_ray.space import Resources, SearchSpace
 from ig3d_ray.storage import Store
 
@@ -43,7 +45,8 @@ class Outcome:
 
 
 NAMED_AT_MOST = 5
-Search = Callable[[SearchSpace, tuple[Pool, ...], str], list[list[Result]]]
+OnRound = Callable[[Explorer], None]
+Search = Callable[[SearchSpace, tuple[Pool, ...], str, OnRound, Remembered], list[list[Result]]]
 
 
 def prepare_data(store: Store, space: SearchSpace, reporter: Reporter) -> None:
@@ -117,14 +120,21 @@ def train_missing(store: Store, space: SearchSpace, inventory: Inventory, report
 
 
 def search_store(
-    store: Store, space: SearchSpace, name: str, reporter: Reporter, search: Search | None = None
+    store: Store,
+    space: SearchSpace,
+    name: str,
+    reporter: Reporter,
+    optuna_storage: str | None = None,
+    search: Search | None = None,
 ) -> Outcome:
     """Search what the store holds for a space, and export the best.
 
     A search of the same space over the same outputs is not repeated: its spec is there.
 
     Args:
-        name: of the space, for the search's folder. search: how to run it; in this process by default.
+        name: of the space, for the search's folder.
+        optuna_storage: URL of a data base that gets a copy of Optuna's study.
+        search: how to run it; in this process by default.
 
     Raises:
         Ig3dError: the pool is empty, or something in the store is broken.
@@ -141,7 +151,14 @@ def search_store(
     known = load_results(store, folder)
     if known is not None:
         reporter.say(f"search: done before, {sum(map(len, known))} candidates in {store.locate(folder)}")
-    results = known or (search or _in_process(reporter))(space, arranged.parts, folder.rsplit("/", 1)[1])
+    results = known
+    if results is None:
+        journal, copy_name = Journal(store, folder), folder.removeprefix("searches/")
+        if journal.remembered:
+            reporter.say(f"search: goes on, {len(journal.remembered)} candidates were scored before")
+        on_round = _after_round(reporter, journal, optuna_storage, copy_name)
+        how, short = search or _in_process, copy_name.rsplit("/", 1)[1]
+        results = how(space, arranged.parts, short, on_round, journal.remembered)
     board = build_leaderboard(space, arranged, results)
     spec = build_spec(store, space, name, arranged, board, cards, inventory.dataset_fingerprint)
     published = known is not None and store.read(f"{folder}/best_ensemble.json") == spec.to_json().encode()
@@ -162,17 +179,44 @@ def _empty_pool(store: Store, space: SearchSpace, inventory: Inventory) -> str:
     return f"{where}: protocol {space.protocol.kind} needs predictions on {needed}, but {has}{way_out}"
 
 
-def _in_process(reporter: Reporter) -> Search:
-    return lambda space, pools, name: run_local(space, pools, reporter.searching)
+def _in_process(
+    space: SearchSpace, pools: tuple[Pool, ...], name: str, on_round: OnRound, remembered: Remembered
+) -> list[list[Result]]:
+    return run_local(space, pools, on_round, remembered)
 
 
-def run(store: Store, space: SearchSpace, name: str, address: str | None, reporter: Reporter) -> Outcome:
+def _after_round(reporter: Reporter, journal: Journal, optuna_storage: str | None, name: str) -> OnRound:
+    """What happens after each round: it is remembered, copied to the data base, and told."""
+    copy = None
+    if optuna_storage is not None:
+        from ig3d_ray.dashboard import StudyCopy
+
+        copy = StudyCopy(optuna_storage, name)
+
+    def after(explorer: Explorer) -> None:
+        journal.write([study.order for study in explorer.studies])
+        if copy is not None:
+            copy.write(explorer)
+        reporter.searching(explorer)
+
+    return after
+
+
+def run(
+    store: Store,
+    space: SearchSpace,
+    name: str,
+    address: str | None,
+    reporter: Reporter,
+    optuna_storage: str | None = None,
+) -> Outcome:
     """Everything: draw the data if it is the built-in set, train what is missing, search, export.
 
     Started again after it was killed, it goes on where it was; Ray is started when there is something to do on it.
 
     Args:
         address: of a Ray cluster; None for this machine.
+        optuna_storage: URL of a data base that gets a copy of Optuna's study.
 
     Raises:
         Ig3dError: something that the user can put right.
@@ -203,7 +247,8 @@ def run(store: Store, space: SearchSpace, name: str, address: str | None, report
         for member, why in failed.items():
             reporter.say(f"train: {member} failed: {why}")
         try:
-            outcome = search_store(store, space, name, reporter, lambda *search: ray.search(store, *search))
+            on_ray = functools.partial(ray.search, store)
+            outcome = search_store(store, space, name, reporter, optuna_storage, on_ray)
         except Ig3dError as error:
             if not failed:
                 raise
@@ -229,18 +274,33 @@ class _LazyRay:
             self.stack.enter_context(connected(self.address, training))
             self.is_up = True
 
-    def search(self, store: Store, space: SearchSpace, pools: tuple[Pool, ...], name: str) -> list[list[Result]]:
+    def search(
+        self,
+        store: Store,
+        space: SearchSpace,
+        pools: tuple[Pool, ...],
+        name: str,
+        on_round: OnRound,
+        remembered: Remembered,
+    ) -> list[list[Result]]:
         self.connect()
         from ig3d_ray.on_ray.search import run_on_ray
 
-        return run_on_ray(space, pools, store, name, self.reporter.searching)
+        return run_on_ray(space, pools, store, name, on_round, remembered)
 
 
-def search_on_cluster(store: Store, space: SearchSpace, name: str, address: str, reporter: Reporter) -> Outcome:
+def search_on_cluster(
+    store: Store,
+    space: SearchSpace,
+    name: str,
+    address: str,
+    reporter: Reporter,
+    optuna_storage: str | None = None,
+) -> Outcome:
     """`search_store`, its batches scored by Ray Tune on a cluster."""
     with ExitStack() as stack:
         ray = _LazyRay(stack, address, reporter)
-        return search_store(store, space, name, reporter, lambda *search: ray.search(store, *search))
+        return search_store(store, space, name, reporter, optuna_storage, functools.partial(ray.search, store))
 
 
 def read_ensemble(path: str) -> EnsembleSpec:

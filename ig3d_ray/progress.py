@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from ig3d_ray.search import Explorer
 
 LINE_SECONDS = 5.0
+NAMED = 3
 
 
 class Reporter:
@@ -78,7 +79,10 @@ class Reporter:
     def searching(self, explorer: Explorer) -> None:
         """After a round of the search."""
         best = explorer.best
-        told = f", best {best.score:.4f} ({' + '.join(best.candidate.members)})" if best else ""
+        told = ""
+        if best:
+            who = " + ".join(best.members) if len(best.members) <= NAMED else f"{len(best.members)} members"
+            told = f", best {best.score:.4f} ({who})"
         rate = explorer.scored / max(explorer.seconds, 1e-9)
         if self.live or explorer.over or time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()

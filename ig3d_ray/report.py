@@ -1,6 +1,7 @@
 """A leaderboard as text: the verdict in a sentence, the table, every metric, the solved weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Group
@@ -8,16 +9,18 @@ from rich.table import Table
 from rich.text import Text
 
 from ig3d_ray import metrics
+from ig3d_ray.bootstrap import Interval
+from ig3d_ray.candidates import family
 from ig3d_ray.ensemble import EnsembleSpec
 from ig3d_ray.inventory import Inventory
 from ig3d_ray.leaderboard import Leaderboard, Row
 from ig3d_ray.members.runs import TRAINED_SPLITS
 from ig3d_ray.members.spec import ImportedSpec
-from ig3d_ray.protocol import Interval
 from ig3d_ray.space import SearchSpace
 
-FULL_WIDTH = 132
-NAMED_WIDTH = 104
+FULL_WIDTH = 140
+NAMED_WIDTH = 112
+NUMBERED, LISTED = 4, 12
 SHOWN = {
     "expression": ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"),
     "va": ("mse", "mae", "rmse", "ccc", "ccc_paper", "ccc_valence", "ccc_arousal"),
@@ -36,10 +39,12 @@ def verdict(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec) -> str:
     better = "more" if metrics.direction_of(metric) == "maximize" else "less"
     size = f"{abs(gain.value):.4f} {better if gain.value >= 0 else _opposite(better)} {metric}"
     told = f"{size} than the best single member ({over.label}), 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
-    if not board.solved_for:
-        return "There was nothing to fuse: a fusion takes a member that sees the image and one that sees 3D parameters."
+    if over.mcnemar is not None:
+        told += f", McNemar p = {over.mcnemar.p:.2g}"
+    if board.singles == 1:
+        return "There was nothing to fuse: the pool has one member."
     if len(spec.members) == 1:
-        return f"No fusion beat the best single member, {spec.members[0].name}, on the selection set."
+        return f"No gain: no fusion beat the best single member, {spec.members[0].name}, on the selection set."
     if spec.protocol.kind == "paper":
         return f"The ensemble has {told}; it was chosen on the same samples, so this is optimistic."
     if gain.low > 0:
@@ -47,6 +52,15 @@ def verdict(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec) -> str:
     if gain.high < 0:
         return f"The ensemble is worse: {told}."
     return f"No gain can be claimed: the ensemble has {told}."
+
+
+def optimism(board: Leaderboard, spec: EnsembleSpec) -> str:
+    """How much of the selection score was luck, in one sentence."""
+    found = spec.optimism
+    return (
+        f"Optimism: the ensemble scored {found.measured:+.4f} better where it was chosen than where it is reported;"
+        f" choosing the best of so many adds {found.expected:+.4f} by itself."
+    )
 
 
 def _opposite(word: str) -> str:
@@ -67,7 +81,40 @@ def render(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec, width: in
         parts.insert(0, Text("\n".join(f"member {number}: {name}" for name, number in _numbers(board).items())))
     if board.solved:
         parts.append(_solved(board))
+    if space.search.second_objective:
+        parts.append(_pareto(space, board))
+    parts += [Text(_chosen_by(space, board)), Text(optimism(board, spec))]
     return Group(*parts, Text(verdict(space, board, spec), style="bold"))
+
+
+def _chosen_by(space: SearchSpace, board: Leaderboard) -> str:
+    """What the chosen ensemble is, member by member, and what it was chosen by."""
+    result = board.chosen.result
+    by = f"{board.chosen_family}, chosen by cross-fitting on {space.protocol.choose_on}"
+    if len(result.members) == 1:
+        return f"Chosen: {by}: {result.members[0]}"
+    shares: Sequence[Any] = result.fusion.weights or result.fusion.weights_by_column or [None] * len(result.members)
+    parts = []
+    for name, share in zip(result.members, shares, strict=True):
+        numbers = "" if share is None else f"{share:.4f} " if isinstance(share, float) else f"{_row(share)} "
+        parts.append(f"{numbers}{name}")
+    more = f", and {len(parts) - LISTED} more" if len(parts) > LISTED else ""
+    return f"Chosen: {by}: {', '.join(parts[:LISTED])}{more}"
+
+
+def _row(shares: Sequence[float]) -> str:
+    return "(" + " ".join(f"{share:.3f}" for share in shares) + ")"
+
+
+def _pareto(space: SearchSpace, board: Leaderboard) -> Table:
+    what = space.search.second_objective or "members"
+    table = Table(title=f"Nothing else is better for the same {what}", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in (what, space.objective, "members", "how"):
+        table.add_column(name, overflow="fold", justify="left" if name in ("members", "how") else "right")
+    for cost, result in board.pareto:
+        how = family(result.candidate, board.singles)
+        table.add_row(f"{cost:g}", f"{result.score:.4f}", " + ".join(result.members), how)
+    return table
 
 
 def _short(value: float, decimals: int, sign: str = "") -> str:
@@ -86,22 +133,24 @@ def _gain(interval: Interval | None, full: bool) -> str:
 
 def _numbers(board: Leaderboard) -> dict[str, str]:
     """Members' names -> the numbers that stand for them in the table."""
-    singles = [row.result.candidate.members[0] for row in board.rows if row.group == "single"]
+    singles = [row.result.members[0] for row in board.rows if row.group == "single"]
     return {name: str(number) for number, name in enumerate(singles, start=1)}
 
 
 def _what(row: Row, numbers: dict[str, str], named: bool) -> str:
-    """A row's first column: a member's number and name, or what is fused: `best mean: 1 + 4, logits`."""
-    candidate = row.result.candidate
-    members = " + ".join(numbers[name] for name in candidate.members)
+    """A row's first column: a member's number and name, or what is fused: `best mean of two: 1 + 4 of logits`."""
+    candidate, names = row.result.candidate, row.result.members
+    # Only the best of a large pool have a number.
+    known = [numbers[name] for name in names if name in numbers]
+    members = " + ".join(known) if len(known) == len(names) <= NUMBERED else f"{len(names)} members"
     if row.group == "single":
-        return f"{members}  {candidate.members[0]}" if named else f"member {members}"
+        return f"{members}  {names[0]}" if named else f"member {members}"
     label = row.label.split(":")[0]
     how = f", {candidate.strategy or 'alone'}" if row.group in ("chosen", "reference") else ""
-    in_space = (
-        f" of {row.result.fusion.space}" if candidate.strategy and "accuracy" in row.scores.report.metrics else ""
-    )
-    return f"{label}: {members}{how}{in_space}"
+    expression = "accuracy" in row.scores.report.metrics
+    in_space = f" of {row.result.fusion.space}" if candidate.strategy and expression and not candidate.method else ""
+    warm = ", temperatures" if row.result.fusion.temperatures else ""
+    return f"{label}: {members}{how}{in_space}{warm}"
 
 
 def _sections(table: Table, board: Leaderboard) -> Iterator[Row]:
@@ -117,11 +166,14 @@ def _sections(table: Table, board: Leaderboard) -> Iterator[Row]:
 def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool) -> Table:
     objective, numbers = space.objective, _numbers(board)
     selection, report = board.chosen.scores.selection, board.chosen.scores.report
+    singles = sum(row.group == "single" for row in board.rows)
+    hidden = "" if singles == board.singles else f"; the best {singles} of {board.singles} members shown"
     lacked = len(board.left_out[report.split])
     left_out = f"; {lacked} {report.split} samples left out that some member lacks" if lacked else ""
     table = Table(
         title=f"{space.dataset}: {objective}, {PROTOCOLS[space.protocol.kind]}",
-        caption=f"{board.candidates} candidates scored; [..] 95 % bootstrap intervals, those of gains paired{left_out}",
+        caption=f"{board.candidates:,} candidates scored{hidden}; [..] 95 % bootstrap intervals,"
+        f" those of gains paired{left_out}",
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -129,6 +181,7 @@ def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool
     table.add_column("", overflow="fold")
     table.add_column("3D\nweight", justify="right", no_wrap=True)
     table.add_column(f"selection\n{selection.split}, n={selection.n}", justify="right", no_wrap=True)
+    table.add_column("cross-fitted\nwithin it", justify="right", no_wrap=True)
     optimistic = ", optimistic" if report.optimistic else ""
     table.add_column(f"report{optimistic}\n{report.split}, n={report.n}", justify="right", no_wrap=True)
     table.add_column("gain over\nbest 2D member", justify="right", no_wrap=True)
@@ -136,8 +189,9 @@ def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool
         weights, chosen_on = row.result.fusion.weights, row.scores.selection.metrics[objective]
         table.add_row(
             _what(row, numbers, named),
-            f"{weights[1]:.4f}" if weights else "",
+            f"{weights[1]:.4f}" if weights and not row.result.candidate.method else "",
             _interval(chosen_on) if full else f"{chosen_on.value:.4f}",
+            "" if row.cross_fitted is None else f"{row.cross_fitted:.4f}",
             _interval(row.scores.report.metrics[objective]),
             _gain(row.gain_2d, full),
             style="bold" if row.group == "chosen" else None,
@@ -158,7 +212,7 @@ def _every_metric(space: SearchSpace, board: Leaderboard, named: bool) -> Table:
         table.add_column(metric.replace("_", "\n"), justify="right")
     for row in _sections(table, board):
         sets = [("", row.scores.report)]
-        if both and row.result.candidate.weight_3d == "exact":
+        if both and (row.result.candidate.weight_3d == "exact" or row.result.candidate.method):
             sets = [(" (selection)", row.scores.selection), (" (report)", row.scores.report)]
         for name, scores in sets:
             table.add_row(
@@ -194,7 +248,7 @@ def render_plan(space: SearchSpace, inventory: Inventory, uri: str) -> Group:
         table.add_row(wanted.spec.name, wanted.spec.view, words[state])
     for card in inventory.others:
         table.add_row(card.name, card.view, "imported, not named in the space")
-    needs, parts = space.resources, 1 + (space.protocol.folds if space.protocol.kind == "cross_fitted" else 0)
+    needs, parts = space.resources, space.protocol.parts
     pending = [
         w.spec for w in inventory.wanted if not isinstance(w.spec, ImportedSpec) and not w.ready_for(TRAINED_SPLITS)
     ]
@@ -206,9 +260,10 @@ def render_plan(space: SearchSpace, inventory: Inventory, uri: str) -> Group:
     lines = [
         f"data:   {'samples table is there' if inventory.dataset_fingerprint else drawn}",
         f"train:  {counts['train']} members, {counts['cached']} cached, in {runs} Ray Train runs of {each}",
-        f"search: up to {space.search.budget} candidates"
-        + (f" on each of {parts} selection sets" if parts > 1 else "")
-        + f", for {space.objective}; {PROTOCOLS[space.protocol.kind]}",
+        f"search: all pairs, strategies and spaces up to {space.search.enumerate_up_to:,}, each method on all"
+        f" members, up to {space.search.budget} subsets by Optuna"
+        + (f", on each of {parts} selection sets" if parts > 1 else "")
+        + f"; for {space.objective}; {PROTOCOLS[space.protocol.kind]}",
     ]
     if counts["bring"]:
         lines.append(f"bring:  {counts['bring']} members, with `ig3d import predictions`; the search goes without them")

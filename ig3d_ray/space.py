@@ -12,6 +12,7 @@ from ig3d_ray import metrics
 from ig3d_ray.data import catalog
 from ig3d_ray.data.catalog import Task
 from ig3d_ray.data.params3d import Representation, Subset
+from ig3d_ray.fusion.many import METHODS, Method
 from ig3d_ray.fusion.spaces import Space
 from ig3d_ray.fusion.strategies import Strategy
 from ig3d_ray.logits import View
@@ -32,15 +33,13 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+_MANY = [BeforeValidator(_as_tuple)]
 _OneOrMore = [BeforeValidator(_as_tuple), Field(min_length=1)]
 Losses = Annotated[tuple[LossSpec, ...], *_OneOrMore]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], *_OneOrMore]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 MONITOR: dict[Task, str] = {"expression": "accuracy", "va": "ccc_mean"}
-EXACT_METRICS = tuple(
-    f"{name}{suffix}" for name in ("mse", "rmse", "ccc", "ccc_paper") for suffix in ("", "_valence", "_arousal")
-) + ("accuracy",)
 
 
 class TrainedPool(Frozen):
@@ -102,13 +101,19 @@ Weight = Annotated[Literal["exact"] | tuple[float, float], BeforeValidator(_weig
 
 
 class FusionSpace(Frozen):
-    """What is tried with each pair of a 2D and a 3D member."""
+    """What is tried: with each pair of a 2D and a 3D member, and with many members together."""
 
     strategies: Annotated[tuple[Strategy, ...], *_OneOrMore] = ("max", "mean", "weighted")
     spaces: Annotated[tuple[Space, ...], *_OneOrMore] = ("logits", "probabilities")
     """Where class scores are combined; valence and arousal have one space only."""
     weight_3d: Weight = "exact"
     """`exact` solves for the best weight of the 3D member; a range [low, high] is sampled."""
+    methods: Annotated[tuple[Method, ...], *_MANY] | None = None
+    """How the weights of more than two members are found; all that fit the task by default, [] for pairs only."""
+    weights_per: Annotated[tuple[Literal["member", "column"], ...], *_OneOrMore] = ("member",)
+    """One weight for each member, or for each of its classes (or valence and arousal); both are tried if listed."""
+    temperatures: Annotated[tuple[Literal["none", "fitted"], ...], *_OneOrMore] = ("none", "fitted")
+    """Whether logits are divided by temperatures fitted on the selection set, where that changes the fusion."""
 
 
 class Reference(Frozen):
@@ -134,13 +139,25 @@ class Reference(Frozen):
 class SearchSpec(Frozen):
     """How the candidates are searched."""
 
-    budget: int = Field(default=400, ge=1)
-    """Candidates per selection set."""
+    enumerate_up_to: int = Field(default=20000, ge=0)
+    """Pairs x strategies x spaces are all scored if they are no more than this; otherwise Optuna chooses among them."""
+    budget: int = Field(default=100, ge=0)
+    """Candidates that Optuna is asked for, per selection set: subsets of members with method and space."""
+    max_members: int | None = Field(default=None, ge=1)
+    """No ensemble has more members."""
+    subset_members: int = Field(default=6, ge=2)
+    """The subsets that Optuna chooses have at most so many."""
     batch: int = Field(default=50, ge=1)
     """Candidates that one trial scores."""
     concurrent: int = Field(default=2, ge=1)
     """Batches asked for before their results are told; part of the result, so that it doesn't depend on the machine."""
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["tpe", "random", "nsga2"] = "tpe"
+    seed: int | None = Field(default=None, ge=0)
+    """Of the sampler; the space's own seed by default."""
+    second_objective: Literal["members", "cost"] | None = None
+    """Optuna minimises this too, and the front of the two is shown; the ensemble is chosen by the first."""
+    costs: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """For `cost`: what a member costs to run, in any unit; names may hold `*`, the first that fits counts."""
 
 
 class Resources(Frozen):
@@ -191,12 +208,11 @@ class SearchSpace(Frozen):
         allowed = [name for task in about.tasks for name in metrics.METRICS[task]]
         if self.objective not in allowed:
             raise ValueError(f"objective {self.objective!r} for {self.dataset}; allowed: {', '.join(allowed)}")
-        solves = self.fusion.weight_3d == "exact" and "weighted" in self.fusion.strategies
-        if solves and self.objective not in EXACT_METRICS:
-            raise ValueError(
-                f"fusion.weight_3d 'exact' with objective {self.objective!r}; exact for {', '.join(EXACT_METRICS)}:"
-                " give a range such as [0, 1]"
-            )
+        unfit = [method for method in self.fusion.methods or () if method not in METHODS[self.task]]
+        if unfit:
+            raise ValueError(f"fusion.methods: {unfit[0]!r} for {self.task}; allowed: {', '.join(METHODS[self.task])}")
+        if self.search.second_objective == "cost" and not self.search.costs:
+            raise ValueError("search.costs: second_objective 'cost' needs what members cost, such as {cnn*: 3.5}")
         if self.data is not None and self.dataset != "faces":
             raise ValueError(f"data: only faces are drawn, {self.dataset} is brought; leave it away")
         names = [spec.name for spec in self.members()]
@@ -213,6 +229,11 @@ class SearchSpace(Frozen):
             if spec.recipe.batch_size < 2 * self.resources.workers:
                 raise ValueError(f"pool: {spec.name}: recipe.batch_size {spec.recipe.batch_size} is under 2 per worker")
         return self
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """How the weights of many are found."""
+        return METHODS[self.task] if self.fusion.methods is None else self.fusion.methods
 
     @property
     def task(self) -> Task:

@@ -10,13 +10,20 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "ig3d_ray"
 # A room uses only rooms to its left.
 ORDER = [
-    *("errors", "storage", "tables", "data", "logits", "metrics", "fusion", "members", "pool", "protocol", "ensemble"),
+    *("errors", "storage", "tables", "data", "logits", "metrics", "fusion", "members", "pool", "protocol", "bootstrap"),
     *(
+        "ensemble",
         "space",
         "space_file",
+        "candidates",
+        "scoring",
+        "cost",
         "search",
+        "choice",
         "leaderboard",
+        "results",
         "export",
+        "dashboard",
         "inventory",
         "predict",
         "report",

@@ -65,7 +65,8 @@ def test_tune_finds_exactly_what_this_process_finds(local_ray: None, tmp_path: P
 
 def test_a_batch_whose_trial_died_is_handed_out_again(local_ray: None) -> None:
     from ig3d_ray.on_ray.search import MAX_LOST_TRIALS, RoundSearcher
-    from ig3d_ray.search import Batch, score_batch
+    from ig3d_ray.scoring import score_batch
+    from ig3d_ray.search import Batch
 
     pool, what = make_pool("dev"), space()
     searcher = RoundSearcher(Explorer(what, [pool]), lambda explorer: None)
@@ -74,7 +75,7 @@ def test_a_batch_whose_trial_died_is_handed_out_again(local_ray: None) -> None:
     searcher.on_trial_complete("t0", error=True)
     assert searcher.suggest("t2") == first
     batch: Batch = searcher.scoring["t2"]
-    results = score_batch(pool, batch.candidates, "accuracy")
+    results = score_batch(pool, batch.candidates, what)
     fusions = [result.fusion.model_dump(mode="json") for result in results]
     searcher.on_trial_complete("t2", {"fusions": fusions, "scores": [result.score for result in results]})
     second = searcher.suggest("t3")

@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 
 from ig3d_ray import metrics
+from ig3d_ray.candidates import Candidate
+from ig3d_ray.choice import Families
+from ig3d_ray.cost import cost_of, pareto_front
 from ig3d_ray.data.catalog import Split
-from ig3d_ray.data.labels import Labels
 from ig3d_ray.ensemble import Fusion
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.leaderboard import build_leaderboard
-from ig3d_ray.logits import LogitTable
-from ig3d_ray.pool import Pool, align
-from ig3d_ray.protocol import Bootstrap, ProtocolSpec, assemble, plan, stratified_folds
-from ig3d_ray.search import Candidate, Explorer, Result, best_of, run_local, score_batch, solve
+from ig3d_ray.pool import Pool
+from ig3d_ray.protocol import ProtocolSpec, plan, stratified_folds
+from ig3d_ray.scoring import Result, Scorer, best_of, score_batch
+from ig3d_ray.search import Explorer, run_local
 from ig3d_ray.space import SearchSpace
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
@@ -49,11 +51,18 @@ def space(**changes: object) -> SearchSpace:
         "pool": [{"kind": "imported", "name": "image", "view": "2d"}],
         "search": {"budget": 40, "batch": 7, "concurrent": 2},
     }
-    return SearchSpace.model_validate(content | changes)
+    pairs_only = {"methods": [], "temperatures": "none"}
+    fusion = pairs_only | dict(changes.pop("fusion", {}))  # type: ignore[call-overload]
+    return SearchSpace.model_validate(content | changes | {"fusion": fusion})
 
 
-def test_the_search_finds_the_best_of_all_combinations() -> None:
-    pool, what = make_pool("dev"), space(search={"budget": 200, "batch": 20})
+MANY = {"methods": ["stack", "greedy"], "temperatures": ["none", "fitted"]}
+
+
+@pytest.mark.parametrize("enumerate_up_to", [1000, 0], ids=["enumerated", "by Optuna"])
+def test_the_search_finds_the_best_of_all_combinations(enumerate_up_to: int) -> None:
+    pool = make_pool("dev")
+    what = space(search={"budget": 200, "batch": 20, "enumerate_up_to": enumerate_up_to})
     (results,) = run_local(what, [pool])
     everything = [
         Candidate(("image", third), strategy, in_space, "exact" if strategy == "weighted" else None)
@@ -61,25 +70,53 @@ def test_the_search_finds_the_best_of_all_combinations() -> None:
         for strategy in what.fusion.strategies
         for in_space in what.fusion.spaces
     ]
-    best = max(result.score for result in score_batch(pool, everything, "accuracy"))
+    best = max(result.score for result in score_batch(pool, everything, what))
     assert best_of(results, "accuracy").score == best
     assert len({result.candidate for result in results}) == len(results) == len(everything) + len(pool.names)
 
 
+def test_optuna_chooses_subsets_within_their_limit_and_every_method_sees_all_members() -> None:
+    pool = make_pool("dev", members_3d=5)
+    what = space(fusion=MANY, search={"budget": 60, "batch": 20, "subset_members": 3})
+    (results,) = run_local(what, [pool])
+    subsets = [r for r in results if r.candidate.method and len(r.candidate.members) < 6]
+    assert len({r.candidate for r in subsets}) > 20
+    assert {len(r.candidate.members) for r in subsets} == {2, 3}
+    assert {(r.candidate.method, r.candidate.temperatures) for r in subsets} >= {("greedy", True), ("greedy", False)}
+    whole = [(r.candidate.method, r.candidate.space) for r in results if len(r.candidate.members) == 6]
+    assert whole == [("stack", "logits"), ("stack", "probabilities"), ("greedy", "probabilities")]
+    (limited,) = run_local(space(fusion=MANY, search={"budget": 20, "batch": 20, "max_members": 2}), [pool])
+    assert max(len(r.members) for r in limited) == 2
+
+
+def test_members_without_weight_take_no_part_and_scores_are_those_of_applying_the_fusion() -> None:
+    pool = make_pool("dev", members_3d=5)
+    what = space(fusion={"weights_per": ["member", "column"], "methods": ["stack", "greedy", "coordinate"]})
+    (results,) = run_local(what, [pool])
+    for result in results:
+        fused = result.fusion.apply(pool.outputs_of(result.members), "expression")
+        assert (fused.argmax(axis=1) == pool.labels).mean() == pytest.approx(result.score), result.candidate
+        if result.candidate.method and not result.candidate.per_column:
+            assert result.fusion.weights is not None
+            assert min(result.fusion.weights) > 0
+            assert len(result.fusion.weights) == len(result.members)
+
+
 def test_the_solved_weight_is_no_worse_than_any_sampled_one() -> None:
     pool = make_pool("dev")
-    (exact,) = score_batch(pool, [Candidate(("image", "params1"), "weighted", "logits", "exact")], "accuracy")
+    (exact,) = score_batch(pool, [Candidate(("image", "params1"), "weighted", "logits", "exact")], space())
     grid = [Candidate(("image", "params1"), "weighted", "logits", float(w)) for w in np.linspace(0, 1, 501)]
-    assert exact.score >= max(result.score for result in score_batch(pool, grid, "accuracy"))
+    assert exact.score >= max(result.score for result in score_batch(pool, grid, space()))
     assert exact.fusion.weights is not None
     assert exact.fusion.equally_good_weight_3d is not None
     low, high = exact.fusion.equally_good_weight_3d
     assert low <= exact.fusion.weights[1] <= high
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])
 def test_the_same_seed_gives_the_same_results_and_another_another(sampler: str) -> None:
-    what = {"search": {"budget": 30, "batch": 5, "sampler": sampler}, "fusion": {"weight_3d": [0.0, 1.0]}}
+    search = {"budget": 30, "batch": 5, "sampler": sampler}
+    what = {"search": search, "fusion": MANY | {"weight_3d": [0.0, 1.0]}}
     pool = make_pool("dev")
     first, again = (run_local(space(**what), [pool]) for _ in range(2))
     assert first == again
@@ -91,7 +128,7 @@ def test_results_told_in_any_order_give_the_same_search() -> None:
     what, pool = space(fusion={"weight_3d": [0.0, 1.0]}), make_pool("dev")
     explorer = Explorer(what, [pool])
     while batches := explorer.next_round():
-        results = {b.number: score_batch(pool, b.candidates, "accuracy") for b in reversed(batches)}
+        results = {b.number: score_batch(pool, b.candidates, what) for b in reversed(batches)}
         explorer.finish_round(list(reversed(batches)), results)
     assert [study.order for study in explorer.studies] == run_local(what, [pool])
 
@@ -117,7 +154,7 @@ def test_exact_weights_for_valence_arousal_beat_a_grid(objective: str) -> None:
     outputs = np.stack([truth + s * rng.standard_normal((200, 2)) for s in (0.3, 0.5)]).astype(np.float32)
     ids = np.array([f"{i:04d}" for i in range(200)])
     pool = Pool("faces", "dev", "va", ("image", "params"), ("a", "b"), ("2d", "3d"), ids, outputs, truth)
-    fusion = solve(Candidate(("image", "params"), "weighted", "logits", "exact"), pool, objective)
+    fusion = Scorer(pool, objective).score(Candidate(("image", "params"), "weighted", "logits", "exact")).fusion
 
     def at(weights: tuple[float, ...]) -> float:
         fused = Fusion(strategy="weighted", space="logits", weights=weights).apply(outputs, "va")
@@ -127,51 +164,6 @@ def test_exact_weights_for_valence_arousal_beat_a_grid(objective: str) -> None:
     sign = 1 if metrics.direction_of(objective) == "maximize" else -1
     best = max(sign * at((1 - w, w)) for w in np.linspace(0, 1, 301).tolist())
     assert sign * at(fusion.weights) >= best - 1e-9
-
-
-def test_an_objective_without_a_solution_says_so() -> None:
-    with pytest.raises(Ig3dError, match="no exact weight for objective 'macro_f1'"):
-        solve(Candidate(("image", "params0"), "weighted", "logits", "exact"), make_pool("dev"), "macro_f1")
-
-
-def table(name: str, ids: list[str], values: np.ndarray, dataset: str = "rafdb") -> LogitTable:
-    return LogitTable(dataset, "test", name, name, "2d", "{}", "", np.array(ids), values, None)
-
-
-def test_members_meet_by_id_on_what_they_have_in_common() -> None:
-    values = np.arange(28, dtype=np.float32).reshape(4, 7)
-    first = table("first", ["d", "b", "a", "c"], values)
-    second = table("second", ["b", "c", "e", "a"], -values)
-    labels = Labels("rafdb", "test", np.array(list("abcde")), np.arange(5), np.full((5, 2), np.nan, np.float32))
-    pool = align([first, second], labels, "expression")
-    assert pool.ids.tolist() == ["a", "b", "c"]
-    assert pool.left_out == ("d", "e")
-    assert pool.labels.tolist() == [0, 1, 2]
-    assert pool.outputs_MNC[0, :, 0].tolist() == [14, 7, 21]
-    assert pool.outputs_MNC[1, :, 0].tolist() == [-21, 0, -7]
-    with pytest.raises(Ig3dError, match="no sample is common to third, fourth"):
-        align([table("third", ["d"], values[:1]), table("fourth", ["e"], values[:1])], labels, "expression")
-    with pytest.raises(Ig3dError, match=r"third: sample 'x' is not among rafdb's test samples \(1 of 1 such\)"):
-        align([first, table("third", ["x"], values[:1])], labels, "expression")
-    with pytest.raises(Ig3dError, match="first: no valence and arousal cached"):
-        align([first], labels, "va")
-    with pytest.raises(Ig3dError, match="the pool is empty"):
-        align([], labels, "expression")
-    with pytest.raises(Ig3dError, match="2 members are called 'first'; import one of them under another name"):
-        align([first, table("first", ["a"], values[:1])], labels, "expression")
-
-
-def test_a_shuffled_table_gives_the_same_pool() -> None:
-    rng = np.random.default_rng(0)
-    ids, values = [f"{i:03d}" for i in range(50)], rng.standard_normal((50, 7)).astype(np.float32)
-    order = rng.permutation(50)
-    labels = Labels("rafdb", "test", np.array(ids), rng.integers(0, 7, 50), np.full((50, 2), np.nan, np.float32))
-    turned = Labels("rafdb", "test", labels.ids[order], labels.expression[order], labels.va)
-    first = align([table("m", ids, values)], labels, "expression")
-    again = align([table("m", [ids[i] for i in order], values[order])], turned, "expression")
-    assert first.digest == again.digest
-    other = Labels("rafdb", "test", labels.ids, (labels.expression + 1) % 7, labels.va)
-    assert align([table("m", ids, values)], other, "expression").digest != first.digest
 
 
 def test_folds_are_even_stratified_and_seeded() -> None:
@@ -187,27 +179,52 @@ def test_folds_are_even_stratified_and_seeded() -> None:
         stratified_folds(pool.take(np.arange(3)), 5, seed=1)
 
 
-def test_cross_fitting_never_chooses_with_the_samples_it_reports() -> None:
+@pytest.mark.parametrize("kind", ["dev", "cross_fitted", "paper"])
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_nothing_is_ever_judged_by_samples_that_chose_it(kind: str, repeats: int) -> None:
+    pools: dict[Split, Pool] = {"dev": make_pool("dev", 90), "test": make_pool("test", 120)}
+    protocol = ProtocolSpec(kind=kind, folds=4, repeats=repeats)  # type: ignore[arg-type]
+    arranged = plan(protocol, pools, seed=0)
+    assert len(arranged.parts) == protocol.parts == len(arranged.inner)
+    for repeat in arranged.held_out:
+        assert np.sort(np.concatenate([rows for _, rows in repeat])).tolist() == list(range(120))
+        for part, rows in repeat:
+            overlap = set(arranged.parts[part].ids) & set(arranged.report.ids[rows])
+            assert not overlap or kind != "cross_fitted"
+    for pool, inner in zip(arranged.parts, arranged.inner, strict=True):
+        for part, rows in inner:
+            assert not set(arranged.parts[part].ids) & set(pool.ids[rows])
+            assert set(arranged.parts[part].ids) < set(pool.ids)
+        if inner:
+            judged = np.bincount(np.concatenate([rows for _, rows in inner]), minlength=len(pool))
+            assert set(judged.tolist()) == {repeats if pool is arranged.parts[0] else 1}
+    deciding = {0} if kind != "cross_fitted" else {part for repeat in arranged.held_out for part, _ in repeat}
+    assert all(arranged.inner[part] for part in deciding)
+
+
+def test_repeats_use_other_folds() -> None:
     pool = make_pool("test")
-    arranged = plan(ProtocolSpec(kind="cross_fitted", folds=4), {"test": pool}, seed=0)
-    assert np.sort(np.concatenate([rows for _, rows in arranged.held_out])).tolist() == list(range(len(pool)))
-    for part, rows in arranged.held_out:
-        assert not set(arranged.parts[part].ids) & set(pool.ids[rows])
+    arranged = plan(ProtocolSpec(kind="cross_fitted", folds=4, repeats=2), {"test": pool}, seed=0)
+    assert len(arranged.held_out) == 2
+    first, second = (repeat[0][1].tolist() for repeat in arranged.held_out)
+    assert first != second
 
 
 def test_labels_of_a_held_out_fold_change_nothing_that_is_predicted_for_it() -> None:
-    what = space(protocol={"kind": "cross_fitted", "folds": 4}, fusion={"weight_3d": [0.0, 1.0]})
+    what = space(protocol={"kind": "cross_fitted", "folds": 3}, fusion=MANY | {"weight_3d": [0.0, 1.0]})
     pool = make_pool("test")
     arranged = plan(what.protocol, {"test": pool}, what.seed)
-    part, rows = arranged.held_out[0]
+    part, rows = arranged.held_out[0][0]
     spoiled = replace(pool, labels=np.where(np.isin(np.arange(len(pool)), rows), 0, pool.labels))
     parts = tuple(
         spoiled.take(np.searchsorted(pool.ids, one.ids)) if one is not arranged.report else spoiled
         for one in arranged.parts
     )
-    honest, dishonest = (run_local(what, some)[part] for some in (arranged.parts, parts))
-    assert honest == dishonest
-    assert (arranged.parts[0].labels != parts[0].labels).any()
+    after = replace(arranged, parts=parts, report=spoiled)
+    both = [(one, run_local(what, one.parts)) for one in (arranged, after)]
+    choices = [Families(one, results, "accuracy").choose(part) for one, results in both]
+    assert choices[0] == choices[1]
+    assert both[0][1][0] != both[1][1][0]
 
 
 def test_choosing_and_reporting_sets_differ_under_dev_and_are_one_under_paper() -> None:
@@ -220,64 +237,76 @@ def test_choosing_and_reporting_sets_differ_under_dev_and_are_one_under_paper() 
         assert (scores.selection.split, scores.report.split) == (selection, "test")
         assert (scores.selection.optimistic, scores.report.optimistic) == (True, optimistic)
         assert scores.report.n == 200
-        by_hand = board.chosen.result.fusion.apply(
-            pools["test"].outputs_of(board.chosen.result.candidate.members), "expression"
-        )
+        by_hand = board.chosen.result.fusion.apply(pools["test"].outputs_of(board.chosen.result.members), "expression")
         expected = (by_hand.argmax(axis=1) == pools["test"].labels).mean()
         assert scores.report.metrics["accuracy"].value == pytest.approx(expected)
 
 
 def test_cross_fitted_numbers_are_those_of_a_loop_by_hand() -> None:
-    pool, what = make_pool("test"), space(protocol={"kind": "cross_fitted", "folds": 3})
+    pool, what = make_pool("test"), space(protocol={"kind": "cross_fitted", "folds": 3}, fusion=MANY)
     arranged = plan(what.protocol, {"test": pool}, what.seed)
     results = run_local(what, arranged.parts)
-    board = build_leaderboard(what, arranged, results)
+    board, families = build_leaderboard(what, arranged, results), Families(arranged, results, "accuracy")
     right = 0
-    for part, rows in arranged.held_out:
-        best = best_of(results[part], "accuracy")
-        fused = best.fusion.apply(pool.outputs_of(best.candidate.members)[:, rows], "expression")
+    for part, rows in arranged.held_out[0]:
+        best = families.choose(part)
+        fused = best.fusion.apply(pool.outputs_of(best.members)[:, rows], "expression")
         right += int((fused.argmax(axis=1) == pool.labels[rows]).sum())
     assert board.chosen.scores.report.metrics["accuracy"].value == pytest.approx(right / len(pool))
-    assert board.chosen.scores.selection.metrics["accuracy"].value == pytest.approx(
-        best_of(results[0], "accuracy").score
-    )
+    assert board.chosen.scores.selection.metrics["accuracy"].value == pytest.approx(families.choose(0).score)
 
 
-def test_bootstrap_intervals_hold_the_normal_approximation_and_pair_what_is_compared() -> None:
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 1000)
-    right = np.eye(3)[np.where(rng.random(1000) < 0.8, labels, (labels + 1) % 3)]
-    statistics = metrics.statistics("expression", right, labels)
-    bootstrap = Bootstrap("expression", 1000, seed=3)
-    interval = bootstrap.intervals(statistics)["accuracy"]
-    error = 1.96 * (interval.value * (1 - interval.value) / 1000) ** 0.5
-    assert interval.low == pytest.approx(interval.value - error, abs=0.004)
-    assert interval.high == pytest.approx(interval.value + error, abs=0.004)
-    same = bootstrap.gain(statistics, statistics, "accuracy")
-    assert (same.value, same.low, same.high) == (0, 0, 0)
-    assert Bootstrap("expression", 1000, seed=3).intervals(statistics) == bootstrap.intervals(statistics)
+def test_the_family_that_wins_is_the_best_on_samples_it_did_not_see() -> None:
+    pools: dict[Split, Pool] = {"dev": make_pool("dev", members_3d=4), "test": make_pool("test", members_3d=4)}
+    what = space(fusion=MANY, references=[{"name": "typed", "strategy": "mean"}])
+    arranged = plan(what.protocol, pools, what.seed)
+    families = Families(arranged, run_local(what, arranged.parts), "accuracy")
+    scores = families.cross_fitted(0)
+    assert {"best single member", "best weighted of two", "stack of logits", "greedy", "best subset"} < set(scores)
+    for name, score in scores.items():
+        right = 0
+        for part, rows in arranged.inner[0]:
+            pick = families.best[part][name]
+            fused = pick.fusion.apply(pools["dev"].outputs_of(pick.members)[:, rows], "expression")
+            right += int((fused.argmax(axis=1) == pools["dev"].labels[rows]).sum())
+        assert score == pytest.approx(right / 300), name
+    chosen = families.choose(0)
+    top = max(score for name, score in scores.items() if not name.startswith("typed"))
+    assert chosen in [families.best[0][name] for name, score in scores.items() if score == pytest.approx(top)]
+    assert not chosen.candidate.reference
 
 
-def test_a_gain_in_an_error_is_positive_when_the_error_is_smaller() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.uniform(-1, 1, (300, 2))
-    good, bad = (metrics.statistics("va", truth + s * rng.standard_normal((300, 2)), truth) for s in (0.1, 0.4))
-    gain = Bootstrap("va", 300, seed=0).gain(good, bad, "mse")
-    assert 0 < gain.low < gain.value < gain.high
+def test_a_search_that_was_killed_asks_for_nothing_twice_and_ends_the_same() -> None:
+    what, pool = space(fusion=MANY), make_pool("dev")
+    (whole,) = run_local(what, [pool])
+    half = {(0, result.candidate): result for result in whole[: len(whole) // 2]}
+    explorer, asked = Explorer(what, [pool], half), []
+    while batches := explorer.next_round():
+        asked += [candidate for batch in batches for candidate in batch.candidates]
+        explorer.finish_round(batches, {b.number: score_batch(pool, b.candidates, what) for b in batches})
+    assert explorer.studies[0].order == whole
+    assert set(asked) == {result.candidate for result in whole[len(whole) // 2 :]}
 
 
-def test_held_out_rows_are_predicted_once_each() -> None:
-    two = np.zeros((2, 1))
-    assert assemble([(np.array([1, 0]), two), (np.array([2, 3]), two + 1)], 4).ravel().tolist() == [0, 0, 1, 1]
-    with pytest.raises(ValueError, match="once each"):
-        assemble([(np.array([0, 1]), two), (np.array([1, 2]), two)], 4)
-    with pytest.raises(ValueError, match="never held out"):
-        assemble([(np.array([0, 1]), two)], 4)
+def test_a_second_objective_gives_a_front_that_nothing_beats() -> None:
+    pool = make_pool("dev", members_3d=4)
+    search = {"budget": 40, "batch": 20, "second_objective": "cost", "costs": {"image": 10, "*": 1}}
+    what = space(fusion=MANY, search=search)
+    (results,) = run_local(what, [pool])
+    front = pareto_front(results, "accuracy", what.search)
+    costs = [cost for cost, _ in front]
+    assert costs == sorted(set(costs))
+    assert costs[0] == 1
+    for cost, one in front:
+        assert cost == sum(10 if name == "image" else 1 for name in one.members)
+        assert not any(cost_of(what.search, r.members) <= cost and r.score > one.score for r in results)
+    with pytest.raises(Ig3dError, match=r"search\.costs: none for member 'params0'"):
+        cost_of(what.search.model_copy(update={"costs": {"image": 1.0}}), ["params0"])
 
 
 def test_of_equally_good_results_the_smaller_then_the_earlier_wins() -> None:
     fusion = Fusion(strategy=None, space="logits", weights=None)
-    pair, single = Result(Candidate(("a", "b"), "mean"), fusion, 0.5), Result(Candidate(("a",)), fusion, 0.5)
-    later = Result(Candidate(("b",)), fusion, 0.5)
+    pair = Result(Candidate(("a", "b"), "mean"), ("a", "b"), fusion, 0.5)
+    single, later = (Result(Candidate((name,)), (name,), fusion, 0.5) for name in "ab")
     assert best_of([pair, single, later], "accuracy") is single
     assert best_of([pair, single], "mse") is single

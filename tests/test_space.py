@@ -90,7 +90,11 @@ MISTAKES = [
     ({"dataset": "fer"}, "dataset: 'fer': allowed: affectnet7, affectnet8, affectnet_va, faces, rafdb"),
     ({"data_set": "x"}, "data_set: 'x': unknown field; check the spelling"),
     ({"objective": "acc"}, "objective 'acc' for faces; allowed: accuracy, balanced_accuracy"),
-    ({"objective": "macro_f1"}, "fusion.weight_3d 'exact' with objective 'macro_f1'; exact for .*give a range"),
+    (
+        {"fusion": {"methods": ["concordance"]}},
+        "fusion.methods: 'concordance' for expression; allowed: stack, greedy, coordinate",
+    ),
+    ({"search": {"second_objective": "cost"}}, "search.costs: second_objective 'cost' needs what members cost"),
     ({"pool": []}, "pool: is empty; list at least one"),
     ({"pool": [{"kind": "vgg"}]}, "pool.0.kind: 'vgg'; allowed: 'mlp3d', 'cnn', 'imported'"),
     ({"pool": [{"width": 3}]}, "pool.0.kind: is missing"),

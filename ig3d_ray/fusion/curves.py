@@ -21,8 +21,8 @@ class Moments:
     """Means over the samples of one or two dimensions, as polynomials in w (coefficients, lowest first).
 
     Attributes:
-        count: how many numbers. mse: `[3]`. covariance: `[2]`, of prediction and truth. variance: `[3]`, of the prediction.
-        apart: `[2]`: mean prediction minus mean truth. variance_t: of the truth.
+        count: how many numbers. mse: `[3]`. covariance: `[2]`, of prediction and truth.
+        variance: `[3]`, of the prediction. apart: `[2]`: mean prediction minus mean truth. variance_t: of the truth.
     """
 
     count: int

@@ -59,9 +59,12 @@ class LogitLoss:
     sizes: np.ndarray
 
     @staticmethod
-    def of(outputs_KNC: np.ndarray, labels_N: np.ndarray, fold_N: np.ndarray) -> "LogitLoss":
+    def of(outputs_KNC: np.ndarray, labels_N: np.ndarray, fold_N: np.ndarray, sizes_K: np.ndarray) -> "LogitLoss":
+        """Args: logits, labels, the fold of each sample, and what each member's logits are divided by."""
         order = np.argsort(fold_N, kind="stable")
-        return LogitLoss(np.take(np.asarray(outputs_KNC), order, axis=1), labels_N[order], np.bincount(fold_N))
+        outputs = np.take(np.asarray(outputs_KNC, dtype=np.float32), order, axis=1)
+        outputs /= sizes_K.astype(np.float32)[:, None, None]
+        return LogitLoss(outputs, labels_N[order], np.bincount(fold_N))
 
     @property
     def members(self) -> int:

@@ -11,7 +11,7 @@ from ig3d_ray.fusion.greedy import greedy
 from ig3d_ray.fusion.per_class import stack_per_class
 from ig3d_ray.fusion.simplex import concordance, least_squares, most_concordant
 from ig3d_ray.fusion.spaces import Space
-from ig3d_ray.fusion.stacking import LIMIT, stack_logits, stack_probabilities
+from ig3d_ray.fusion.stacking import stack_logits, stack_probabilities
 
 Method = Literal["stack", "greedy", "coordinate", "least_squares", "concordance"]
 METHODS: dict[Task, tuple[Method, ...]] = {
@@ -20,6 +20,8 @@ METHODS: dict[Task, tuple[Method, ...]] = {
 }
 PER_COLUMN: tuple[Method, ...] = ("stack", "least_squares", "concordance")
 """Methods that can give each class or dimension weights of its own."""
+NEGLIGIBLE = 1e-6
+"""Members whose influence is a smaller share than this of the largest one are dropped."""
 SPACES_OF: dict[Method, tuple[Space, ...]] = {
     "stack": ("logits", "probabilities"),
     "greedy": ("probabilities",),
@@ -63,15 +65,23 @@ def fit_weights(
     members = np.arange(len(outputs_MNC))
     weights = fit(members)
     while max_members is not None and (weights.reshape(len(weights), -1) > 0).any(axis=1).sum() > max_members:
-        influence = weights.reshape(len(weights), -1).sum(axis=1) * outputs_MNC[members].std(axis=(1, 2))
+        influence = _influence(weights, outputs_MNC[members])
         # Half of what is too much at a time: what is redundant changes once its twin has gone.
         used = int((influence > 0).sum())
         keep = max(max_members, used - max(1, (used - max_members) // 2))
         members = members[np.sort(np.argsort(-influence, kind="stable")[:keep])]
         weights = fit(members)
+    influence = _influence(weights, outputs_MNC if len(members) == len(outputs_MNC) else outputs_MNC[members])
+    weights[influence <= NEGLIGIBLE * influence.max()] = 0.0
     whole = np.zeros((len(outputs_MNC), *weights.shape[1:]))
     whole[members] = weights
     return whole
+
+
+def _influence(weights: np.ndarray, outputs_MNC: np.ndarray) -> np.ndarray:
+    """How much each member moves the fused outputs, `[M]`: weight times spread."""
+    spread = np.array([float(member.std()) for member in outputs_MNC])
+    return weights.reshape(len(weights), -1).sum(axis=1) * np.where(spread > 0, spread, 1.0)
 
 
 def _stack(
@@ -92,11 +102,9 @@ def _coordinate(
     outputs: np.ndarray, labels: np.ndarray, objective: str, space: Space, per_column: bool, seed: int
 ) -> np.ndarray:
     stacked = stack_logits(outputs, labels, seed=seed).weights
-    chosen = np.flatnonzero(stacked)[:LIMIT]
+    chosen = np.flatnonzero(stacked)
     weights = np.zeros(len(outputs))
-    weights[chosen] = coordinate_search(
-        outputs[chosen], labels, [stacked[chosen]], objective, restarts=0, seed=seed
-    )
+    weights[chosen] = coordinate_search(outputs[chosen], labels, [stacked[chosen]], objective, restarts=0, seed=seed)
     return weights
 
 

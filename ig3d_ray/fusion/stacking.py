@@ -48,8 +48,20 @@ def stack_logits(
         folds, seed: of the cross-fitting that chooses target and strength.
     """
     fold = stratified(labels_N, min(folds, len(labels_N)), [seed, folds])
-    loss = LogitLoss.of(outputs_MNC, labels_N, fold)
-    return _stack(loss, 1.0 if sum_to_one else None)
+    if not sum_to_one:
+        # Members are first brought to one size, so that a simple ensemble is simple whatever their temperatures.
+        sizes = _sizes(outputs_MNC)
+        found = _stack(LogitLoss.of(outputs_MNC, labels_N, fold, sizes), None)
+        if found.weights.any():
+            return replace(found, weights=found.weights / sizes)
+    # Where nobody knows anything, weights of free scale are all zero; a sum of one still says something.
+    return _stack(LogitLoss.of(outputs_MNC, labels_N, fold, np.ones(len(outputs_MNC))), 1.0)
+
+
+def _sizes(outputs_MNC: np.ndarray) -> np.ndarray:
+    """How far each member's logits of a sample are spread, `[M]`; 1 for members whose logits are all the same."""
+    sizes = np.array([float(np.std(member - member.mean(axis=1, keepdims=True))) for member in outputs_MNC])
+    return np.where(sizes > 0, sizes, 1.0)
 
 
 def stack_probabilities(probabilities_MNC: np.ndarray, labels_N: np.ndarray, folds: int = 5, seed: int = 0) -> Stack:

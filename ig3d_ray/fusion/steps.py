@@ -165,8 +165,8 @@ def class_steps(
     events = np.arange(len(order))
     changes = np.zeros((1 + len(order), 3, classes))
     for was, sign in ((before, -1), (after, 1)):
-        np.add.at(changes, (1 + events, 0, label), sign * (was == label))
-        np.add.at(changes, (1 + events, 2, was), sign)
+        changes[1 + events, 0, label] += sign * (was == label)
+        changes[1 + events, 2, was] += sign
     top = found.top_at_low
     for row, counted in enumerate((labels_N[top == labels_N], labels_N, top)):
         changes[0, row] = np.bincount(counted, minlength=classes)

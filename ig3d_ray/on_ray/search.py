@@ -8,10 +8,12 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from ig3d_ray.candidates import Candidate
 from ig3d_ray.ensemble import Fusion
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.pool import Pool
-from ig3d_ray.search import Batch, Candidate, Explorer, Result, score_batch
+from ig3d_ray.scoring import Result, score_batch
+from ig3d_ray.search import Batch, Explorer, Remembered
 from ig3d_ray.space import SearchSpace
 from ig3d_ray.storage import Store
 
@@ -71,7 +73,8 @@ class RoundSearcher(Searcher):  # type: ignore[misc]
                 self.error = f"{self.lost} trials were lost; is the cluster going away?"
         else:
             fusions = [Fusion.model_validate(fusion) for fusion in result["fusions"]]
-            scored = zip(batch.candidates, fusions, result["scores"], strict=True)
+            members = [tuple(names) for names in result["members"]]
+            scored = zip(batch.candidates, members, fusions, result["scores"], strict=True)
             self.results[batch.number] = [Result(*one) for one in scored]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,38 +82,44 @@ class RoundSearcher(Searcher):  # type: ignore[misc]
         return {"_metric": self._metric, "_mode": self._mode}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a search that was killed is repeated from its seed, which takes seconds."""
+        """Nothing: a search that was killed goes on from its journal."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Never called: searches are not restored."""
 
 
 def run_on_ray(
-    space: SearchSpace, pools: Sequence[Pool], store: Store, name: str, on_round: Callable[[Explorer], None]
+    space: SearchSpace,
+    pools: Sequence[Pool],
+    store: Store,
+    name: str,
+    on_round: Callable[[Explorer], None],
+    remembered: Remembered | None = None,
 ) -> list[list[Result]]:
     """The whole search by Ray Tune; the results are those of `search.run_local`.
 
     Args:
         space, pools: as for `run_local`. store: where Tune keeps its state while it runs. name: of the search.
-        on_round: called after each round with the explorer, for progress.
+        on_round: called after each round with the explorer, for progress and for what is to be remembered.
+        remembered: results of this same search from before it was killed.
 
     Raises:
         Ig3dError: a batch could not be scored.
     """
-    explorer = Explorer(space, pools)
+    explorer = Explorer(space, pools, remembered)
     searcher = RoundSearcher(explorer, on_round)
     # References, not arrays: a trainable that carries arrays is copied into every trial.
     references = [ray.put(pool) for pool in pools]
-    objective = space.objective
 
     def score(config: dict[str, Any]) -> dict[str, Any]:
         try:
             candidates = [Candidate(**{**c, "members": tuple(c["members"])}) for c in config["candidates"]]
-            results = score_batch(ray.get(references[config["part"]]), candidates, objective)
+            results = score_batch(ray.get(references[config["part"]]), candidates, space)
         except Ig3dError as error:
             return {"scored": 0, "error": str(error)}
         fusions = [result.fusion.model_dump(mode="json") for result in results]
-        return {"scored": len(results), "fusions": fusions, "scores": [result.score for result in results]}
+        scores, members = [result.score for result in results], [list(result.members) for result in results]
+        return {"scored": len(results), "members": members, "fusions": fusions, "scores": scores}
 
     tuner = tune.Tuner(
         tune.with_resources(score, {"CPU": 1}),
