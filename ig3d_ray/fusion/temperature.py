@@ -3,7 +3,7 @@
 import numpy as np
 
 _ROUNDS = 40
-_LOW, _HIGH = -7.0, 7.0  # of log(1 / T): a temperature between 1/1000 and 1000
+_LOW, _HIGH = -np.log(1000.0), np.log(1000.0)  # of log(1 / T)
 
 
 def fit_temperatures(logits_MNC: np.ndarray, labels_N: np.ndarray) -> np.ndarray:
