@@ -131,7 +131,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     """Compare two classifiers by which samples each has right, bool `[N]`."""
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     p = min(1.0, 2 * float(binom.cdf(min(only_first, only_second), only_first + only_second, 0.5)))
-    return McNemar(only_first=only_first, only_second=only_second, p=round(p, DECIMALS))
+    return McNemar(only_first=only_first, only_second=only_second, p=float(f"{p:.6g}"))
 
 
 def _interval(value: float, drawn: np.ndarray) -> Interval:

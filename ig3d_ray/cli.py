@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ig3d_ray.cli_audit import audit_app
 from ig3d_ray.errors import Ig3dError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ data_app = typer.Typer(help="Make data sets.", no_args_is_help=True)
 import_app = typer.Typer(help="Bring your own models' predictions.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(import_app, name="import")
+app.add_typer(audit_app, name="audit")
 
 SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE", help="A YAML file such as search_spaces/faces.yaml.")]
 Storage = Annotated[str, typer.Option(metavar="URI", help="A folder, or s3://bucket/prefix.")]

@@ -25,13 +25,14 @@ ORDER = [
         "export",
         "dashboard",
         "inventory",
+        "audit",
         "predict",
         "report",
         "progress",
         "on_ray",
         "pipeline",
     ),
-    *("cli", "__main__"),
+    *("cli_audit", "cli", "__main__"),
 ]
 # Files that may import torch, as data flows; everything on_ray/ may import both.
 TORCH = {

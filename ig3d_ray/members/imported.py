@@ -1,7 +1,6 @@
 """Bring your own: predictions of anyone's model into the logit cache, with labels that agree."""
 
 import contextlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from ig3d_ray.data.labels import Labels, find_labels, merge_labels, save_labels
 from ig3d_ray.data.samples import samples_name
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitStore, LogitTable
-from ig3d_ray.members.prediction_files import classes_of, numbers, predictions, read_columns, sample_ids
+from ig3d_ray.members.prediction_files import ROW_PATTERN, classes_of, numbers, predictions, read_columns, sample_ids
 from ig3d_ray.members.spec import ImportedSpec, fingerprint, spec_json
 from ig3d_ray.metrics import score
 from ig3d_ray.storage import Store
@@ -99,25 +98,33 @@ def _scores(labels: Labels | None, table: LogitTable) -> dict[str, float]:
     return scores
 
 
-def _brought_labels(file: Path, columns: dict[str, np.ndarray], table: LogitTable) -> Labels | None:
-    rows = len(table.ids)
+def brought_labels(
+    file: Path, columns: dict[str, np.ndarray], dataset: str, ids: np.ndarray, split: Split = "test"
+) -> Labels | None:
+    """The labels that a file of predictions brings, None if it brings none.
+
+    Raises:
+        Ig3dError: a label is no class, or no number.
+    """
+    rows = len(ids)
     expression, va = np.full(rows, -1, np.int64), np.full((rows, 2), np.nan, np.float32)
     for name in ("label", "cat_true"):
         if name in columns:
-            expression = classes_of(file, columns, name, table.dataset)
+            expression = classes_of(file, columns, name, dataset)
     for index, name in enumerate(("val_true", "aro_true")):
         if name in columns:
             va[:, index] = numbers(file, columns, name)
     if (expression < 0).all() and np.isnan(va).all():
         return None
-    return Labels(table.dataset, table.split, table.ids, expression, va)
+    return Labels(dataset, split, ids, expression, va)
 
 
 def _agreed_labels(
     store: Store, file: Path, columns: dict[str, np.ndarray], table: LogitTable, numbered: bool
 ) -> Labels | None:
     """The labels to publish, or None where the data set's own samples table has them."""
-    known, brought = find_labels(store, table.dataset, table.split), _brought_labels(file, columns, table)
+    known = find_labels(store, table.dataset, table.split)
+    brought = brought_labels(file, columns, table.dataset, table.ids, table.split)
     if store.exists(samples_name(table.dataset)):
         assert known is not None
         lacking = ~np.isin(table.ids, known.ids)
@@ -147,7 +154,7 @@ def _agreed_labels(
             first = table.ids[int(lacking.argmax())]
             raise Ig3dError(f"{file}: sample_id {str(first)!r} has no label ({int(lacking.sum())} such rows)")
         return known
-    if numbered != all(re.fullmatch(r"row-\d{7}", known_id) for known_id in known.ids.tolist()):
+    if numbered != all(ROW_PATTERN.fullmatch(known_id) for known_id in known.ids.tolist()):
         raise Ig3dError(
             f"{file}: row numbers beside ids: the files imported before {'have' if numbered else 'lack'} sample_id"
         )

@@ -22,6 +22,7 @@ from ig3d_ray.tables import table_from_bytes
 SMALLEST_PROBABILITY = 1e-12
 PROBABILITY_SLACK = 1e-3
 ROW_ID = "row-{:07d}"
+ROW_PATTERN = re.compile(r"row-\d{7}")
 
 
 def read_columns(file: Path) -> dict[str, np.ndarray]:

@@ -1,0 +1,294 @@
+"""What a careful reviewer would look for in predictions, one function a fault."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from ig3d_ray import metrics
+from ig3d_ray.data.catalog import Task
+
+RISE = 0.1
+"""Accuracy or CCC that a correction has to win before a fault is suspected."""
+REPEATS = 0.02
+ALIKE = 1e-6
+COVERED = 0.95
+LAGS = 5
+SLACK = 1e-3
+
+
+@dataclass(frozen=True)
+class Audited:
+    """One member's predictions as somebody wrote them.
+
+    Attributes:
+        name: what to call it. task: expression or va.
+        ids: `[N]` str, in the order of the rows. numbered: whether they are row numbers.
+        outputs: `[N, C]` declared as logits, or `[N, 2]` valence and arousal.
+        labels: `[N]` int64, -1 where unknown; or `[N, 2]`, NaN where unknown.
+        class_names: in the order of the columns.
+    """
+
+    name: str
+    task: Task
+    ids: np.ndarray
+    numbered: bool
+    outputs: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which rows have a label, bool `[N]`."""
+        return self.labels >= 0 if self.task == "expression" else ~np.isnan(self.labels).any(axis=1)
+
+    @property
+    def votes(self) -> bool:
+        """Whether these are bare classes, written as one vote each."""
+        if self.task != "expression" or not np.isin(self.outputs, (0.0, 1.0)).all():
+            return False
+        return bool((self.outputs.sum(axis=1) == 1).all())
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that a reviewer would ask about.
+
+    Attributes:
+        kind: `fault` for what makes numbers wrong, `note` for what should be known.
+        check: a word for what was looked for. who: the member, or the pair. what: in a sentence, with what to do.
+    """
+
+    kind: Literal["fault", "note"]
+    check: str
+    who: str
+    what: str
+
+
+def _score(one: Audited, outputs: np.ndarray, labels: np.ndarray) -> float:
+    metric = "accuracy" if one.task == "expression" else "ccc_mean"
+    return metrics.score_one(one.task, outputs, labels, metric)
+
+
+def _threshold(samples: int) -> float:
+    """What chance alone would hardly win on so few samples."""
+    return max(RISE, 2.0 / samples**0.5)
+
+
+def class_order(one: Audited) -> Finding | None:
+    """Whether another order of the classes explains the predictions much better (DDAMFN's RAF-DB order does so)."""
+    if one.task != "expression" or not one.labelled.any():
+        return None
+    classes, labels = len(one.class_names), one.labels[one.labelled]
+    top = one.outputs[one.labelled].argmax(axis=1)
+    counts = np.bincount(labels * classes + top, minlength=classes**2).reshape(classes, classes)
+    rows, columns = linear_sum_assignment(-counts)
+    now, then = counts.trace() / len(labels), counts[rows, columns].sum() / len(labels)
+    if then - now <= _threshold(len(labels)):
+        return None
+    order = ", ".join(str(column) for column in columns[np.argsort(rows)])
+    return Finding(
+        "fault",
+        "class order",
+        one.name,
+        f"accuracy {now:.4f} becomes {then:.4f} if its columns are taken in the order {order}"
+        f" for {', '.join(one.class_names)}; reorder them and import again",
+    )
+
+
+def swapped_dimensions(one: Audited) -> Finding | None:
+    """Whether valence and arousal stand in each other's column."""
+    if one.task != "va" or one.labelled.sum() < 3:
+        return None
+    outputs, labels = one.outputs[one.labelled], one.labels[one.labelled]
+    now, then = _score(one, outputs, labels), _score(one, outputs[:, ::-1], labels)
+    if then - now <= _threshold(len(labels)):
+        return None
+    told = f"mean CCC {now:.4f} becomes {then:.4f} with valence and arousal exchanged; exchange them and import again"
+    return Finding("fault", "swapped valence and arousal", one.name, told)
+
+
+def shifted_rows(one: Audited) -> Finding | None:
+    """Whether the outputs fit the labels of other rows: shifted by a few, or in reverse."""
+    if one.labelled.sum() < 20:
+        return None
+    outputs, labels = one.outputs[one.labelled], one.labels[one.labelled]
+    now = _score(one, outputs, labels)
+    others = {f"of {abs(k)} rows {'later' if k > 0 else 'earlier'}": np.roll(labels, -k, axis=0) for k in _lags()}
+    others["in reverse order"] = labels[::-1]
+    told, then = max(((name, _score(one, outputs, other)) for name, other in others.items()), key=lambda x: x[1])
+    if then - now <= _threshold(len(labels)):
+        return None
+    metric = "accuracy" if one.task == "expression" else "mean CCC"
+    what = f"{metric} {now:.4f} on its own rows' labels is {then:.4f} on those {told}; the rows lost their ids"
+    return Finding("fault", "misaligned rows", one.name, what)
+
+
+def _lags() -> list[int]:
+    return [k for k in range(-LAGS, LAGS + 1) if k]
+
+
+def probabilities_as_logits(one: Audited) -> Finding | None:
+    """Whether numbers declared as logits are probabilities."""
+    if one.task != "expression" or one.votes:
+        return None
+    sums = one.outputs.sum(axis=1)
+    if (one.outputs < 0).any() or (np.abs(sums - 1) > SLACK).any():
+        return None
+    what = "all rows are positive and sum to 1: probabilities, not logits; name the columns prob_ and import again"
+    return Finding("fault", "probabilities as logits", one.name, what)
+
+
+def constant_runs(one: Audited) -> Finding | None:
+    """Whether neighbouring rows have the same outputs to the last digit: one sample's taken for a whole batch."""
+    if one.votes or len(one.outputs) < 2:
+        return None
+    same = (np.diff(one.outputs, axis=0) == 0).all(axis=1)
+    if same.mean() <= REPEATS:
+        return None
+    if same.all():
+        return Finding("fault", "constant outputs", one.name, "all samples have the same outputs; what made them?")
+    return Finding("fault", "constant within runs", one.name, _runs(same, "has the outputs of the row before it"))
+
+
+def _runs(same: np.ndarray, what: str) -> str:
+    starts = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
+    lengths = np.diff(starts)
+    longest = int(lengths.max())
+    return (
+        f"{int(same.sum())} of {len(same) + 1} rows: each {what}, in runs of up to {longest}: the signature of one"
+        " sample's outputs broadcast over its batch; index by sample and predict again"
+    )
+
+
+def check_one(one: Audited) -> list[Finding]:
+    """Every check of one member's predictions."""
+    columns = [finding for check in (class_order, swapped_dimensions) if (finding := check(one)) is not None]
+    # Columns in another order also fit some other rows better; that one fault is told once.
+    others = (
+        (probabilities_as_logits, constant_runs) if columns else (shifted_rows, probabilities_as_logits, constant_runs)
+    )
+    found = columns + [finding for check in others if (finding := check(one)) is not None]
+    if one.numbered:
+        what = "rows are numbered: only the order of the files says which sample is which; bring a sample_id"
+        found.append(Finding("note", "row order is id", one.name, what))
+    return found
+
+
+def duplicates(members: Sequence[Audited]) -> list[Finding]:
+    """Members whose outputs are the same up to scale and a constant per sample."""
+    found = []
+    for i, first in enumerate(members):
+        for second in members[:i]:
+            a, b = _on_common(first, second)
+            if len(a) < 2 or a.shape[1] != b.shape[1] or first.votes or second.votes:
+                continue
+            if first.task == "expression":
+                a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
+            sizes = np.linalg.norm(a) * np.linalg.norm(b)
+            if sizes > 0 and 1 - float((a * b).sum()) / sizes < ALIKE:
+                what = "outputs are the same but for scale; in an ensemble they count as one: leave one away"
+                found.append(Finding("fault", "duplicate members", f"{second.name} and {first.name}", what))
+    return found
+
+
+def broadcast_in_fusion(members: Sequence[Audited]) -> list[Finding]:
+    """Pairs that differ, up to a factor, only by something constant within runs: a fusion with a broadcast member."""
+    found = []
+    for one in members:
+        for other in members:
+            if one is other or one.votes or other.votes:
+                continue
+            a, b = _on_common(one, other)
+            if len(a) < 20 or a.shape != b.shape:
+                continue
+            da, db = np.diff(a, axis=0), np.diff(b, axis=0)
+            moves = (db**2).sum(axis=1)
+            factor = float(np.median((da * db).sum(axis=1)[moves > 0] / moves[moves > 0])) if (moves > 0).any() else 0.0
+            # A factor above one is the same pair looked at from its other side.
+            if not 0.05 < factor < 1 - ALIKE:
+                continue
+            size = np.abs(da).max(axis=1)
+            same = (size > 0) & (np.abs(da - factor * db).max(axis=1) < 1e-4 * size)
+            if same.mean() > 0.5 and not same.all():
+                what = _runs(same, f"differs from {factor:.2f} x {other.name} by what the row before it does")
+                found.append(Finding("fault", "fusion with a broadcast member", f"{one.name} and {other.name}", what))
+    return found
+
+
+def _on_common(first: Audited, second: Audited) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs on the samples that both have, in the first one's order of rows."""
+    order = np.argsort(second.ids)
+    place = np.minimum(np.searchsorted(second.ids, first.ids, sorter=order), len(order) - 1)
+    rows = order[place]
+    shared = second.ids[rows] == first.ids
+    return first.outputs[shared].astype(np.float64), second.outputs[rows[shared]].astype(np.float64)
+
+
+def coverage(members: Sequence[Audited]) -> list[Finding]:
+    """Members that lack samples which others have: every comparison is on what all have in common."""
+    union = np.unique(np.concatenate([one.ids for one in members]))
+    found = []
+    for one in members:
+        lacks = np.setdiff1d(union, one.ids)
+        if len(lacks) == 0:
+            continue
+        share = 1 - len(lacks) / len(union)
+        what = f"has {share:.2%} of the {len(union)} samples; lacks {len(lacks)}, first {str(lacks[0])!r}"
+        kind: Literal["fault", "note"] = "note" if share >= COVERED else "fault"
+        found.append(Finding(kind, "coverage", one.name, what + "; all are compared on what is common"))
+    return found
+
+
+def repeated_ids(one: Audited) -> Finding | None:
+    """Whether a sample stands more than once."""
+    unique, counts = np.unique(one.ids, return_counts=True)
+    if len(unique) == len(one.ids):
+        return None
+    first = str(unique[counts > 1][0])
+    what = f"sample_id {first!r} stands more than once ({int((counts > 1).sum())} such ids); keep one row of each"
+    return Finding("fault", "repeated ids", one.name, what)
+
+
+def unequal_labels(members: Sequence[Audited]) -> list[Finding]:
+    """Files that say different things about the truth of one sample."""
+    found = []
+    for i, first in enumerate(members):
+        for second in members[:i]:
+            shared, here, there = np.intersect1d(first.ids, second.ids, return_indices=True)
+            known = first.labelled[here] & second.labelled[there]
+            a, b = first.labels[here][known], second.labels[there][known]
+            differs = np.abs(a - b) > (0 if first.task == "expression" else 1e-5)
+            differs = differs if differs.ndim == 1 else differs.any(axis=1)
+            if differs.any():
+                sample = str(shared[known][int(differs.argmax())])
+                what = f"labels of {int(differs.sum())} samples differ, first {sample!r}; one file is of other samples"
+                found.append(Finding("fault", "unequal labels", f"{second.name} and {first.name}", what))
+    return found
+
+
+def order_matters(one: Audited, again: Audited) -> Finding | None:
+    """Whether a model says something else about a sample when the rows come in another order."""
+    a, b = _on_common(one, again)
+    differs = np.abs(a - b).max(axis=1) > SLACK * (np.abs(a).max(axis=1) + SLACK) if len(a) else np.ones(1, bool)
+    if not differs.any():
+        return None
+    scores = []
+    for which in (one, again):
+        rows = which.labelled
+        scores.append(f"{_score(which, which.outputs[rows], which.labels[rows]):.4f}" if rows.any() else "unknown")
+    what = (
+        f"{int(differs.sum())} of {len(differs)} samples get other outputs when rows are shuffled; score {scores[0]}"
+        f" becomes {scores[1]}: predictions depend on the order of rows, as with one sample's outputs for a batch"
+    )
+    return Finding("fault", "order of rows matters", one.name, what)
+
+
+def check_all(members: Sequence[Audited]) -> list[Finding]:
+    """Every check of each member, and of all together."""
+    found = [finding for one in members for finding in check_one(one)]
+    if len(members) > 1:
+        found += duplicates(members) + broadcast_in_fusion(members) + coverage(members) + unequal_labels(members)
+    return found

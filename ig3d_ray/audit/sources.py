@@ -1,0 +1,142 @@
+"""What there is to audit: the members of a store with their exported ensembles, or files of predictions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ig3d_ray import metrics
+from ig3d_ray.audit.checks import Audited, Finding, check_all, order_matters, repeated_ids
+from ig3d_ray.data import catalog
+from ig3d_ray.data.catalog import SPLITS, Split, Task
+from ig3d_ray.data.labels import Labels, find_labels
+from ig3d_ray.ensemble import EnsembleSpec, parse_ensemble
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.logits import LogitStore, LogitTable
+from ig3d_ray.members.imported import brought_labels
+from ig3d_ray.members.prediction_files import ROW_PATTERN, predictions, read_columns, sample_ids
+from ig3d_ray.pool import align
+from ig3d_ray.storage import Store
+
+SLACK = 1e-6
+
+
+def audit_files(files: Sequence[Path], dataset: str, row_order_is_id: bool, shuffled: Path | None) -> list[Finding]:
+    """Audit prediction files as they are, in the order of their rows.
+
+    Args:
+        files: as for `ig3d import predictions`. row_order_is_id: for those without sample_id.
+        shuffled: the first file's model again, run on the same samples in another order.
+
+    Raises:
+        Ig3dError: a file cannot be read at all.
+    """
+    found: list[Finding] = []
+    by_task: dict[Task, list[Audited]] = {"expression": [], "va": []}
+    for file in files:
+        for one in _of_file(file, dataset, row_order_is_id):
+            twice = repeated_ids(one)
+            if twice is not None:
+                found.append(twice)
+            else:
+                by_task[one.task].append(one)
+    for members in by_task.values():
+        if members:
+            found += check_all(members)
+    if shuffled is not None:
+        again = {one.task: one for one in _of_file(shuffled, dataset, row_order_is_id)}
+        for task, one in ((one.task, one) for members in by_task.values() for one in members[:1]):
+            finding = order_matters(one, again[task]) if task in again else None
+            found += [finding] if finding is not None else []
+    return found
+
+
+def _of_file(file: Path, dataset: str, row_order_is_id: bool) -> list[Audited]:
+    columns = read_columns(file)
+    ids, numbered = sample_ids(file, columns, row_order_is_id and "sample_id" not in columns)
+    logits, va = predictions(file, columns, dataset)
+    labels = brought_labels(file, columns, dataset, ids)
+    names = catalog.dataset(dataset).class_names
+    found = []
+    for task, outputs in (("expression", logits), ("va", va)):
+        if outputs is not None:
+            truth = _labels_of(labels, ids, task)  # type: ignore[arg-type]
+            found.append(Audited(file.name, task, ids, numbered, outputs, truth, names))  # type: ignore[arg-type]
+    return found
+
+
+def _labels_of(labels: Labels | None, ids: np.ndarray, task: Task) -> np.ndarray:
+    """The labels of these rows, unknown where there is none; ids may repeat here."""
+    truth = np.full(len(ids), -1, np.int64) if task == "expression" else np.full((len(ids), 2), np.nan)
+    if labels is None or len(labels.ids) == 0:
+        return truth
+    order = np.argsort(labels.ids, kind="stable")
+    rows = order[np.minimum(np.searchsorted(labels.ids, ids, sorter=order), len(order) - 1)]
+    known = labels.ids[rows] == ids
+    truth[known] = (labels.expression if task == "expression" else labels.va)[rows[known]]
+    return truth
+
+
+def audit_store(store: Store, dataset: str) -> tuple[list[Finding], int]:
+    """Audit what a store holds of a data set: each split's members, and the exported ensembles.
+
+    Returns:
+        The findings, and how many tables of outputs were looked at.
+
+    Raises:
+        Ig3dError: nothing is there, or a table is broken.
+    """
+    cache, found, looked = LogitStore(store), [], 0
+    cards = cache.members(dataset)
+    if not cards:
+        raise Ig3dError(f"{store.locate(f'logits/{dataset}')}: no members to audit; run or import first")
+    for split in SPLITS:
+        tables = [cache.read(dataset, card.fingerprint, split) for card in cards if split in card.splits]
+        looked += len(tables)
+        labels = find_labels(store, dataset, split) if tables else None
+        for task in catalog.dataset(dataset).tasks:
+            members = [one for table in tables if (one := _of_table(table, labels, task)) is not None]
+            found += check_all(members) if members else []
+    for name in store.names(f"searches/{dataset}"):
+        if name.endswith("/best_ensemble.json"):
+            spec = parse_ensemble(store.read(name).decode(), store.locate(name))
+            finding = _ensemble_on_shuffled_rows(store, spec, name)
+            found += [finding] if finding is not None else []
+    # A data set with two tasks has its coverage told once.
+    return list(dict.fromkeys(found)), looked
+
+
+def _of_table(table: LogitTable, labels: Labels | None, task: Task) -> Audited | None:
+    outputs = table.logits if task == "expression" else table.va
+    if outputs is None:
+        return None
+    numbered = all(ROW_PATTERN.fullmatch(one) for one in table.ids.tolist())
+    truth = _labels_of(labels, table.ids, task)
+    names = catalog.dataset(table.dataset).class_names
+    return Audited(f"{table.name} on {table.split}", task, table.ids, numbered, outputs, truth, names)
+
+
+def _ensemble_on_shuffled_rows(store: Store, spec: EnsembleSpec, name: str) -> Finding | None:
+    """Whether an exported ensemble's score comes out again when every member's rows are shuffled."""
+    split: Split = spec.protocol.choose_on
+    cache, rng = LogitStore(store), np.random.default_rng(0)
+    if not all(cache.has(spec.dataset, member.fingerprint, split) for member in spec.members):
+        return Finding("note", "exported ensemble", name, f"its members' outputs on {split} are not in this storage")
+    tables = []
+    for member in spec.members:
+        table = cache.read(spec.dataset, member.fingerprint, split)
+        order = rng.permutation(len(table.ids))
+        parts = [None if x is None else x[order] for x in (table.logits, table.va)]
+        about = (table.dataset, table.split, table.member, table.name, table.view, table.member_spec)
+        tables.append(LogitTable(*about, table.dataset_fingerprint, table.ids[order], *parts))
+    labels = find_labels(store, spec.dataset, split)
+    if labels is None:
+        return None
+    pool = align(tables, labels, spec.task)
+    pool = pool.take(np.flatnonzero(~np.isin(pool.ids, spec.left_out.get(split, ()))))
+    now = metrics.score_one(spec.task, spec.predict(pool), pool.labels, spec.objective)
+    told = spec.scores.selection.metrics[spec.objective].value
+    if abs(now - told) <= SLACK:
+        return None
+    what = f"{spec.objective} on {split} is {now:.6f} on shuffled rows, the spec says {told:.6f}; search again"
+    return Finding("fault", "order of rows matters", name, what)
