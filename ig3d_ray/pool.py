@@ -58,7 +58,7 @@ class Pool:
 
     def take(self, rows: np.ndarray) -> "Pool":
         """The pool on some of its samples, `rows` being ascending indices."""
-        parts = (self.ids[rows], np.ascontiguousarray(self.outputs_MNC[:, rows]), self.labels[rows])
+        parts = (self.ids[rows], np.take(self.outputs_MNC, rows, axis=1), self.labels[rows])
         about = (self.dataset, self.split, self.task, self.names, self.fingerprints, self.views)
         return Pool(*about, *parts, self.left_out)
 

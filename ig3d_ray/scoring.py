@@ -10,7 +10,7 @@ from ig3d_ray.candidates import WEIGHT_DECIMALS, Candidate
 from ig3d_ray.ensemble import Fusion, into_space
 from ig3d_ray.fusion import exact
 from ig3d_ray.fusion.many import fit_weights
-from ig3d_ray.fusion.spaces import Space
+from ig3d_ray.fusion.spaces import Space, to_space
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.pool import Pool
 from ig3d_ray.space import SearchSpace
@@ -47,6 +47,8 @@ class Scorer:
         self.pool, self.objective, self.seed, self.max_members = pool, objective, seed, max_members
         self._outputs: dict[tuple[str, Space, bool], np.ndarray] = {}
         self._temperatures: dict[str, float] = {}
+        self._likely: tuple[tuple[tuple[str, ...], bool], np.ndarray] | None = None
+        self._stacks: dict[tuple[str, ...], np.ndarray] = {}
 
     def score(self, candidate: Candidate) -> Result:
         """Solve for what is open in a candidate, and score it."""
@@ -98,7 +100,10 @@ class Scorer:
             candidate.per_column,
             self.max_members,
             self.seed,
+            self._stacks.get(candidate.members),
         )
+        if (candidate.method, candidate.space, candidate.per_column) == ("stack", "logits", False):
+            self._stacks[candidate.members] = weights
         used = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
         members = tuple(candidate.members[i] for i in used)
         kept = None if about.temperatures is None else tuple(about.temperatures[i] for i in used)
@@ -115,11 +120,16 @@ class Scorer:
                 if candidate.members == self.pool.names
                 else self.pool.outputs_of(candidate.members)
             )
-        found = np.empty((len(candidate.members), *self.pool.outputs_MNC.shape[1:]), dtype=np.float32)
-        for i, name in enumerate(candidate.members):
-            warm = None if temperatures is None else temperatures[i : i + 1]
-            found[i] = into_space(self.pool.outputs_of([name]), candidate.space, warm, self.pool.task)[0]
-        return found
+        whole = candidate.members == self.pool.names
+        outputs = self.pool.outputs_MNC if whole else self.pool.outputs_of(candidate.members)
+        if temperatures is not None:
+            outputs = outputs / np.asarray(temperatures, dtype=np.float32)[:, None, None]
+        if candidate.space == "probabilities":
+            key = (candidate.members, candidate.temperatures)
+            if self._likely is None or self._likely[0] != key:
+                self._likely = (key, _probabilities(outputs))
+            return self._likely[1]
+        return np.asarray(to_space(outputs, candidate.space), dtype=np.float32)
 
     def _output(self, name: str, space: Space, temperatures: bool) -> np.ndarray:
         key = (name, space, temperatures)
@@ -134,6 +144,19 @@ class Scorer:
                 (found,) = fit_temperatures(self.pool.outputs_of([name]), self.pool.labels)
                 self._temperatures[name] = significant(float(found))
         return tuple(self._temperatures[name] for name in names)
+
+
+def _probabilities(logits_MNC: np.ndarray) -> np.ndarray:
+    """Softmax in single precision, which is what it costs to fit on; scores are computed in double."""
+    classes = logits_MNC.shape[2]
+    # Class by class and by a product: many times faster than reducing an axis of seven.
+    top = logits_MNC[:, :, 0].copy()
+    for one in range(1, classes):
+        np.maximum(top, logits_MNC[:, :, one], out=top)
+    likely = logits_MNC - top[:, :, None]
+    np.exp(likely, out=likely)
+    likely /= (likely @ np.ones(classes, dtype=likely.dtype))[:, :, None]
+    return likely
 
 
 def significant(number: float) -> float:

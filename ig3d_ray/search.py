@@ -118,8 +118,9 @@ class Explorer:
     def _enumerated(self, part: int) -> list[Batch]:
         """What is scored in any case."""
         pool, study = self.pools[part], self.studies[part]
-        batches = [self._batch(part, (one,), []) for one in always_scored(self.space, pool) if one.method]
-        batches.append(self._batch(part, tuple(c for c in always_scored(self.space, pool) if not c.method), []))
+        fixed = always_scored(self.space, pool)
+        # Methods in one batch, because one may begin where another ended.
+        batches = [self._batch(part, tuple(c for c in fixed if bool(c.method) == many), []) for many in (True, False)]
         if study.among.has_pairs and not study.asks_pairs:
             pairs = all_pairs(self.space, pool)
             while chunk := tuple(itertools.islice(pairs, PAIRS_PER_BATCH)):

@@ -7,43 +7,74 @@ import numpy as np
 from ig3d_ray import metrics
 
 PATIENCE = 10
+_BLOCK = 2048
 
 
 @dataclass(frozen=True)
 class _Members:
-    """Members' scores laid out for one pass: `[C, M, N]` float32; labels `[N]`; the metric, the more the better."""
+    """Members' scores laid out for one pass: `[C, M, N]` float32, and of the labels alone `[M, N]`; labels `[N]`;
+    the metric, the more the better."""
 
     scores: np.ndarray
+    of_label: np.ndarray
     labels: np.ndarray
     metric: str
 
     @staticmethod
     def of(outputs_MNC: np.ndarray, labels_N: np.ndarray, metric: str) -> "_Members":
-        return _Members(np.ascontiguousarray(np.moveaxis(outputs_MNC, 2, 0), dtype=np.float32), labels_N, metric)
+        scores = np.ascontiguousarray(np.moveaxis(outputs_MNC, 2, 0), dtype=np.float32)
+        of_label = np.ascontiguousarray(outputs_MNC[:, np.arange(len(labels_N)), labels_N], dtype=np.float32)
+        return _Members(scores, of_label, labels_N, metric)
 
     def judge(self, sum_CN: np.ndarray, among: np.ndarray) -> np.ndarray:
         """The metric `[len(among)]` of the sum with each of some members added: one pass over all of them."""
-        highest = self.scores[0, among] + sum_CN[0]
-        top = np.zeros(highest.shape, dtype=np.int8)
-        for one in range(1, len(self.scores)):
-            rival = self.scores[one, among] + sum_CN[one]
-            np.copyto(top, np.int8(one), where=rival > highest)
-            np.maximum(highest, rival, out=highest)
-        hits = top == self.labels.astype(np.int8)
+        classes, samples = len(self.scores), len(self.labels)
+        everyone = len(among) == self.scores.shape[1]
+        counts = np.zeros((len(among), 3, classes))
+        for start in range(0, samples, _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            scores = self.scores[:, :, rows] if everyone else self.scores[:, among, rows]
+            labels = self.labels[rows]
+            if self.metric == "accuracy":
+                of_label = self.of_label[:, rows] if everyone else self.of_label[among, rows]
+                fused = of_label + sum_CN[labels, np.arange(start, start + len(labels))]
+                counts[:, 0, 0] += np.count_nonzero(fused >= _highest(scores, sum_CN[:, rows]), axis=1)
+            else:
+                counts += _counted(scores, sum_CN[:, rows], labels)
         if self.metric == "accuracy":
-            return np.count_nonzero(hits, axis=1) / len(self.labels)
-        classes = len(self.scores)
-        of_label = np.eye(classes)[self.labels]
-        counts = [hits @ of_label, np.broadcast_to(of_label.sum(axis=0), (len(among), classes))]
-        counts.append(np.stack([np.count_nonzero(top == one, axis=1) for one in range(classes)], axis=1))
-        return metrics.from_sums("expression", np.concatenate(counts, axis=1))[self.metric]
+            return counts[:, 0, 0] / samples
+        return metrics.from_sums("expression", counts.reshape(len(among), -1))[self.metric]
 
-    def surprise(self, sum_CN: np.ndarray, among: np.ndarray, size: int) -> np.ndarray:
+    def surprise(self, sum_CN: np.ndarray, among: np.ndarray) -> np.ndarray:
         """How unlikely the labels are under each member added, as a mean of logarithms; decides between equals."""
-        rows = np.arange(len(self.labels))
-        of_label = self.scores[self.labels[:, None], among, rows[:, None]] + sum_CN[self.labels, rows][:, None]
+        of_label = self.of_label[among].T + sum_CN[self.labels, np.arange(len(self.labels))][:, None]
         whole = self.scores[:, among].sum(axis=0).T + sum_CN.sum(axis=0)[:, None]
         return -np.log(np.maximum(of_label / np.maximum(whole, 1e-12), 1e-12)).mean(axis=0)
+
+
+def _highest(scores: np.ndarray, sum_CN: np.ndarray) -> np.ndarray:
+    """The highest fused score of any class, `[M, N]`."""
+    highest = scores[0] + sum_CN[0]
+    fused = np.empty_like(highest)
+    for one in range(1, len(scores)):
+        np.add(scores[one], sum_CN[one], out=fused)
+        np.maximum(highest, fused, out=highest)
+    return highest
+
+
+def _counted(scores: np.ndarray, sum_CN: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Hits, labels and predictions per class: `[M, 3, C]`."""
+    highest = scores[0] + sum_CN[0]
+    top = np.zeros(highest.shape, dtype=np.int8)
+    for one in range(1, len(scores)):
+        rival = scores[one] + sum_CN[one]
+        np.copyto(top, np.int8(one), where=rival > highest)
+        np.maximum(highest, rival, out=highest)
+    classes = len(scores)
+    of_label = np.eye(classes)[labels]
+    hits = (top == labels.astype(np.int8)) @ of_label
+    predicted = np.stack([np.count_nonzero(top == one, axis=1) for one in range(classes)], axis=1)
+    return np.stack([hits, np.broadcast_to(of_label.sum(axis=0), hits.shape), predicted], axis=1)
 
 
 def greedy(
@@ -77,7 +108,7 @@ def greedy(
 
 def _one_bag(members: _Members, among: np.ndarray, size: int, start: int) -> np.ndarray:
     nothing = np.zeros((len(members.scores), len(members.labels)), dtype=np.float32)
-    alone, unlikely = members.judge(nothing, among), members.surprise(nothing, among, 1)
+    alone, unlikely = members.judge(nothing, among), members.surprise(nothing, among)
     ranked = among[np.lexsort((unlikely, -alone))]
     taken: list[int] = []
     scores: list[float] = []
@@ -93,7 +124,7 @@ def _one_bag(members: _Members, among: np.ndarray, size: int, start: int) -> np.
         found = members.judge(fused, among)
         best = np.flatnonzero(found >= found.max() - 1e-12)
         if len(best) > 1:
-            best = best[[int(members.surprise(fused, among[best], len(taken) + 1).argmin())]]
+            best = best[[int(members.surprise(fused, among[best]).argmin())]]
         taken.append(int(among[best[0]]))
         scores.append(float(found[best[0]]))
         fused = fused + members.scores[:, taken[-1]]

@@ -109,13 +109,14 @@ class LogitLoss:
 
     def alone(self) -> np.ndarray:
         """The loss of each member alone, `[K]`; near enough to rank them."""
-        losses = np.zeros(self.members)
+        losses, ones = np.zeros(self.members), np.ones(self.outputs.shape[2], dtype=np.float32)
         for start in range(0, len(self.labels), _BLOCK):
             rows = slice(start, start + _BLOCK)
             outputs, labels = self.outputs[:, rows], self.labels[rows]
-            top = outputs.max(axis=2, keepdims=True)
-            total = np.log(np.exp(outputs - top).sum(axis=2)) + top[:, :, 0]
-            losses += (total - outputs[:, np.arange(len(labels)), labels]).sum(axis=1)
+            of_label = outputs[:, np.arange(len(labels)), labels]
+            # Relative to the label, so that what overflows is what is hopelessly wrong.
+            apart = np.minimum(outputs - of_label[:, :, None], 80)
+            losses += np.log(np.exp(apart) @ ones).sum(axis=1)
         return losses
 
     def gradient(self, weights: np.ndarray) -> np.ndarray:

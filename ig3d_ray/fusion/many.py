@@ -40,6 +40,7 @@ def fit_weights(
     per_column: bool = False,
     max_members: int | None = None,
     seed: int = 0,
+    stacked: np.ndarray | None = None,
 ) -> np.ndarray:
     """Members' non-negative weights `[M]`, or `[M, C]` where each column has its own.
 
@@ -51,6 +52,7 @@ def fit_weights(
         labels: `[N]` int, or `[N, 2]`. objective: the metric that is searched for.
         max_members: those with the least influence are dropped and the rest fitted again, until so few are left.
         seed: of folds, bags and restarts.
+        stacked: the weights of the stack of these members' logits, if they are known, for `coordinate`.
 
     Raises:
         ValueError: the method does not work in this space, or not per column.
@@ -60,6 +62,8 @@ def fit_weights(
 
     def fit(members: np.ndarray) -> np.ndarray:
         outputs = outputs_MNC if len(members) == len(outputs_MNC) else outputs_MNC[members]
+        if method == "coordinate" and stacked is not None and len(members) == len(stacked):
+            return _coordinate_from(stacked, outputs, labels, objective, seed)
         return _FITS[method](outputs, labels, objective, space, per_column, seed)
 
     members = np.arange(len(outputs_MNC))
@@ -101,7 +105,12 @@ def _greedy(
 def _coordinate(
     outputs: np.ndarray, labels: np.ndarray, objective: str, space: Space, per_column: bool, seed: int
 ) -> np.ndarray:
-    stacked = stack_logits(outputs, labels, seed=seed).weights
+    return _coordinate_from(stack_logits(outputs, labels, seed=seed).weights, outputs, labels, objective, seed)
+
+
+def _coordinate_from(
+    stacked: np.ndarray, outputs: np.ndarray, labels: np.ndarray, objective: str, seed: int
+) -> np.ndarray:
     chosen = np.flatnonzero(stacked)
     weights = np.zeros(len(outputs))
     weights[chosen] = coordinate_search(outputs[chosen], labels, [stacked[chosen]], objective, restarts=0, seed=seed)

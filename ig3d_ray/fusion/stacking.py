@@ -9,7 +9,7 @@ from ig3d_ray.fusion.folds import stratified
 from ig3d_ray.fusion.losses import FoldedLoss, Local, LogitLoss, MixtureLoss
 from ig3d_ray.fusion.quadratic import minimise_quadratic
 
-STRENGTHS = (1.0, 0.1, 0.01)
+STRENGTHS = (0.01, 0.1, 1.0)
 LIMIT = 128
 """Members beyond which only those that the optimum uses are looked at together."""
 _ENTER = 16
@@ -60,8 +60,12 @@ def stack_logits(
 
 def _sizes(outputs_MNC: np.ndarray) -> np.ndarray:
     """How far each member's logits of a sample are spread, `[M]`; 1 for members whose logits are all the same."""
-    sizes = np.array([float(np.std(member - member.mean(axis=1, keepdims=True))) for member in outputs_MNC])
-    return np.where(sizes > 0, sizes, 1.0)
+    samples, classes = outputs_MNC.shape[1:]
+    squares = np.array([np.vdot(member, member) for member in outputs_MNC], dtype=np.float64)
+    sums = outputs_MNC @ np.ones(classes, dtype=outputs_MNC.dtype)
+    between = np.array([np.vdot(one, one) for one in sums], dtype=np.float64) / classes
+    sizes = np.sqrt(np.maximum(squares - between, 0) / (samples * classes))
+    return np.where(sizes > 1e-6 * np.sqrt(squares / (samples * classes)), sizes, 1.0)
 
 
 def stack_probabilities(probabilities_MNC: np.ndarray, labels_N: np.ndarray, folds: int = 5, seed: int = 0) -> Stack:
@@ -187,12 +191,21 @@ def _best_of_path(loss: FoldedLoss, total: float | None) -> Stack:
     }
     at = _At.of(loss, targets["uniform"])
     size = float(np.trace(at.whole.hessian)) / members
-    tried: list[tuple[float, float, Literal["uniform", "best"], _At]] = []
+    free = _Problem(loss, total, targets["uniform"], 0.0)
+    at = free.solve(at, _ROUGHLY)
+    tried: list[tuple[float, float, Literal["uniform", "best"], _At]] = [(free.held_out(at), 0.0, "uniform", at)]
     for name, target in targets.items():
-        for strength in (*STRENGTHS, *([0.0] if name == "best" else [])):
+        _, _, _, at = tried[0]
+        before = tried[0][0]
+        for strength in STRENGTHS:
             problem = _Problem(loss, total, target, strength * size)
             at = problem.solve(at, _ROUGHLY)
-            tried.append((problem.held_out(at), strength, name, at))
+            held_out = problem.held_out(at)
+            tried.append((held_out, strength, name, at))
+            # Pulled harder and worse already: the best pull lies behind.
+            if held_out > before:
+                break
+            before = held_out
     held_out, strength, name, at = min(tried, key=lambda one: one[:2])
     at = _Problem(loss, total, targets[name], strength * size).solve(_At.of(loss, at.weights), _CLOSE)
     return Stack(at.weights, name, strength, total is not None, held_out / samples)
