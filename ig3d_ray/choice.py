@@ -17,9 +17,10 @@ Pick = Callable[[int], Result]
 """The result that a rule picks on a part, by the part's index."""
 
 
-def predictions(result: Result, pool: Pool) -> np.ndarray:
-    """A result's fused outputs `[N, C]` on a pool."""
-    return result.fusion.apply(pool.outputs_of(result.members), pool.task)
+def predictions(result: Result, pool: Pool, rows: Rows | None = None) -> np.ndarray:
+    """A result's fused outputs `[N, C]` on a pool, or on some of its rows."""
+    outputs = pool.outputs_of(result.members)
+    return result.fusion.apply(outputs if rows is None else outputs[:, rows], pool.task)
 
 
 def held_out_statistics(pick: Pick, pool: Pool, held_out: Sequence[tuple[int, Rows]]) -> np.ndarray:
@@ -29,8 +30,7 @@ def held_out_statistics(pick: Pick, pool: Pool, held_out: Sequence[tuple[int, Ro
     """
     found, times = np.zeros((0, 0)), np.zeros(len(pool))
     for part, rows in held_out:
-        some = pool.take(rows)
-        statistics = metrics.statistics(pool.task, predictions(pick(part), some), some.labels)
+        statistics = metrics.statistics(pool.task, predictions(pick(part), pool, rows), pool.labels[rows])
         if found.size == 0:
             found = np.zeros((len(pool), statistics.shape[1]))
         found[rows] += statistics
@@ -56,10 +56,11 @@ class Families:
     def best(self) -> list[dict[str, Result]]:
         """For each part: family -> its best result there, in the order of first appearance."""
         found = []
-        for part, results in zip(self.plan.parts, self.results, strict=True):
+        members = len(self.plan.report.names)
+        for results in self.results:
             groups: dict[str, list[Result]] = {}
             for result in results:
-                groups.setdefault(family(result.candidate, len(part.names)), []).append(result)
+                groups.setdefault(family(result.candidate, members), []).append(result)
             found.append({name: best_of(group, self.objective) for name, group in groups.items()})
         return found
 
@@ -83,8 +84,9 @@ class Families:
     @cached_property
     def _cross_fitted(self) -> list[dict[str, float]]:
         scores = []
-        for pool, inner in zip(self.plan.parts, self.plan.inner, strict=True):
+        for part, inner in enumerate(self.plan.inner):
             of_part = {}
+            pool = self.plan.parts[part if inner else 0]
             for name in self.names if inner else ():
                 sums = held_out_statistics(self.pick(name), pool, inner).sum(axis=0)
                 of_part[name] = float(metrics.from_sums(pool.task, sums)[self.objective])

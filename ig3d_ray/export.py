@@ -24,7 +24,8 @@ _VERSIONED = ("ig3d-ray", "numpy", "scipy", "optuna", "torch")
 
 def search_folder(space: SearchSpace, name: str, plan: Plan) -> str:
     """Where a search lies in a store: its name, and a hash of the space, the samples, their labels and outputs."""
-    pools = "".join(pool.digest for pool in (*plan.parts, plan.report))
+    # The space says how the pools are parted.
+    pools = plan.parts.whole.digest + plan.report.digest
     identity = hashlib.sha256(f"{space.hash}\0{pools}".encode()).hexdigest()[:8]
     return f"searches/{space.dataset}/{name}-{identity}"
 

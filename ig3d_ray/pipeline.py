@@ -15,9 +15,8 @@ from ig3d_ray.inventory import Inventory, Wanted, check_trainable, load_pools, t
 from ig3d_ray.leaderboard import Leaderboard, build_leaderboard
 from ig3d_ray.members.runs import TRAINED_SPLITS, Run, clear_finished, make_runs
 from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
-from ig3d_ray.pool import Pool
 from ig3d_ray.progress import Reporter
-from ig3d_ray.protocol import plan
+from ig3d_ray.protocol import Parts, plan
 from ig3d_ray.scoring import Result
 from ig3d_ray.search import Explorer, Remembered, run_local
 from ig3d_ray.space import Resources, SearchSpace
@@ -46,7 +45,7 @@ class Outcome:
 
 NAMED_AT_MOST = 5
 OnRound = Callable[[Explorer], None]
-Search = Callable[[SearchSpace, tuple[Pool, ...], str, OnRound, Remembered], list[list[Result]]]
+Search = Callable[[SearchSpace, Parts, str, OnRound, Remembered], list[list[Result]]]
 
 
 def prepare_data(store: Store, space: SearchSpace, reporter: Reporter) -> None:
@@ -180,9 +179,9 @@ def _empty_pool(store: Store, space: SearchSpace, inventory: Inventory) -> str:
 
 
 def _in_process(
-    space: SearchSpace, pools: tuple[Pool, ...], name: str, on_round: OnRound, remembered: Remembered
+    space: SearchSpace, parts: Parts, name: str, on_round: OnRound, remembered: Remembered
 ) -> list[list[Result]]:
-    return run_local(space, pools, on_round, remembered)
+    return run_local(space, parts, on_round, remembered)
 
 
 def _after_round(reporter: Reporter, journal: Journal, optuna_storage: str | None, name: str) -> OnRound:
@@ -278,7 +277,7 @@ class _LazyRay:
         self,
         store: Store,
         space: SearchSpace,
-        pools: tuple[Pool, ...],
+        parts: Parts,
         name: str,
         on_round: OnRound,
         remembered: Remembered,
@@ -286,7 +285,7 @@ class _LazyRay:
         self.connect()
         from ig3d_ray.on_ray.search import run_on_ray
 
-        return run_on_ray(space, pools, store, name, on_round, remembered)
+        return run_on_ray(space, parts, store, name, on_round, remembered)
 
 
 def search_on_cluster(

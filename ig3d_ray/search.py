@@ -17,7 +17,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from ig3d_ray import metrics
-from ig3d_ray.candidates import Candidate, Choices, all_pairs, always_scored, choices, suggest
+from ig3d_ray.candidates import Candidate, all_pairs, always_scored, choices, suggest
 from ig3d_ray.cost import cost_of
 from ig3d_ray.pool import Pool
 from ig3d_ray.scoring import Result, best_of, score_batch
@@ -46,7 +46,6 @@ class _Study:
     """Optuna's study for one part, what is scored of it, and in which order it was asked for."""
 
     study: optuna.Study
-    among: Choices
     asks_pairs: bool
     asked: int = 0
     known: dict[Candidate, Result] = field(default_factory=dict)
@@ -65,7 +64,9 @@ class Explorer:
     def __init__(self, space: SearchSpace, pools: Sequence[Pool], remembered: Remembered | None = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", message=".*``group`` is an experimental", category=ExperimentalWarning)
-        self.space, self.pools, self.remembered = space, tuple(pools), remembered or {}
+        self.space, self.pools, self.remembered = space, pools, remembered or {}
+        # The parts have the same members.
+        self.among = choices(space, pools[0])
         self.direction = metrics.direction_of(space.objective)
         self.studies = [self._new_study(part) for part in range(len(pools))]
         self._asked: dict[int, tuple[tuple[Candidate, ...], list[tuple[optuna.Trial, Candidate]]]] = {}
@@ -73,7 +74,7 @@ class Explorer:
         self._started: float | None = None
 
     def _new_study(self, part: int) -> _Study:
-        among, search = choices(self.space, self.pools[part]), self.space.search
+        among, search = self.among, self.space.search
         base = self.space.seed if search.seed is None else search.seed
         seed = int(np.random.SeedSequence([base, part]).generate_state(1)[0])
         sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
@@ -85,7 +86,7 @@ class Explorer:
         directions = [self.direction] + (["minimize"] if search.second_objective else [])
         enumerable = among.pairs is not None and among.pairs <= search.enumerate_up_to
         asks_pairs = among.has_pairs and not enumerable
-        return _Study(optuna.create_study(sampler=sampler, directions=directions), among, asks_pairs)
+        return _Study(optuna.create_study(sampler=sampler, directions=directions), asks_pairs)
 
     @property
     def scored(self) -> int:
@@ -117,11 +118,11 @@ class Explorer:
 
     def _enumerated(self, part: int) -> list[Batch]:
         """What is scored in any case."""
-        pool, study = self.pools[part], self.studies[part]
+        pool, study = self.pools[0], self.studies[part]
         fixed = always_scored(self.space, pool)
         # Methods in one batch, because one may begin where another ended.
         batches = [self._batch(part, tuple(c for c in fixed if bool(c.method) == many), []) for many in (True, False)]
-        if study.among.has_pairs and not study.asks_pairs:
+        if self.among.has_pairs and not study.asks_pairs:
             pairs = all_pairs(self.space, pool)
             while chunk := tuple(itertools.islice(pairs, PAIRS_PER_BATCH)):
                 batches.append(self._batch(part, chunk, []))
@@ -144,18 +145,18 @@ class Explorer:
         trials = []
         for _ in range(size):
             trial = study.study.ask()
-            trials.append((trial, suggest(trial, study.among, study.asks_pairs)))
+            trials.append((trial, suggest(trial, self.among, study.asks_pairs)))
         study.asked += size
         fresh = dict.fromkeys(candidate for _, candidate in trials if candidate not in study.known)
         return self._batch(part, tuple(fresh), trials)
 
     def _is_used_up(self, study: _Study) -> bool:
-        if study.asked >= self.space.search.budget or not (study.asks_pairs or study.among.has_subsets):
+        if study.asked >= self.space.search.budget or not (study.asks_pairs or self.among.has_subsets):
             return True
-        if study.among.has_subsets or study.among.pairs is None:
+        if self.among.has_subsets or self.among.pairs is None:
             return False
         tried = sum(1 for c in study.known if len(c.members) == 2 and not c.reference)
-        return tried >= study.among.pairs
+        return tried >= self.among.pairs
 
     def finish_round(self, batches: Sequence[Batch], results: Mapping[int, Sequence[Result]]) -> None:
         """Tell a round's results: by batch number, whatever the order in which they came in."""

@@ -50,28 +50,41 @@ class LogitLoss:
     """-log softmax(sum of w_m * logits_m) at the label: convex in w.
 
     Attributes:
-        outputs: `[K, N, C]` float32, samples of a fold next to each other. labels: `[N]`.
-        sizes: samples in each fold.
+        outputs: `[K, N, C]` float32, any order of samples. order: `[N]`: samples of a fold next to each other.
+        scale: `[K]`: what each member's logits are multiplied by.
+        labels: `[N]`, in the order. sizes: samples in each fold.
     """
 
     outputs: np.ndarray
+    order: np.ndarray | None
+    scale: np.ndarray | None
     labels: np.ndarray
     sizes: np.ndarray
 
     @staticmethod
     def of(outputs_KNC: np.ndarray, labels_N: np.ndarray, fold_N: np.ndarray, sizes_K: np.ndarray) -> "LogitLoss":
         """Args: logits, labels, the fold of each sample, and what each member's logits are divided by."""
-        order = np.argsort(fold_N, kind="stable")
-        outputs = np.take(np.asarray(outputs_KNC, dtype=np.float32), order, axis=1)
-        outputs /= sizes_K.astype(np.float32)[:, None, None]
-        return LogitLoss(outputs, labels_N[order], np.bincount(fold_N))
+        order, scale = np.argsort(fold_N, kind="stable"), (1 / sizes_K).astype(np.float32)
+        outputs = np.asarray(outputs_KNC, dtype=np.float32)
+        return LogitLoss(outputs, order, scale, labels_N[order], np.bincount(fold_N))
 
     @property
     def members(self) -> int:
         return len(self.outputs)
 
     def only(self, members: np.ndarray) -> "LogitLoss":
-        return LogitLoss(np.take(self.outputs, members, axis=0), self.labels, self.sizes)
+        """Copied into order, which pays when it is looked at often; a large pool as a whole is not copied."""
+        outputs = np.take(self.outputs, members, axis=0) if len(members) < self.members else self.outputs
+        if self.order is not None and self.scale is not None:
+            outputs = np.take(outputs, self.order, axis=1)
+            outputs *= self.scale[members][:, None, None]
+        return LogitLoss(outputs, None, None, self.labels, self.sizes)
+
+    def _rows(self, rows: slice) -> np.ndarray:
+        """`[K, B, C]` float32: a block of samples in order."""
+        if self.order is None or self.scale is None:
+            return self.outputs[:, rows]
+        return np.take(self.outputs, self.order[rows], axis=1) * self.scale[:, None, None]
 
     def _blocks(self, fold: int) -> list[slice]:
         end = int(self.sizes[: fold + 1].sum())
@@ -83,7 +96,8 @@ class LogitLoss:
         value, gradient, curvature = 0.0, np.zeros(count), np.zeros((count, count))
         for rows in self._blocks(fold):
             # In double precision, a block at a time, so that memory does not grow with the samples.
-            outputs = self.outputs[:, rows].astype(np.float64)
+            single = self._rows(rows)
+            outputs = single.astype(np.float64)
             likely, losses = _softmax(np.tensordot(weights, outputs, 1), self.labels[rows])
             value += float(losses.sum())
             residual = likely.copy()
@@ -93,17 +107,16 @@ class LogitLoss:
                 continue
             # The curvature decides how fast the minimum is reached, not where it is: single precision will do.
             root = np.sqrt(likely).astype(np.float32)
-            spread = self.outputs[:, rows] * root
+            spread = single * root
             mean = np.einsum("knc,nc->kn", spread, root)
             spread = spread.reshape(count, -1)
             curvature += spread @ spread.T - mean @ mean.T
         return Local(value, gradient, curvature if hessian is None else hessian)
 
     def value(self, weights: np.ndarray, fold: int) -> float:
-        used = np.flatnonzero(weights)
-        value = 0.0
+        used, value = np.flatnonzero(weights), 0.0
         for rows in self._blocks(fold):
-            fused = np.tensordot(weights[used], self.outputs[used, rows].astype(np.float64), 1)
+            fused = np.tensordot(weights[used], self._rows(rows)[used].astype(np.float64), 1)
             value += float(_softmax(fused, self.labels[rows])[1].sum())
         return value
 
@@ -112,7 +125,7 @@ class LogitLoss:
         losses, ones = np.zeros(self.members), np.ones(self.outputs.shape[2], dtype=np.float32)
         for start in range(0, len(self.labels), _BLOCK):
             rows = slice(start, start + _BLOCK)
-            outputs, labels = self.outputs[:, rows], self.labels[rows]
+            outputs, labels = self._rows(rows), self.labels[rows]
             of_label = outputs[:, np.arange(len(labels)), labels]
             # Relative to the label, so that what overflows is what is hopelessly wrong.
             apart = np.minimum(outputs - of_label[:, :, None], 80)
@@ -121,14 +134,14 @@ class LogitLoss:
 
     def gradient(self, weights: np.ndarray) -> np.ndarray:
         """The gradient over all samples, of all members: one pass that costs no more than reading them."""
-        used, gradient = np.flatnonzero(weights), np.zeros(len(weights))
+        gradient = np.zeros(len(weights))
         for fold in range(len(self.sizes)):
             for rows in self._blocks(fold):
-                fused = np.tensordot(weights[used], self.outputs[used, rows].astype(np.float64), 1)
+                outputs = self._rows(rows)
+                fused = np.tensordot(weights.astype(np.float32), outputs, 1).astype(np.float64)
                 residual, _ = _softmax(fused, self.labels[rows])
                 residual[np.arange(len(residual)), self.labels[rows]] -= 1
-                flat = self.outputs[:, rows].reshape(len(weights), -1)
-                gradient += flat @ residual.ravel().astype(flat.dtype)
+                gradient += outputs.reshape(len(weights), -1) @ residual.ravel().astype(np.float32)
         return gradient
 
 

@@ -11,7 +11,8 @@ from ig3d_ray.fusion.greedy import greedy
 from ig3d_ray.fusion.per_class import stack_per_class
 from ig3d_ray.fusion.simplex import concordance, least_squares, most_concordant
 from ig3d_ray.fusion.spaces import Space
-from ig3d_ray.fusion.stacking import stack_logits, stack_probabilities
+from ig3d_ray.fusion.stacking import LIMIT, stack_logits, stack_probabilities
+from ig3d_ray.metrics import score_one
 
 Method = Literal["stack", "greedy", "coordinate", "least_squares", "concordance"]
 METHODS: dict[Task, tuple[Method, ...]] = {
@@ -99,7 +100,14 @@ def _stack(
 def _greedy(
     outputs: np.ndarray, labels: np.ndarray, objective: str, space: Space, per_column: bool, seed: int
 ) -> np.ndarray:
-    return greedy(outputs, labels, objective, seed=seed)
+    if len(outputs) <= LIMIT:
+        return greedy(outputs, labels, objective, seed=seed)
+    # Large libraries are pruned to their best members first (Caruana et al. 2006, section 2.3).
+    alone = np.array([score_one("expression", member, labels, objective) for member in outputs])
+    best = np.sort(np.argsort(-alone, kind="stable")[:LIMIT])
+    weights = np.zeros(len(outputs))
+    weights[best] = greedy(outputs[best], labels, objective, seed=seed)
+    return weights
 
 
 def _coordinate(

@@ -77,8 +77,6 @@ def stack_probabilities(probabilities_MNC: np.ndarray, labels_N: np.ndarray, fol
 
 def _stack(loss: LogitLoss | MixtureLoss, total: float | None) -> Stack:
     chosen = _worthwhile(loss, total)
-    if len(chosen) == loss.members:
-        return _best_of_path(loss, total)
     found, weights = _best_of_path(loss.only(chosen), total), np.zeros(loss.members)
     weights[chosen] = found.weights
     return replace(found, weights=weights)

@@ -1,6 +1,6 @@
 """Ray Tune around the search: a trial scores a batch of candidates against pools in shared memory."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from ig3d_ray.candidates import Candidate
 from ig3d_ray.ensemble import Fusion
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.pool import Pool
+from ig3d_ray.protocol import Parts
 from ig3d_ray.scoring import Result, score_batch
 from ig3d_ray.search import Batch, Explorer, Remembered
 from ig3d_ray.space import SearchSpace
@@ -88,9 +88,22 @@ class RoundSearcher(Searcher):  # type: ignore[misc]
         """Never called: searches are not restored."""
 
 
+_PARTS: dict[str, Parts] = {}
+"""In each worker: the parts of the search that it works for."""
+
+
+def _parts_here(whole: Any, rows: Any) -> Parts:
+    """The parts of a search in this process: the whole pool lies in the node's shared memory and is not copied; of the
+    others the last one that was asked for is kept from trial to trial."""
+    if whole.hex() not in _PARTS:
+        _PARTS.clear()
+        _PARTS[whole.hex()] = Parts(ray.get(whole), ray.get(rows))
+    return _PARTS[whole.hex()]
+
+
 def run_on_ray(
     space: SearchSpace,
-    pools: Sequence[Pool],
+    parts: Parts,
     store: Store,
     name: str,
     on_round: Callable[[Explorer], None],
@@ -99,22 +112,22 @@ def run_on_ray(
     """The whole search by Ray Tune; the results are those of `search.run_local`.
 
     Args:
-        space, pools: as for `run_local`. store: where Tune keeps its state while it runs. name: of the search.
+        space, parts: as for `run_local`. store: where Tune keeps its state while it runs. name: of the search.
         on_round: called after each round with the explorer, for progress and for what is to be remembered.
         remembered: results of this same search from before it was killed.
 
     Raises:
         Ig3dError: a batch could not be scored.
     """
-    explorer = Explorer(space, pools, remembered)
+    explorer = Explorer(space, parts, remembered)
     searcher = RoundSearcher(explorer, on_round)
     # References, not arrays: a trainable that carries arrays is copied into every trial.
-    references = [ray.put(pool) for pool in pools]
+    whole, rows = ray.put(parts.whole), ray.put(parts.rows)
 
     def score(config: dict[str, Any]) -> dict[str, Any]:
         try:
             candidates = [Candidate(**{**c, "members": tuple(c["members"])}) for c in config["candidates"]]
-            results = score_batch(ray.get(references[config["part"]]), candidates, space)
+            results = score_batch(_parts_here(whole, rows)[config["part"]], candidates, space)
         except Ig3dError as error:
             return {"scored": 0, "error": str(error)}
         fusions = [result.fusion.model_dump(mode="json") for result in results]
@@ -128,7 +141,7 @@ def run_on_ray(
             mode="max",
             search_alg=searcher,
             num_samples=-1,
-            max_concurrent_trials=space.search.concurrent * len(pools),
+            max_concurrent_trials=space.search.concurrent * len(parts),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(name=name, storage_path=store.locate("tune"), verbose=0),
