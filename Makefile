@@ -1,8 +1,8 @@
-# Two commands: `make demo` runs the whole job on drawn faces, `make test` runs the tests.
+# `make demo` runs the whole job on drawn faces, `make test` the tests, `make bench` the benchmarks.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fast lint clean
+.PHONY: demo test fast bench bench-quick lint clean
 .DELETE_ON_ERROR:
 
 # Made once, and again when what is to be installed changes.
@@ -21,10 +21,22 @@ test: .venv/installed
 fast: .venv/installed
 	$(BIN)/python -m pytest -m 'not slow'
 
+# What people would otherwise use, in an environment of its own: AutoGluon holds pandas below 3.
+.peers/installed: benchmarks/peers.txt
+	$(PYTHON) -m venv .peers
+	.peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
+	touch $@
+
+bench: .venv/installed .peers/installed
+	$(BIN)/python -m benchmarks
+
+bench-quick: .venv/installed .peers/installed
+	$(BIN)/python -m benchmarks --quick
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .peers build *.egg-info

@@ -10,7 +10,7 @@ import numpy as np
 
 from ig3d_ray.data.catalog import Task
 from ig3d_ray.fusion.curves import Curves
-from ig3d_ray.fusion.steps import BestWeight, Steps, class_steps, hit_steps
+from ig3d_ray.fusion.steps import BestWeight, Steps, class_steps, pair_steps
 
 
 def expression_steps(
@@ -32,14 +32,14 @@ def expression_steps(
     Raises:
         ValueError: shapes differ; nothing is ever broadcast.
     """
+    if metric == "accuracy":
+        return pair_steps(first_NC, second_NC, labels_N, low, high)
+    if metric == "balanced_accuracy":
+        counts = np.bincount(labels_N, minlength=first_NC.shape[1])
+        return pair_steps(first_NC, second_NC, labels_N, low, high, worth_N=1.0 / counts[labels_N])
     first, second = np.asarray(first_NC, dtype=np.float64), np.asarray(second_NC, dtype=np.float64)
     if first.shape != second.shape:
         raise ValueError(f"shapes differ: {first.shape}, {second.shape}, labels {labels_N.shape}")
-    if metric == "accuracy":
-        return hit_steps(first, second - first, labels_N, low, high)
-    if metric == "balanced_accuracy":
-        counts = np.bincount(labels_N, minlength=first.shape[1])
-        return hit_steps(first, second - first, labels_N, low, high, worth_N=1.0 / counts[labels_N])
     return class_steps(first, second - first, labels_N, metric, low, high)
 
 

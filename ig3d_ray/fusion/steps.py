@@ -12,6 +12,7 @@ from ig3d_ray import metrics
 
 SHORTEST = 1e-12
 """Steps shorter than this are exact ties, where rounding would decide; no weight is put on one."""
+_BLOCK = 512
 EQUAL = 1e-12
 """Values that differ by less are equally good; different counts of up to a billion samples differ by more."""
 
@@ -99,37 +100,94 @@ def hit_steps(
     Source: for each other class c the label's margin over it, a_c + w * b_c, must not be negative: a half-line
     of w. Their intersection is one interval. O(N C + N log N).
     """
-    count, classes = first_NC.shape
+    count = len(first_NC)
     if direction_NC.shape != first_NC.shape or labels_N.shape != (count,):
         raise ValueError(f"shapes differ: {first_NC.shape}, {direction_NC.shape}, labels {labels_N.shape}")
-    rows = np.arange(count)
-    # Classes in front: operations along samples are many times faster than along a handful of classes.
-    start, slope = (np.asarray(x, dtype=np.float64).T.copy() for x in (first_NC, direction_NC))
+    blocks = [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
+    parts = [
+        _right_between(_classes_first(first_NC[b]), _classes_first(direction_NC[b]), labels_N[b], low) for b in blocks
+    ]
+    return _count(parts, worth_N, count, low, high)
+
+
+def pair_steps(
+    first_NC: np.ndarray,
+    second_NC: np.ndarray,
+    labels_N: np.ndarray,
+    low: float = 0.0,
+    high: float = 1.0,
+    worth_N: np.ndarray | None = None,
+) -> Steps:
+    """`hit_steps` of (1 - w) * first + w * second, without the difference of the two ever being in memory."""
+    count, parts = len(first_NC), []
+    if second_NC.shape != first_NC.shape or labels_N.shape != (count,):
+        raise ValueError(f"shapes differ: {first_NC.shape}, {second_NC.shape}, labels {labels_N.shape}")
+    for start in range(0, count, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        first, second = _classes_first(first_NC[rows]), _classes_first(second_NC[rows])
+        parts.append(_right_between(first, second - first, labels_N[rows], low))
+    return _count(parts, worth_N, count, low, high)
+
+
+def _classes_first(block_NC: np.ndarray) -> np.ndarray:
+    """`[C, N]` float64: operations along samples are many times faster than along a handful of classes."""
+    return np.array(block_NC.T, dtype=np.float64, order="C")
+
+
+def _count(
+    parts: list[tuple[np.ndarray, np.ndarray]], worth_N: np.ndarray | None, count: int, low: float, high: float
+) -> Steps:
+    """The worth of the samples that are right, from the intervals of w in which each is."""
+    begin, over = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros(0), np.zeros(0))
+    right = (begin < over) & (begin <= high) & (over > low)
+    later, ending = right & (begin > low), right & (over <= high)
+    if worth_N is None:
+        # Two sorted runs are merged in linear time.
+        positions = np.concatenate([np.sort(begin[later]), np.sort(over[ending])])
+        changes = np.ones(len(positions))
+        changes[np.count_nonzero(later) :] = -1.0
+        before, total = float(np.count_nonzero(right & ~later)), float(count)
+    else:
+        worth = np.asarray(worth_N, dtype=np.float64)
+        positions = np.concatenate([begin[later], over[ending]])
+        changes = np.concatenate([worth[later], -worth[ending]])
+        before, total = float(worth[right & ~later].sum()), float(worth.sum())
+    order = np.argsort(positions, kind="stable")
+    values = np.cumsum(np.concatenate([[before], changes[order]])) / total
+    return _steps(positions[order], values, low, high)
+
+
+def _right_between(
+    start: np.ndarray, slope: np.ndarray, labels_N: np.ndarray, low: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """From which w on, and until before which, each sample of a block is classified correctly; nowhere if both are
+    the same. Scores at w = 0 and their slopes: `[C, N]`."""
+    rows = np.arange(len(labels_N))
     if low != 0:
-        start += low * slope
+        start = start + low * slope
     margin = start[labels_N, rows] - start
     rise = slope[labels_N, rows] - slope
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         crossing = -margin / rise
     begins, ends = np.where(rise > 0, crossing, -np.inf), np.where(rise < 0, crossing, np.inf)
-    after, until = begins.argmax(axis=0), ends.argmin(axis=0)
-    begin, end = low + begins[after, rows], low + ends[until, rows]
+    begin, end = begins.max(axis=0), ends.min(axis=0)
     # At the crossing itself the classes tie, and the first of them has it.
-    begin = np.where(after < labels_N, np.nextafter(begin, np.inf), begin)
-    over = np.where(until < labels_N, end, np.nextafter(end, np.inf))
-    right = (begin < over) & (begin <= high) & (over > low)
+    earlier = np.arange(len(start))[:, None] < labels_N
+    not_yet, no_more = (((side == edge) & earlier).any(axis=0) for side, edge in ((begins, begin), (ends, end)))
+    begin, end = low + begin, low + end
+    begin = np.where(not_yet, np.nextafter(begin, np.inf), begin)
+    over = np.where(no_more, end, np.nextafter(end, np.inf))
     parallel = rise == 0
-    if np.count_nonzero(parallel) > count:  # more than each label with itself
-        earlier = np.arange(classes)[:, None] < labels_N
-        right &= ~(parallel & ((margin < 0) | ((margin == 0) & earlier))).any(axis=0)
-    worth = np.ones(count) if worth_N is None else np.asarray(worth_N, dtype=np.float64)
-    begin, over, worth = begin[right], over[right], worth[right]
-    later, ending = begin > low, over <= high
-    positions = np.concatenate([begin[later], over[ending]])
-    changes = np.concatenate([worth[later], -worth[ending]])
-    order = np.argsort(positions, kind="stable")
-    values = worth[~later].sum() + np.concatenate([[0.0], np.cumsum(changes[order])])
-    return Steps(positions[order], values / (count if worth_N is None else worth_N.sum()), low, high)
+    if np.count_nonzero(parallel) > len(rows):  # more than each label with itself
+        never = (parallel & ((margin < 0) | ((margin == 0) & earlier))).any(axis=0)
+        over = np.where(never, begin, over)
+    return begin, over
+
+
+def _steps(positions: np.ndarray, values: np.ndarray, low: float, high: float) -> Steps:
+    """Steps at sorted positions; of several at one position only the last value counts."""
+    last = np.append(positions[1:] != positions[:-1], True)[: len(positions)]
+    return Steps(positions[last], np.concatenate([values[:1], values[1:][last]]), low, high)
 
 
 @dataclass(frozen=True)
@@ -160,7 +218,7 @@ def class_steps(
         raise ValueError(f"shapes differ: {first_NC.shape}, {direction_NC.shape}, labels {labels_N.shape}")
     classes = first_NC.shape[1]
     found = _class_changes(first_NC, direction_NC, labels_N, low, high)
-    order = np.argsort(found.position, kind="stable")
+    order = np.argsort(found.position)
     label, before, after = found.label[order], found.before[order], found.after[order]
     events = np.arange(len(order))
     changes = np.zeros((1 + len(order), 3, classes))
@@ -171,7 +229,7 @@ def class_steps(
     for row, counted in enumerate((labels_N[top == labels_N], labels_N, top)):
         changes[0, row] = np.bincount(counted, minlength=classes)
     sums = np.cumsum(changes, axis=0).reshape(len(changes), 3 * classes)
-    return Steps(found.position[order], metrics.from_sums("expression", sums)[metric], low, high)
+    return _steps(found.position[order], metrics.from_sums("expression", sums)[metric], low, high)
 
 
 def _class_changes(
