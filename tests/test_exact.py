@@ -207,3 +207,13 @@ def test_shapes_that_differ_are_refused() -> None:
         exact.va_curves(np.zeros((4, 2)), np.zeros((4, 2)), np.zeros((3, 2)))
     with pytest.raises(ValueError, match="shapes differ"):
         exact.expression_steps(np.zeros((4, 3)), np.zeros((4, 3)), np.zeros(3, int), "macro_f1")
+
+
+def test_a_power_that_is_rounding_alone_costs_no_root_its_digits() -> None:
+    """Found by hypothesis: the covariance of the difference with the truth is zero but for rounding."""
+    rng = np.random.default_rng(299)
+    truth = rng.uniform(-1, 1, (16, 2))
+    first, second = truth + 0.5 * rng.standard_normal((2, 16, 2))
+    first, second, truth = (1e-3 * np.round(2 * x) / 2 for x in (first, second, truth))
+    best = exact.va_curves(first, second, truth).best("ccc_arousal")
+    assert best.value == pytest.approx(0.8591040462, abs=1e-9)

@@ -163,8 +163,15 @@ def _real_roots(coefficients: np.ndarray) -> np.ndarray:
     size = np.abs(coefficients).max()
     if size == 0:
         return np.zeros(0)
-    roots = polynomial.polyroots(polynomial.polytrim(coefficients / size, 1e-300))
-    return roots.real[np.abs(roots.imag) <= 1e-6 * (1 + np.abs(roots.real))]
+    # A highest power that is rounding alone would put one root far away and cost the others their digits.
+    trimmed = polynomial.polytrim(coefficients / size, 1e-13)
+    roots = polynomial.polyroots(trimmed)
+    real = roots.real[np.abs(roots.imag) <= 1e-6 * (1 + np.abs(roots.real))]
+    slope = polynomial.polyder(trimmed)
+    for _ in range(2):
+        falls = polynomial.polyval(real, slope)
+        real = real - np.divide(polynomial.polyval(real, trimmed), falls, out=np.zeros_like(real), where=falls != 0)
+    return real
 
 
 @dataclass(frozen=True)
