@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import accuracy_score, f1_score
 
 from benchmarks.pairs import as_pool, space_of
 from benchmarks.pools import draws
@@ -86,11 +87,13 @@ def resamples(samples: list[int]) -> list[dict[str, float]]:
 
 
 def _loop(logits: np.ndarray, labels: np.ndarray, timed: int = 50) -> float:
-    """The accuracy alone, a resample at a time, as people write it; timed on a few and multiplied."""
-    rng, right = np.random.default_rng(0), logits.argmax(axis=1) == labels
+    """Accuracy and macro F1 by scikit-learn, a resample at a time; timed on a few and multiplied."""
+    rng, top = np.random.default_rng(0), logits.argmax(axis=1)
     started = time.perf_counter()
     for _ in range(timed):
-        right[rng.integers(len(labels), size=len(labels))].mean()
+        rows = rng.integers(len(labels), size=len(labels))
+        accuracy_score(labels[rows], top[rows])
+        f1_score(labels[rows], top[rows], average="macro")
     return (time.perf_counter() - started) * 2000 / timed
 
 

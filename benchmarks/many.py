@@ -61,9 +61,8 @@ def _one_seed(seed: int, seconds_for_cma: float, samples: int) -> dict[str, dict
 def automatic(fit: Draw, fresh: Draw) -> dict[str, float]:
     """What the package chooses by itself: every method on all members, the best by cross-fitting inside `fit`."""
     pools = {"dev": as_pool(fit), "test": as_pool(fresh, "test")}
-    # Pairs are another benchmark's; without a 3D view there are none.
-    pools = {split: _without_views(pool) for split, pool in pools.items()}
-    space = space_of(pools["dev"], search={"budget": 0})
+    # Pairs and subsets are another benchmark's.
+    space = space_of(pools["dev"], search={"budget": 0, "enumerate_up_to": 0})
     started = time.perf_counter()
     arranged = plan(space.protocol, pools, space.seed)  # type: ignore[arg-type]
     families = Families(arranged, run_local(space, arranged.parts), "accuracy")
@@ -71,10 +70,6 @@ def automatic(fit: Draw, fresh: Draw) -> dict[str, float]:
     took = time.perf_counter() - started
     fused = predictions(chosen, pools["test"])
     return {"seconds": took, "accuracy": score_one("expression", fused, fresh.labels, "accuracy")}
-
-
-def _without_views(pool: Any) -> Any:
-    return type(pool)(**{**pool.__dict__, "views": ("2d",) * len(pool.names)})
 
 
 def _peers(fit: Draw, fresh: Draw, seconds_for_cma: float) -> dict[str, dict[str, float]]:

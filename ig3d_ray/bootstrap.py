@@ -16,6 +16,7 @@ RESAMPLES = 2000
 BLOCK = 200
 DECIMALS = 9
 _KEEP_BYTES = 512 * 2**20
+_BLOCK_DRAWS = 8 * 10**6
 
 
 class Interval(Frozen):
@@ -64,8 +65,9 @@ class Bootstrap:
         """How often each sample is drawn, `[up to BLOCK, N]` uint16 at a time; each row sums to N."""
         rng = np.random.default_rng([self.seed, len(self.strata), self.resamples])
         members = [np.flatnonzero(self.strata == stratum) for stratum in np.unique(self.strata)]
-        for start in range(0, self.resamples, BLOCK):
-            rows = min(BLOCK, self.resamples - start)
+        block = max(1, min(BLOCK, _BLOCK_DRAWS // len(self.strata)))
+        for start in range(0, self.resamples, block):
+            rows = min(block, self.resamples - start)
             counts = np.empty((rows, len(self.strata)), dtype=np.uint16)
             for one in members:
                 drawn = rng.integers(len(one), size=(rows, len(one)), dtype=np.int32)
@@ -115,7 +117,7 @@ class Bootstrap:
             statistics: per candidate, `[N, S]`. metric: that they were compared by.
 
         In each resample the best candidate is found anew; it is better there than on the whole set by this much, on
-        average (the bootstrap of the maximum). Positive; 0 for a single candidate.
+        average (the bootstrap of the maximum). Never below 0, which it is for a single candidate but for chance.
         """
         sign = 1.0 if metrics.direction_of(metric) == "maximize" else -1.0
         resampled, whole = [], []
@@ -124,7 +126,8 @@ class Bootstrap:
             whole.append(sign * float(metrics.from_sums(self.task, one.sum(axis=0))[metric]))
         drawn, on_all = np.stack(resampled), np.array(whole)
         best = drawn.argmax(axis=0)
-        return round(float((drawn[best, np.arange(drawn.shape[1])] - on_all[best]).mean()), DECIMALS) + 0.0
+        optimism = float((drawn[best, np.arange(drawn.shape[1])] - on_all[best]).mean())
+        return round(max(optimism, 0.0), DECIMALS)
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:

@@ -74,21 +74,38 @@ class Choices:
     methods: tuple[tuple[Method, Space, bool], ...]
     """Method, space, per column."""
     subset_members: int
+    limit: int
+    """Of the members of any ensemble."""
 
     @property
     def mixes(self) -> tuple[tuple[Strategy, Space, bool], ...]:
         """Strategy, space and temperatures of pairs, without what would be the same twice."""
         found = itertools.product(self.strategies, self.spaces, self.temperatures)
         # Temperatures only rescale logits: an exact weight of two absorbs them.
+        absorbs = self.weight_3d == "exact" and len(self.temperatures) > 1
         return tuple(
             (strategy, in_space, warm)
             for strategy, in_space, warm in found
-            if not (warm and strategy == "weighted" and in_space != "probabilities" and len(self.temperatures) > 1)
+            if not (absorbs and warm and strategy == "weighted" and in_space != "probabilities")
         )
 
     @property
-    def has_pairs(self) -> bool:
+    def two_views(self) -> bool:
+        """Whether pairs are of a 2D and a 3D member."""
         return bool(self.members_2d and self.members_3d)
+
+    @property
+    def couples(self) -> Iterator[tuple[str, str]]:
+        """The members of each pair; those of one 2D member come together."""
+        if self.limit < 2:
+            return iter(())
+        if self.two_views:
+            return itertools.product(self.members_2d, self.members_3d)
+        return itertools.combinations(self.names, 2)
+
+    @property
+    def has_pairs(self) -> bool:
+        return next(self.couples, None) is not None
 
     @property
     def has_subsets(self) -> bool:
@@ -99,7 +116,9 @@ class Choices:
         """How many different candidates of two members there are; None if a weight is sampled from a range."""
         if "weighted" in self.strategies and self.weight_3d != "exact":
             return None
-        return len(self.members_2d) * len(self.members_3d) * len(self.mixes)
+        count = len(self.names)
+        couples = len(self.members_2d) * len(self.members_3d) if self.two_views else count * (count - 1) // 2
+        return couples * len(self.mixes)
 
 
 def choices(space: SearchSpace, pool: Pool) -> Choices:
@@ -115,12 +134,14 @@ def choices(space: SearchSpace, pool: Pool) -> Choices:
     for method, per in itertools.product(space.methods, space.fusion.weights_per):
         for in_space in SPACES_OF[method]:
             per_column = per == "column"
+            if expression and in_space not in space.fusion.spaces:
+                continue
             if not per_column or (method in PER_COLUMN and in_space == "logits"):
                 methods.append((method, in_space, per_column))
     limit = space.search.max_members or len(pool.names)
     return Choices(
         names=pool.names,
-        members_2d=names_2d if limit > 1 else (),
+        members_2d=names_2d,
         members_3d=names_3d,
         strategies=space.fusion.strategies,
         spaces=space.fusion.spaces if expression else ("logits",),
@@ -128,6 +149,7 @@ def choices(space: SearchSpace, pool: Pool) -> Choices:
         weight_3d=space.fusion.weight_3d,
         methods=tuple(methods) if limit > 1 else (),
         subset_members=min(limit, space.search.subset_members, len(pool.names) - 1),
+        limit=limit,
     )
 
 
@@ -136,10 +158,11 @@ def always_scored(space: SearchSpace, pool: Pool) -> tuple[Candidate, ...]:
     fixed = [Candidate((name,)) for name in pool.names]
     among = choices(space, pool)
     for reference in space.references:
-        for first in fnmatch.filter(among.members_2d, reference.member_2d):
-            for second in fnmatch.filter(among.members_3d, reference.member_3d):
-                weight = None if reference.weight_3d is None else round(reference.weight_3d, WEIGHT_DECIMALS)
-                fixed.append(Candidate((first, second), reference.strategy, reference.space, weight, reference.name))
+        firsts = fnmatch.filter(among.members_2d, reference.member_2d)
+        seconds = fnmatch.filter(among.members_3d, reference.member_3d)
+        weight = None if reference.weight_3d is None else round(reference.weight_3d, WEIGHT_DECIMALS)
+        for pair in itertools.product(firsts, seconds) if among.limit > 1 else ():
+            fixed.append(Candidate(pair, reference.strategy, reference.space, weight, reference.name))
     # With two members the exact weight is the answer, unless each column is to have its own.
     fixed += [of_many(pool.names, *m) for m in among.methods if len(pool.names) > 2 or (len(pool.names) == 2 and m[2])]
     return tuple(fixed)
@@ -153,9 +176,9 @@ def of_many(
 
 
 def all_pairs(space: SearchSpace, pool: Pool) -> Iterator[Candidate]:
-    """Every pair with every strategy and space, weights to be solved for; pairs of one 2D member come together."""
+    """Every pair with every strategy and space, weights to be solved for."""
     among = choices(space, pool)
-    for first, second in itertools.product(among.members_2d, among.members_3d):
+    for first, second in among.couples:
         for strategy, in_space, temperatures in among.mixes:
             weight: Literal["exact"] | None = "exact" if strategy == "weighted" else None
             yield Candidate((first, second), strategy, in_space, weight, temperatures=temperatures)
@@ -171,9 +194,13 @@ def suggest(trial: optuna.Trial, among: Choices, pairs: bool) -> Candidate:
 
 def _suggest_pair(trial: optuna.Trial, among: Choices) -> Candidate:
     members = (
-        trial.suggest_categorical("member_2d", among.members_2d),
-        trial.suggest_categorical("member_3d", among.members_3d),
+        trial.suggest_categorical("member_2d", among.members_2d if among.two_views else among.names),
+        trial.suggest_categorical("member_3d", among.members_3d if among.two_views else among.names),
     )
+    if members[0] == members[1]:
+        return Candidate((members[0],))
+    if not among.two_views and among.names.index(members[0]) > among.names.index(members[1]):
+        members = members[::-1]
     # By index: Optuna gives back a plain str, whose type would have to be asserted.
     strategy, in_space, temperatures = among.mixes[trial.suggest_categorical("mix", range(len(among.mixes)))]
     weight: float | Literal["exact"] | None = None

@@ -71,7 +71,7 @@ class Families:
 
     def is_reference(self, name: str) -> bool:
         """References are shown and never chosen: what they were chosen on, nobody here knows."""
-        return bool(self.best[0][name].candidate.reference)
+        return any(name in part and bool(part[name].candidate.reference) for part in self.best)
 
     def pick(self, name: str) -> Pick:
         """The rule of taking the best of one family."""
@@ -96,12 +96,12 @@ class Families:
     def choose(self, part: int) -> Result:
         """The best of the family that fares best on a part; of equally good ones that with fewer members.
 
-        A part without parts inside it (two folds) chooses by the scores on itself.
+        Raises:
+            ValueError: the part has no parts inside it, so that nothing could be judged.
         """
         scores = {n: score for n, score in self._cross_fitted[part].items() if not self.is_reference(n)}
         if not scores:
-            own = [result for name, result in self.best[part].items() if not self.is_reference(name)]
-            return best_of(own, self.objective)
+            raise ValueError(f"part {part} has no parts inside it to choose by")
         sign = 1 if metrics.direction_of(self.objective) == "maximize" else -1
         top = max(sign * score for score in scores.values())
         equal = [self.best[part][name] for name, score in scores.items() if sign * score >= top - EQUAL]

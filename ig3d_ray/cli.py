@@ -123,7 +123,7 @@ def predict(
 ) -> None:
     """Run an exported ensemble on a split, from its checkpoints alone, and check the reported number."""
     from ig3d_ray import predict as predicting
-    from ig3d_ray.pipeline import read_ensemble
+    from ig3d_ray.ensemble import read_ensemble
     from ig3d_ray.storage import Store
 
     _ending(out, ".parquet", "--out")
@@ -251,7 +251,7 @@ def _show(space: "SearchSpace", outcome: "Outcome", uri: str, as_json: bool) -> 
             "gain_over_best_single": outcome.spec.compared_with["best_single"].gain.model_dump(),
             "members": [member.name for member in outcome.spec.members],
             "optimism": outcome.spec.optimism.model_dump(),
-            "verdict": verdict(space, outcome.board, outcome.spec),
+            "verdict": verdict(space, outcome.board),
             "missing": outcome.missing,
             "failed": outcome.failed,
             "trained": outcome.trained,
@@ -259,7 +259,7 @@ def _show(space: "SearchSpace", outcome: "Outcome", uri: str, as_json: bool) -> 
         print(json.dumps(content))
         return
     console = _console()
-    console.print(render(space, outcome.board, outcome.spec, console.width))
+    console.print(render(space, outcome.board, console.width))
     for name, why in (outcome.missing | outcome.failed).items():
         print(f"left out: {name}: {why}")
     if outcome.unused:

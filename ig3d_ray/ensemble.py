@@ -16,6 +16,7 @@ from ig3d_ray.logits import View
 from ig3d_ray.members.spec import Frozen
 from ig3d_ray.pool import Pool
 from ig3d_ray.protocol import ProtocolSpec
+from ig3d_ray.storage import Store
 
 SCHEMA_VERSION = 1
 
@@ -126,7 +127,8 @@ class Optimism(Frozen):
     """How much better the ensemble looked where it was chosen than where it is reported.
 
     `measured` is the selection score minus the report score (the other way round for errors). `expected` is what
-    choosing the best of all candidates adds to its score on the selection set, by the bootstrap of the maximum.
+    choosing the best of the candidates adds to its score on the selection set, by the bootstrap of the maximum over the
+    300 best of them; that weights were fitted on the same samples comes on top.
     """
 
     measured: float
@@ -134,7 +136,10 @@ class Optimism(Frozen):
 
 
 class ParetoPoint(Frozen):
-    """An ensemble that no other beats in the objective without costing more."""
+    """An ensemble that no other beats in the objective without costing more.
+
+    `selection` is its score on the samples that chose it, so it is optimistic.
+    """
 
     members: tuple[str, ...]
     fusion: Fusion
@@ -191,3 +196,17 @@ def parse_ensemble(text: str, what: str) -> EnsembleSpec:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise Ig3dError(f"{what}: {field}: {first['msg']}; run the search again to write it anew") from error
+
+
+def read_ensemble(path: str) -> EnsembleSpec:
+    """A spec from a local file or any storage URI.
+
+    Raises:
+        Ig3dError: it is missing or broken.
+    """
+    folder, _, file = path.rpartition("/")
+    try:
+        text = Store(folder or ".").read(file).decode()
+    except UnicodeDecodeError as error:
+        raise Ig3dError(f"{path}: not a text file, so no spec; give a best_ensemble.json") from error
+    return parse_ensemble(text, path)

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import yaml
 
+from ig3d_ray.bootstrap import DECIMALS
 from ig3d_ray.candidates import Candidate
 from ig3d_ray.data import catalog
 from ig3d_ray.ensemble import Compared, EnsembleMember, EnsembleSpec, ParetoPoint, Provenance, Scored
@@ -26,7 +27,8 @@ def search_folder(space: SearchSpace, name: str, plan: Plan) -> str:
     """Where a search lies in a store: its name, and a hash of the space, the samples, their labels and outputs."""
     # The space says how the pools are parted.
     pools = plan.parts.whole.digest + plan.report.digest
-    identity = hashlib.sha256(f"{space.hash}\0{pools}".encode()).hexdigest()[:8]
+    # Another version of this package may score otherwise: it does not go on with what this one began.
+    identity = hashlib.sha256(f"{version('ig3d-ray')}\0{space.hash}\0{pools}".encode()).hexdigest()[:8]
     return f"searches/{space.dataset}/{name}-{identity}"
 
 
@@ -66,7 +68,8 @@ def build_spec(
         scores=Scored(selection=board.chosen.scores.selection, report=board.chosen.scores.report),
         optimism=board.optimism,
         pareto=tuple(
-            ParetoPoint(members=r.members, fusion=r.fusion, cost=cost, selection=r.score) for cost, r in board.pareto
+            ParetoPoint(members=r.members, fusion=r.fusion, cost=cost, selection=round(r.score, DECIMALS))
+            for cost, r in board.pareto
         ),
         compared_with={key: against(row) for key, row in compared.items()},
         left_out=board.left_out,

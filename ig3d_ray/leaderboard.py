@@ -13,6 +13,7 @@ from ig3d_ray.cost import pareto_front
 from ig3d_ray.data.catalog import Split
 from ig3d_ray.ensemble import Optimism, Scored, SetScores
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.pool import Pool
 from ig3d_ray.protocol import Plan, ProtocolSpec
 from ig3d_ray.scoring import Result, Scorer, best_of
 from ig3d_ray.space import SearchSpace
@@ -156,7 +157,8 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
     chosen_family = next(n for n, r in families.best[0].items() if r is choices[0])
     chosen = judge.row("chosen", "chosen ensemble", choices.__getitem__, best_2d, cross_fitted.get(chosen_family))
     rows.append(chosen)
-    solved, pair = _solved_weights(judge, results[0])
+    own = [result for result in results[0] if not result.candidate.reference]
+    solved, pair = _solved_weights(judge, results)
     means = {part: _plain_mean(space, plan, part, choice) for part, choice in choices.items()}
     return Leaderboard(
         rows=tuple(rows),
@@ -167,8 +169,8 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         mean=judge.row("family", "plain mean of the chosen members", means.__getitem__, best_2d),
         solved=solved,
         solved_for=pair,
-        pareto=tuple(pareto_front(results[0], space.objective, space.search)),
-        optimism=_optimism(judge, chosen, results[0]),
+        pareto=tuple(pareto_front(own, space.objective, space.search)),
+        optimism=_optimism(judge, chosen, own),
         candidates=sum(len(found) for found in results),
         singles=len(plan.report.names),
         left_out={side.split: side.left_out for side in (plan.parts[0], plan.report)},
@@ -202,10 +204,16 @@ def _singles(judge: _Judge, results: Sequence[Sequence[Result]], best_2d: Row | 
     ]
 
 
+def _on_part(plan: Plan, part: int, names: Sequence[str]) -> Pool:
+    """A part of the selection pool with these members alone: no more is copied than is looked at."""
+    few, rows = plan.parts.whole.only(names), plan.parts.rows[part]
+    return few if rows is None else few.take(rows)
+
+
 def _plain_mean(space: SearchSpace, plan: Plan, part: int, choice: Result) -> Result:
     """The plain mean, in logits, of whatever members a part chose."""
     plain = Candidate(choice.members, "mean" if len(choice.members) > 1 else None)
-    return Scorer(plan.parts[part], space.objective).score(plain)
+    return Scorer(_on_part(plan, part, choice.members), space.objective).score(plain)
 
 
 def _optimism(judge: _Judge, chosen: Row, results: Sequence[Result]) -> Optimism:
@@ -219,20 +227,28 @@ def _optimism(judge: _Judge, chosen: Row, results: Sequence[Result]) -> Optimism
     return Optimism(measured=round(sign * (looked - is_), 9) + 0.0, expected=expected)
 
 
-def _solved_weights(judge: _Judge, results: Sequence[Result]) -> tuple[tuple[SolvedWeight, ...], tuple[str, ...]]:
-    """Exact weights of the pair that the exported part likes best, one line per metric."""
-    pairs = [r for r in results if len(r.candidate.members) == 2 and r.candidate.method is None]
-    if not pairs:
-        return (), ()
-    best = best_of(pairs, judge.space.objective).candidate
-    exactly = Candidate(best.members, "weighted", best.space, "exact")
-    return tuple(_solved_weight(judge, exactly, m) for m in SOLVED_METRICS[judge.space.task]), best.members
+def _solved_weights(
+    judge: _Judge, results: Sequence[Sequence[Result]]
+) -> tuple[tuple[SolvedWeight, ...], tuple[str, ...]]:
+    """Exact weights of the pair that each part likes best, one line per metric; and the exported part's pair."""
+    pairs = {}
+    for part in {0, *(part for part, _ in judge.held_out)}:
+        of_two = [r for r in results[part] if len(r.candidate.members) == 2 and r.candidate.method is None]
+        own = [r for r in of_two if not r.candidate.reference]
+        if not own:
+            return (), ()
+        best = best_of(own, judge.space.objective).candidate
+        pairs[part] = Candidate(best.members, "weighted", best.space, "exact")
+    return tuple(_solved_weight(judge, pairs, m) for m in SOLVED_METRICS[judge.space.task]), pairs[0].members
 
 
-def _solved_weight(judge: _Judge, exactly: Candidate, metric: str) -> SolvedWeight:
+def _solved_weight(judge: _Judge, pairs: dict[int, Candidate], metric: str) -> SolvedWeight:
     plan, task = judge.plan, judge.plan.report.task
-    needed = {0, *(part for part, _ in judge.held_out)}
-    picks = {part: Scorer(plan.parts[part], metric).score(exactly) for part in needed}
+    picks = {part: Scorer(_on_part(plan, part, pair.members), metric).score(pair) for part, pair in pairs.items()}
     sums = held_out_statistics(picks.__getitem__, plan.report, judge.held_out).sum(axis=0)
-    (weight,), (low, high) = picks[0].fusion.weights[1:], picks[0].fusion.equally_good_weight_3d  # type: ignore[index, misc]
-    return SolvedWeight(metric, weight, low, high, picks[0].score, float(metrics.from_sums(task, sums)[metric]))
+    fusion = picks[0].fusion
+    assert fusion.weights is not None
+    assert fusion.equally_good_weight_3d is not None
+    low, high = fusion.equally_good_weight_3d
+    report = float(metrics.from_sums(task, sums)[metric])
+    return SolvedWeight(metric, fusion.weights[1], low, high, picks[0].score, report)

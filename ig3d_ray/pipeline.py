@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from ig3d_ray.data.samples import Samples, load_samples, samples_name
-from ig3d_ray.ensemble import EnsembleSpec, parse_ensemble
+from ig3d_ray.ensemble import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.export import Journal, build_spec, load_results, publish, search_folder
 from ig3d_ray.inventory import Inventory, Wanted, check_trainable, load_pools, take_inventory
@@ -161,7 +161,9 @@ def search_store(
     board = build_leaderboard(space, arranged, results)
     spec = build_spec(store, space, name, arranged, board, cards, inventory.dataset_fingerprint)
     published = known is not None and store.read(f"{folder}/best_ensemble.json") == spec.to_json().encode()
-    if not published:
+    if published:
+        store.remove(f"{folder}/rounds")
+    else:
         publish(store, folder, space, results, spec, time.monotonic() - started)
     return Outcome(spec, folder, board, inventory.left_out(splits), {}, 0, inventory.unused)
 
@@ -300,17 +302,3 @@ def search_on_cluster(
     with ExitStack() as stack:
         ray = _LazyRay(stack, address, reporter)
         return search_store(store, space, name, reporter, optuna_storage, functools.partial(ray.search, store))
-
-
-def read_ensemble(path: str) -> EnsembleSpec:
-    """A spec from a local file or any storage URI.
-
-    Raises:
-        Ig3dError: it is missing or broken.
-    """
-    folder, _, file = path.rpartition("/")
-    try:
-        text = Store(folder or ".").read(file).decode()
-    except UnicodeDecodeError as error:
-        raise Ig3dError(f"{path}: not a text file, so no spec; give a best_ensemble.json") from error
-    return parse_ensemble(text, path)

@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -62,6 +62,17 @@ class Pool:
         about = (self.dataset, self.split, self.task, self.names, self.fingerprints, self.views)
         return Pool(*about, *parts, self.left_out)
 
+    def only(self, names: Sequence[str]) -> "Pool":
+        """The pool with some of its members, in this order."""
+        at = [self.names.index(name) for name in names]
+        return replace(
+            self,
+            names=tuple(names),
+            fingerprints=tuple(self.fingerprints[i] for i in at),
+            views=tuple(self.views[i] for i in at),
+            outputs_MNC=self.outputs_MNC[at],
+        )
+
     def outputs_of(self, names: Sequence[str]) -> np.ndarray:
         """`[len(names), N, C]`: the outputs of these members, in this order."""
         return self.outputs_MNC[[self.names.index(name) for name in names]]
@@ -95,8 +106,8 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
     if len(common) == 0:
         names = ", ".join(table.name for table in tables)
         raise Ig3dError(f"{labels.dataset} {labels.split}: no sample is common to {names}; check their sample_id")
-    outputs = []
-    for table in tables:
+    outputs_MNC: np.ndarray | None = None
+    for member, table in enumerate(tables):
         if (table.dataset, table.split) != (labels.dataset, labels.split):
             raise Ig3dError(
                 f"{table.name}: outputs on {table.dataset} {table.split}, not {labels.dataset} {labels.split}"
@@ -105,7 +116,11 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
         if values is None:
             raise Ig3dError(f"{table.name}: no {'logits' if task == 'expression' else 'valence and arousal'} cached")
         order = np.argsort(table.ids)
-        outputs.append(values[order[np.searchsorted(table.ids, common, sorter=order)]])
+        if outputs_MNC is None:
+            # Filled member by member: a large pool is in memory once beside its tables, not twice.
+            outputs_MNC = np.empty((len(tables), len(common), values.shape[1]), dtype=np.float32)
+        outputs_MNC[member] = values[order[np.searchsorted(table.ids, common, sorter=order)]]
+    assert outputs_MNC is not None
     return Pool(
         dataset=labels.dataset,
         split=labels.split,
@@ -114,7 +129,7 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
         fingerprints=tuple(table.member for table in tables),
         views=tuple(table.view for table in tables),
         ids=common,
-        outputs_MNC=np.stack(outputs),
+        outputs_MNC=outputs_MNC,
         labels=labels.of(common, task),
         left_out=tuple(np.setdiff1d(union, common).tolist()),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, overload
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ig3d_ray.data.catalog import Split
 from ig3d_ray.errors import Ig3dError
@@ -29,6 +29,12 @@ class ProtocolSpec(Frozen):
     repeats: int = Field(default=1, ge=1, le=50)
     """How often the cross-fitting is repeated with other folds; the repeats are averaged."""
 
+    @model_validator(mode="after")
+    def _folds_inside_folds(self) -> "ProtocolSpec":
+        if self.kind == "cross_fitted" and self.folds < 3:
+            raise ValueError("folds: 2 with 'cross_fitted' leaves nothing to choose by inside a fold; allowed: 3 to 50")
+        return self
+
     @property
     def choose_on(self) -> Split:
         """The split whose samples choose."""
@@ -37,7 +43,7 @@ class ProtocolSpec(Frozen):
     @property
     def parts(self) -> int:
         """How many selection sets are searched: the whole, without one fold, for `cross_fitted` without two."""
-        nested = self.folds * (self.folds - 1) // 2 if self.kind == "cross_fitted" and self.folds > 2 else 0
+        nested = self.folds * (self.folds - 1) // 2 if self.kind == "cross_fitted" else 0
         return 1 + self.repeats * (self.folds + nested)
 
     @property
@@ -122,7 +128,7 @@ def _leave_out(
         return len(parts) - 1
 
     without = {fold: append(fold_N != fold) for fold in range(spec.folds)}
-    if spec.kind == "cross_fitted" and spec.folds > 2:
+    if spec.kind == "cross_fitted":
         # A part that lacks two folds judges methods for either of them: half of what nesting costs otherwise.
         for a, b in itertools.combinations(range(spec.folds), 2):
             both = append((fold_N != a) & (fold_N != b))

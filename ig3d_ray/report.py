@@ -11,7 +11,6 @@ from rich.text import Text
 from ig3d_ray import metrics
 from ig3d_ray.bootstrap import Interval
 from ig3d_ray.candidates import family
-from ig3d_ray.ensemble import EnsembleSpec
 from ig3d_ray.inventory import Inventory
 from ig3d_ray.leaderboard import Leaderboard, Row
 from ig3d_ray.members.runs import TRAINED_SPLITS
@@ -21,6 +20,8 @@ from ig3d_ray.space import SearchSpace
 FULL_WIDTH = 140
 NAMED_WIDTH = 112
 NUMBERED, LISTED = 4, 12
+LEVEL = 0.05
+"""Of McNemar's test, as the intervals' 95 %."""
 SHOWN = {
     "expression": ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"),
     "va": ("mse", "mae", "rmse", "ccc", "ccc_paper", "ccc_valence", "ccc_arousal"),
@@ -32,34 +33,39 @@ PROTOCOLS = {
 }
 
 
-def verdict(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec) -> str:
+def verdict(space: SearchSpace, board: Leaderboard) -> str:
     """Whether fusing pays, in one sentence."""
-    over = spec.compared_with["best_single"]
-    gain, metric = over.gain, space.objective
+    metric, members = space.objective, board.chosen.result.members
+    gain, test = board.gain_over(board.best_single, metric), board.mcnemar_over(board.best_single)
     better = "more" if metrics.direction_of(metric) == "maximize" else "less"
     size = f"{abs(gain.value):.4f} {better if gain.value >= 0 else _opposite(better)} {metric}"
-    told = f"{size} than the best single member ({over.label}), 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
-    if over.mcnemar is not None:
-        told += f", McNemar p = {over.mcnemar.p:.2g}"
+    single = board.best_single.result.members[0]
+    told = f"{size} than the best single member ({single}), 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
+    if test is not None:
+        of_what = "McNemar" if metric == "accuracy" else "McNemar on accuracy"
+        told += f", {of_what} p {'< 1e-9' if test.p < 1e-9 else f'= {test.p:.2g}'}"
+    # With few samples the bootstrap is too sure of itself where the exact test is not.
+    doubted = metric == "accuracy" and test is not None and test.p >= LEVEL
     if board.singles == 1:
         return "There was nothing to fuse: the pool has one member."
-    if len(spec.members) == 1:
-        return f"No gain: no fusion beat the best single member, {spec.members[0].name}, on the selection set."
-    if spec.protocol.kind == "paper":
+    if len(members) == 1:
+        return f"No gain: cross-fitted on {space.protocol.choose_on}, no fusion did better than {members[0]} alone."
+    if space.protocol.kind == "paper":
         return f"The ensemble has {told}; it was chosen on the same samples, so this is optimistic."
-    if gain.low > 0:
+    if gain.low > 0 and not doubted:
         return f"The gain is real: the ensemble has {told}."
     if gain.high < 0:
         return f"The ensemble is worse: {told}."
     return f"No gain can be claimed: the ensemble has {told}."
 
 
-def optimism(board: Leaderboard, spec: EnsembleSpec) -> str:
+def optimism(board: Leaderboard) -> str:
     """How much of the selection score was luck, in one sentence."""
-    found = spec.optimism
+    found = board.optimism
+    which = "better" if found.measured >= 0 else "worse"
     return (
-        f"Optimism: the ensemble scored {found.measured:+.4f} better where it was chosen than where it is reported;"
-        f" choosing the best of so many adds {found.expected:+.4f} by itself."
+        f"Optimism: the ensemble scored {abs(found.measured):.4f} {which} where it was chosen than where it is"
+        f" reported; choosing the best of so many makes it look {found.expected:.4f} better."
     )
 
 
@@ -67,7 +73,7 @@ def _opposite(word: str) -> str:
     return "less" if word == "more" else "more"
 
 
-def render(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec, width: int) -> Group:
+def render(space: SearchSpace, board: Leaderboard, width: int) -> Group:
     """Everything that a search shows on a terminal of so many columns.
 
     A narrow one gets intervals on the report set alone, a very narrow one its members' names in a list of their own.
@@ -80,11 +86,11 @@ def render(space: SearchSpace, board: Leaderboard, spec: EnsembleSpec, width: in
     if not named:
         parts.insert(0, Text("\n".join(f"member {number}: {name}" for name, number in _numbers(board).items())))
     if board.solved:
-        parts.append(_solved(board))
+        parts.append(_solved(space, board))
     if space.search.second_objective:
         parts.append(_pareto(space, board))
-    parts += [Text(_chosen_by(space, board)), Text(optimism(board, spec))]
-    return Group(*parts, Text(verdict(space, board, spec), style="bold"))
+    parts += [Text(_chosen_by(space, board)), Text(optimism(board))]
+    return Group(*parts, Text(verdict(space, board), style="bold"))
 
 
 def _chosen_by(space: SearchSpace, board: Leaderboard) -> str:
@@ -172,8 +178,8 @@ def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool
     left_out = f"; {lacked} {report.split} samples left out that some member lacks" if lacked else ""
     table = Table(
         title=f"{space.dataset}: {objective}, {PROTOCOLS[space.protocol.kind]}",
-        caption=f"{board.candidates:,} candidates scored{hidden}; [..] 95 % bootstrap intervals,"
-        f" those of gains paired{left_out}",
+        caption=f"{board.candidates:,} candidates scored{hidden}; selection scores are optimistic: these samples chose;"
+        f" [..] 95 % bootstrap intervals, those of gains paired{left_out}",
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -221,10 +227,15 @@ def _every_metric(space: SearchSpace, board: Leaderboard, named: bool) -> Table:
     return table
 
 
-def _solved(board: Leaderboard) -> Table:
+def _solved(space: SearchSpace, board: Leaderboard) -> Table:
     title = f"Exact best 3D weight of {' + '.join(board.solved_for)}"
+    told = (
+        "report, optimistic:\nthe same samples"
+        if space.protocol.kind == "paper"
+        else "report, weight\nchosen without it"
+    )
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("metric", "best weight", "equally good", "selection", "report, weight\nchosen without it"):
+    for name in ("metric", "best weight", "equally good", "selection", told):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for line in board.solved:
         flat = f"{line.low:.4f} to {line.high:.4f}" if line.low < line.high else "a single point"

@@ -11,6 +11,7 @@ from ig3d_ray.ensemble import Fusion, into_space
 from ig3d_ray.fusion import exact
 from ig3d_ray.fusion.many import fit_weights
 from ig3d_ray.fusion.spaces import Space, to_space
+from ig3d_ray.fusion.stacking import stack_logits
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.pool import Pool
 from ig3d_ray.space import SearchSpace
@@ -53,7 +54,7 @@ class Scorer:
     def score(self, candidate: Candidate) -> Result:
         """Solve for what is open in a candidate, and score it."""
         members, fusion = self._solve(candidate)
-        if candidate.method is None:
+        if candidate.method is None and len(members) > 1:
             # In their space already, so that the strategy is all that is left to do.
             outputs = np.stack([self._output(name, candidate.space, candidate.temperatures) for name in members])
             fused = fusion.model_copy(update={"space": "logits", "temperatures": None}).apply(outputs, self.pool.task)
@@ -100,17 +101,24 @@ class Scorer:
             candidate.per_column,
             self.max_members,
             self.seed,
-            self._stacks.get(candidate.members),
+            self._stack_of(candidate, about.temperatures),
         )
-        if (candidate.method, candidate.space, candidate.per_column) == ("stack", "logits", False):
-            self._stacks[candidate.members] = weights
         used = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
         members = tuple(candidate.members[i] for i in used)
         kept = None if about.temperatures is None else tuple(about.temperatures[i] for i in used)
-        fitted = np.vectorize(significant)(weights[used]).tolist()
-        rows = [tuple(row) if candidate.per_column else row for row in fitted]
+        fitted = weights[used].tolist()
+        rows = [tuple(map(significant, row)) if candidate.per_column else significant(row) for row in fitted]
         key = "weights_by_column" if candidate.per_column else "weights"
         return members, about.model_copy(update={"strategy": "weighted", key: tuple(rows), "temperatures": kept})
+
+    def _stack_of(self, candidate: Candidate, temperatures: Sequence[float] | None) -> np.ndarray | None:
+        """The stack of these members' logits as it is, for the methods that are one or begin with it."""
+        if candidate.method not in ("stack", "coordinate") or candidate.space != "logits" or candidate.per_column:
+            return None
+        if candidate.members not in self._stacks:
+            outputs = self._stacked(candidate, temperatures)
+            self._stacks[candidate.members] = stack_logits(outputs, self.pool.labels, seed=self.seed).weights
+        return self._stacks[candidate.members]
 
     def _stacked(self, candidate: Candidate, temperatures: Sequence[float] | None) -> np.ndarray:
         """Many members' outputs in single precision; logits of the whole pool are not even copied."""
@@ -173,4 +181,5 @@ def score_batch(pool: Pool, candidates: Sequence[Candidate], space: SearchSpace)
 def best_of(results: Sequence[Result], objective: str) -> Result:
     """The best result; of equally good ones that with fewer members, then the one found first."""
     sign = 1 if metrics.direction_of(objective) == "maximize" else -1
-    return min(results, key=lambda r: (-sign * r.score, len(r.members)))
+    # Rounded, so that the last bit, which depends on the machine, decides nothing.
+    return min(results, key=lambda r: (round(-sign * r.score, 12), len(r.members)))

@@ -65,6 +65,8 @@ class Explorer:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         warnings.filterwarnings("ignore", message=".*``group`` is an experimental", category=ExperimentalWarning)
         self.space, self.pools, self.remembered = space, pools, remembered or {}
+        # A member without a cost is better told now than at the end.
+        cost_of(space.search, pools[0].names)
         # The parts have the same members.
         self.among = choices(space, pools[0])
         self.direction = metrics.direction_of(space.objective)

@@ -119,9 +119,12 @@ def test_a_fusion_with_a_broadcast_member_is_found_although_its_rows_all_differ(
     first, second = logits(0), logits(1, 1.0)
     honest = fuse("weighted", np.stack([first, second]), np.array([0.65, 0.35]))
     wrong = published_fusion("weighted", first, second, batch=64)
+    added = 2 * published_fusion("mean", first, second, batch=64)
     assert faults([write(tmp_path, "first", first), write(tmp_path, "honest", honest)]) == []
     found = faults([write(tmp_path, "first", first), write(tmp_path, "wrong", wrong)])
     assert found == [("fusion with a broadcast member", "wrong.npz and first.npz")]
+    ((check, _),) = faults([write(tmp_path, "first", first), write(tmp_path, "added", added)])
+    assert check == "fusion with a broadcast member"
 
 
 def test_a_model_that_depends_on_the_order_of_rows_is_found(tmp_path: Path) -> None:
@@ -133,6 +136,15 @@ def test_a_model_that_depends_on_the_order_of_rows_is_found(tmp_path: Path) -> N
     assert faults([one], shuffled=write(tmp_path, "again", turned, order)) == [("order of rows matters", "one.npz")]
     honest = write(tmp_path, "honest", first)
     assert faults([honest], shuffled=write(tmp_path, "honest again", first, order)) == []
+    other = write(tmp_path, "other", first, np.arange(3))
+    np.savez(other, sample_id=np.array(["a", "b", "c"]), logits=first[:3], label=LABELS[:3])
+    with pytest.raises(Ig3dError, match="has no sample in common"):
+        faults([honest], shuffled=other)
+
+
+def test_a_few_classes_say_nothing_about_the_order_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.LABELS", np.zeros(ROWS, dtype=int))
+    assert faults([write(tmp_path, "weak", logits(0, 0.1) - 0.5 * np.eye(7)[0])]) == []
 
 
 def test_labels_coverage_and_ids_are_compared(tmp_path: Path) -> None:
@@ -157,7 +169,7 @@ def test_a_clean_store_has_no_fault_and_its_ensemble_comes_out_on_shuffled_rows(
         file = write(tmp_path, f"member{seed}", logits(seed))
         import_predictions(store, file, "rafdb", ImportedSpec(name=file.stem, view=view), "test")  # type: ignore[arg-type]
     pool = [{"kind": "imported", "name": "member0", "view": "2d"}]
-    protocol = {"kind": "cross_fitted", "folds": 2}
+    protocol = {"kind": "cross_fitted", "folds": 3}
     what = SearchSpace.model_validate(
         {"dataset": "rafdb", "objective": "accuracy", "pool": pool, "protocol": protocol, "search": {"budget": 5}}
     )
@@ -168,7 +180,8 @@ def test_a_clean_store_has_no_fault_and_its_ensemble_comes_out_on_shuffled_rows(
     content["scores"]["selection"]["metrics"]["accuracy"]["value"] += 0.01
     store.write(name, json.dumps(content).encode())
     (found,), _ = audit_store(store, "rafdb")
-    assert (found.check, found.who) == ("order of rows matters", name)
+    assert (found.check, found.who) == ("exported ensemble", name)
+    assert "the spec says" in found.what
     with pytest.raises(SystemExit) as stopped:
         app(["audit", "store", "--storage", str(tmp_path / "store"), "--dataset", "rafdb"])
     assert stopped.value.code == 1

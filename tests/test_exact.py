@@ -83,7 +83,7 @@ def test_the_solved_weight_is_the_best_there_is(metric: str, case: Case, bounds:
                 start = None
         if start is not None:
             runs.append(run_end - start)
-        assert best.high - best.low <= float(max(runs)) + 1e-9
+        assert best.high - best.low == pytest.approx(float(max(runs)), abs=1e-7)
         assert best.weight == pytest.approx((best.low + best.high) / 2)
 
 

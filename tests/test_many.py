@@ -115,7 +115,8 @@ def test_weights_for_valence_and_arousal_beat_every_grid_point(
     points = [np.array([a, b, 1 - a - b]) for a, b in itertools.product(steps, steps) if a + b <= 1 + 1e-9]
     sign = 1 if metrics.direction_of(objective) == "maximize" else -1
     if objective == "ccc_mean" and not per_column:
-        # The mean of two ratios has no closed form with shared weights: the pooled optimum stands in.
+        # The mean of two ratios has no closed form with shared weights: the pooled optimum stands in, close by.
+        assert at(weights) >= max(at(p) for p in points) - 0.02
         return
     assert sign * at(weights) >= max(sign * at(p) for p in points) - 1e-9
     if per_column:
@@ -182,6 +183,28 @@ def test_few_samples_are_stacked_with_a_pull_and_many_without() -> None:
     assert log_loss(pulled.weights, fresh, fresh_labels) < log_loss(alone, fresh, fresh_labels)
 
 
+def test_members_that_are_right_about_everything_get_finite_weights() -> None:
+    """The log-loss of separable samples has no minimum; and what is scored must not depend on luck."""
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 4, 30)
+        outputs = (rng.uniform(4, 12, (3, 1, 1)) * np.eye(4)[labels] + rng.standard_normal((3, 30, 4))).astype(
+            np.float32
+        )
+        for per_column in (False, True):
+            weights = fit_weights("stack", "logits", outputs, labels, "accuracy", per_column)
+            assert np.isfinite(weights).all()
+            fused = np.einsum("mc,mnc->nc", weights, outputs) if per_column else np.tensordot(weights, outputs, 1)
+            assert (fused.argmax(axis=1) == labels).mean() == 1
+
+
+def test_members_in_the_wrong_order_of_classes_get_weights_per_class_all_the_same() -> None:
+    outputs, labels = pool(3, 200)
+    weights = fit_weights("stack", "logits", -outputs, labels, "accuracy", per_column=True)
+    assert weights.shape == (3, 4)
+    assert weights.max() > 0
+
+
 def test_a_pool_that_knows_nothing_still_gets_weights(rng: np.random.Generator) -> None:
     labels = rng.integers(0, 4, 200)
     for outputs in (rng.standard_normal((6, 200, 4)), np.zeros((3, 200, 4)), -5 * np.eye(4)[labels][None].repeat(3, 0)):
@@ -204,25 +227,45 @@ def test_the_size_of_a_members_logits_does_not_decide_its_share(factor: float) -
 
 
 def reference_greedy(probabilities: np.ndarray, labels: np.ndarray, metric: str, size: int) -> list[float]:
-    """Caruana's loop as he wrote it, a member at a time; the score after each step."""
-    fused, scores = np.zeros(probabilities.shape[1:]), []
+    """Caruana's loop as he wrote it, a member at a time: the metric after each step, whatever breaks the ties."""
+    best = {(): np.zeros(probabilities.shape[1:], dtype=np.float32)}
+    scores: list[float] = []
     for _ in range(size):
-        tried = [metrics.score("expression", fused + one, labels)[metric] for one in probabilities]
-        scores.append(max(tried))
-        fused = fused + probabilities[int(np.argmax(tried))]
+        tried = {
+            tuple(sorted((*taken, i))): fused + one
+            for taken, fused in best.items()
+            for i, one in enumerate(probabilities.astype(np.float32))
+        }
+        judged = {taken: metrics.score("expression", fused, labels)[metric] for taken, fused in tried.items()}
+        scores.append(max(judged.values()))
+        best = {taken: tried[taken] for taken, score in judged.items() if score == scores[-1]}
     return scores
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1"])
-def test_greedy_steps_are_caruanas(metric: str) -> None:
-    outputs, labels = pool(8, 250)
+def test_greedy_takes_the_best_step_each_time(metric: str) -> None:
+    outputs, labels = pool(6, 400)
     likely = softmax(outputs.astype(np.float64), axis=2)
-    weights = greedy(likely, labels, metric, size=6, start=1)
-    assert weights.sum() == pytest.approx(1)
-    taken = metrics.score("expression", np.tensordot(weights, likely, 1), labels)[metric]
-    by_hand = reference_greedy(likely, labels, metric, 6)
-    assert taken == pytest.approx(max(by_hand), abs=0.02)
-    assert taken >= by_hand[0]
+    by_hand = reference_greedy(likely, labels, metric, 4)
+    for size in (1, 2, 3, 4):
+        weights = greedy(likely, labels, metric, size=size, start=1)
+        assert weights.sum() == pytest.approx(1)
+        fused = np.tensordot(weights, likely.astype(np.float32), 1)
+        # The best size on the way is kept.
+        assert metrics.score("expression", fused, labels)[metric] == pytest.approx(max(by_hand[:size]), abs=1e-9)
+
+
+def test_where_classes_tie_the_first_is_predicted_in_greedy_steps_too() -> None:
+    """A member that says the same of all classes is no good one, and neither are votes that tie."""
+    outputs, labels = pool(2, 300)
+    likely = softmax(outputs.astype(np.float64), axis=2)
+    silent = np.full((1, 300, 4), 0.25)
+    assert greedy(np.concatenate([likely, silent]), labels)[2] < 0.5
+    votes = np.eye(4)[np.random.default_rng(0).integers(0, 4, (3, 300))]
+    weights = greedy(votes, labels, size=2, start=1)
+    fused = np.tensordot(weights, votes, 1)
+    alone = max(metrics.score("expression", one, labels)["accuracy"] for one in votes)
+    assert metrics.score("expression", fused, labels)["accuracy"] >= alone
 
 
 def test_greedy_stops_early_and_bags_spread_the_weight() -> None:
@@ -236,22 +279,27 @@ def test_greedy_stops_early_and_bags_spread_the_weight() -> None:
     assert (greedy(likely, labels, bags=10, seed=1) != bagged).any()
 
 
+@pytest.mark.parametrize("start", [(0.25, 0.25, 0.25, 0.25), (0.91, 0.03, 0.03, 0.03)], ids=["uniform", "one rules"])
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])
-def test_no_single_weight_can_be_bettered_after_the_coordinate_search(metric: str) -> None:
-    outputs, labels = pool(4, 120)
-    start = np.full(4, 0.25)
-    weights = coordinate_search(outputs, labels, [start], metric, restarts=0)
+def test_no_single_weight_can_be_bettered_after_the_coordinate_search(metric: str, start: tuple[float, ...]) -> None:
+    for seed in range(5):
+        outputs, labels = pool(4, 60, seed)
+        weights = coordinate_search(outputs, labels, [np.array(start)], metric, restarts=0)
 
-    def at(w: np.ndarray) -> float:
-        return metrics.score("expression", np.tensordot(w, outputs.astype(np.float64), 1), labels)[metric]
+        def at(w: np.ndarray, outputs: np.ndarray = outputs, labels: np.ndarray = labels) -> float:
+            return metrics.score("expression", np.tensordot(w, outputs.astype(np.float64), 1), labels)[metric]
 
-    assert at(weights) >= at(start)
-    for member, value in itertools.product(range(4), np.linspace(0, 1.5, 61)):
-        changed = weights.copy()
-        changed[member] = value
-        assert at(changed) <= at(weights) + 1e-9
-    more = coordinate_search(outputs, labels, [start], metric, restarts=4)
-    assert at(more) >= at(weights) - 1e-12
+        assert weights.sum() == pytest.approx(1)
+        assert at(weights) >= at(np.array(start))
+        # Shares off the grid of crossings, from nothing to nearly everything.
+        for member, share in itertools.product(range(4), np.linspace(0, 0.999, 83) + np.pi * 1e-5):
+            changed = weights * (1 - share) / max(1 - weights[member], 1e-12)
+            changed[member] = share
+            assert at(changed) <= at(weights) + 1e-9
+        more = coordinate_search(outputs, labels, [np.array(start)], metric, restarts=3)
+        assert at(more) >= at(weights) - 1e-12
+    alone = coordinate_search(outputs[:1], labels, [np.array([3.0])], metric)
+    assert alone.tolist() == [1.0]
 
 
 def test_temperatures_are_those_of_a_line_search() -> None:

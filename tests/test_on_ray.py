@@ -2,13 +2,15 @@
 
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import SMALL_SPACE
-from test_search import make_pool, space
+from test_search import MANY, make_pool, space
 
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
@@ -52,7 +54,8 @@ def faces(tmp_path: Path, small_faces: tuple[Store, Samples]) -> tuple[Store, Sa
 def test_tune_finds_exactly_what_this_process_finds(local_ray: None, tmp_path: Path, protocol: dict) -> None:
     from ig3d_ray.on_ray.search import run_on_ray
 
-    what = space(protocol=protocol, fusion={"weight_3d": [0.0, 1.0]}, search={"budget": 40, "batch": 7})
+    fusion = MANY | {"methods": ["stack", "greedy", "coordinate"], "weight_3d": [0.0, 1.0]}
+    what = space(protocol=protocol, fusion=fusion, search={"budget": 20, "batch": 7})
     arranged = plan(what.protocol, {"dev": make_pool("dev"), "test": make_pool("test")}, what.seed)
     rounds: list[int] = []
     store = Store(str(tmp_path))
@@ -70,22 +73,67 @@ def test_a_batch_whose_trial_died_is_handed_out_again(local_ray: None) -> None:
 
     pool, what = make_pool("dev"), space()
     searcher = RoundSearcher(Explorer(what, [pool]), lambda explorer: None)
-    first = searcher.suggest("t0")
-    assert searcher.suggest("t1") is None
+
+    def finish(trial: str) -> int:
+        batch: Batch = searcher.scoring[trial]
+        results = score_batch(pool, batch.candidates, what)
+        content = {
+            "members": [list(result.members) for result in results],
+            "fusions": [result.fusion.model_dump(mode="json") for result in results],
+            "scores": [result.score for result in results],
+        }
+        searcher.on_trial_complete(trial, content)
+        return len(results)
+
+    first, second = searcher.suggest("t0"), searcher.suggest("t1")
+    assert searcher.suggest("t2") is None
     searcher.on_trial_complete("t0", error=True)
-    assert searcher.suggest("t2") == first
-    batch: Batch = searcher.scoring["t2"]
-    results = score_batch(pool, batch.candidates, what)
-    fusions = [result.fusion.model_dump(mode="json") for result in results]
-    searcher.on_trial_complete("t2", {"fusions": fusions, "scores": [result.score for result in results]})
-    second = searcher.suggest("t3")
-    assert second != first
-    assert searcher.explorer.scored == len(results)
-    for lost in range(MAX_LOST_TRIALS):
-        searcher.on_trial_complete(f"t{lost + 3}", error=True)
-        searcher.suggest(f"t{lost + 4}")
+    assert searcher.suggest("t3") == first != second
+    scored = finish("t1") + finish("t3")
+    assert searcher.suggest("t4") == "FINISHED"
+    assert searcher.explorer.scored == scored
+    searcher = RoundSearcher(Explorer(what, [pool]), lambda explorer: None)
+    for lost in range(MAX_LOST_TRIALS + 1):
+        searcher.suggest(f"t{lost}")
+        searcher.on_trial_complete(f"t{lost}", error=True)
     assert searcher.error is not None
     assert "trials were lost" in searcher.error
+
+
+def test_a_worker_killed_in_the_middle_of_a_search_changes_nothing(local_ray: None, tmp_path: Path) -> None:
+    from ig3d_ray.on_ray.search import run_on_ray
+
+    what = space(fusion=MANY, search={"budget": 60, "batch": 10})
+    arranged = plan(what.protocol, {"dev": make_pool("dev", 3000), "test": make_pool("test")}, what.seed)
+    killed: list[int] = []
+
+    def kill_once(explorer: Explorer) -> None:
+        if not killed:
+            # Its actor is reused for the next batch, which is then lost with it.
+            for pid, words in descendants(os.getpid()):
+                if words.startswith("ray::") and "ImplicitFunc" in words:
+                    os.kill(pid, 9)
+                    killed.append(pid)
+
+    found = run_on_ray(what, arranged.parts, Store(str(tmp_path)), "killed", kill_once)
+    assert killed
+    assert found == run_local(what, arranged.parts)
+
+
+def test_a_machine_that_is_lost_in_the_middle_of_a_search_changes_nothing(tmp_path: Path) -> None:
+    """In a process of its own, because it needs a cluster of its own: a head and two machines, of which one goes."""
+    script = Path(__file__).parent / "lose_a_machine.py"
+    # A home folder of its own: Ray keeps its token there.
+    environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(script.parent)}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "store")],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == "lost 1 of 3 machines, same results"
 
 
 def descendants(of: int) -> Iterator[tuple[int, str]]:

@@ -1,5 +1,6 @@
 """Search, protocols and intervals, on pools made here."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from ig3d_ray.ensemble import Fusion
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.leaderboard import build_leaderboard
 from ig3d_ray.pool import Pool
-from ig3d_ray.protocol import ProtocolSpec, plan, stratified_folds
+from ig3d_ray.protocol import plan
 from ig3d_ray.scoring import Result, Scorer, best_of, score_batch
 from ig3d_ray.search import Explorer, run_local
 from ig3d_ray.space import SearchSpace
@@ -56,7 +57,7 @@ def space(**changes: object) -> SearchSpace:
     return SearchSpace.model_validate(content | changes | {"fusion": fusion})
 
 
-MANY = {"methods": ["stack", "greedy"], "temperatures": ["none", "fitted"]}
+MANY = {"methods": ["stack", "greedy", "coordinate"], "temperatures": ["none", "fitted"]}
 
 
 @pytest.mark.parametrize("enumerate_up_to", [1000, 0], ids=["enumerated", "by Optuna"])
@@ -84,14 +85,30 @@ def test_optuna_chooses_subsets_within_their_limit_and_every_method_sees_all_mem
     assert {len(r.candidate.members) for r in subsets} == {2, 3}
     assert {(r.candidate.method, r.candidate.temperatures) for r in subsets} >= {("greedy", True), ("greedy", False)}
     whole = [(r.candidate.method, r.candidate.space) for r in results if len(r.candidate.members) == 6]
-    assert whole == [("stack", "logits"), ("stack", "probabilities"), ("greedy", "probabilities")]
+    methods = [("stack", "logits"), ("stack", "probabilities"), ("greedy", "probabilities"), ("coordinate", "logits")]
+    assert whole == methods
     (limited,) = run_local(space(fusion=MANY, search={"budget": 20, "batch": 20, "max_members": 2}), [pool])
     assert max(len(r.members) for r in limited) == 2
 
 
+@pytest.mark.parametrize("enumerate_up_to", [1000, 0], ids=["enumerated", "by Optuna"])
+def test_members_of_one_view_are_paired_with_each_other(enumerate_up_to: int) -> None:
+    pool = replace(make_pool("dev"), views=("2d",) * 4)
+    what = space(
+        fusion={"strategies": "weighted", "spaces": "logits"},
+        search={"budget": 200, "batch": 50, "enumerate_up_to": enumerate_up_to},
+    )
+    (results,) = run_local(what, [pool])
+    pairs = {r.candidate.members for r in results if r.candidate.strategy}
+    assert pairs == set(itertools.combinations(pool.names, 2))
+    references = [{"name": "typed", "strategy": "mean"}]
+    (alone,) = run_local(space(fusion=MANY, search={"max_members": 1}, references=references), [make_pool("dev")])
+    assert {r.candidate.members for r in alone} == {(name,) for name in pool.names}
+
+
 def test_members_without_weight_take_no_part_and_scores_are_those_of_applying_the_fusion() -> None:
     pool = make_pool("dev", members_3d=5)
-    what = space(fusion={"weights_per": ["member", "column"], "methods": ["stack", "greedy", "coordinate"]})
+    what = space(fusion=MANY | {"weights_per": ["member", "column"]})
     (results,) = run_local(what, [pool])
     for result in results:
         fused = result.fusion.apply(pool.outputs_of(result.members), "expression")
@@ -164,50 +181,6 @@ def test_exact_weights_for_valence_arousal_beat_a_grid(objective: str) -> None:
     sign = 1 if metrics.direction_of(objective) == "maximize" else -1
     best = max(sign * at((1 - w, w)) for w in np.linspace(0, 1, 301).tolist())
     assert sign * at(fusion.weights) >= best - 1e-9
-
-
-def test_folds_are_even_stratified_and_seeded() -> None:
-    pool = make_pool("test", samples=70)
-    folds = stratified_folds(pool, 5, seed=1)
-    assert np.bincount(folds).tolist() == [14] * 5
-    for label in range(7):
-        counts = np.bincount(folds[pool.labels == label], minlength=5)
-        assert counts.max() - counts.min() <= 1
-    assert (folds == stratified_folds(pool, 5, seed=1)).all()
-    assert (folds != stratified_folds(pool, 5, seed=2)).any()
-    with pytest.raises(Ig3dError, match=r"3 samples for 5 folds; set protocol\.folds lower"):
-        stratified_folds(pool.take(np.arange(3)), 5, seed=1)
-
-
-@pytest.mark.parametrize("kind", ["dev", "cross_fitted", "paper"])
-@pytest.mark.parametrize("repeats", [1, 2])
-def test_nothing_is_ever_judged_by_samples_that_chose_it(kind: str, repeats: int) -> None:
-    pools: dict[Split, Pool] = {"dev": make_pool("dev", 90), "test": make_pool("test", 120)}
-    protocol = ProtocolSpec(kind=kind, folds=4, repeats=repeats)  # type: ignore[arg-type]
-    arranged = plan(protocol, pools, seed=0)
-    assert len(arranged.parts) == protocol.parts == len(arranged.inner)
-    for repeat in arranged.held_out:
-        assert np.sort(np.concatenate([rows for _, rows in repeat])).tolist() == list(range(120))
-        for part, rows in repeat:
-            overlap = set(arranged.parts[part].ids) & set(arranged.report.ids[rows])
-            assert not overlap or kind != "cross_fitted"
-    for pool, inner in zip(arranged.parts, arranged.inner, strict=True):
-        for part, rows in inner:
-            assert not set(arranged.parts[part].ids) & set(pool.ids[rows])
-            assert set(arranged.parts[part].ids) < set(pool.ids)
-        if inner:
-            judged = np.bincount(np.concatenate([rows for _, rows in inner]), minlength=len(pool))
-            assert set(judged.tolist()) == {repeats if pool is arranged.parts[0] else 1}
-    deciding = {0} if kind != "cross_fitted" else {part for repeat in arranged.held_out for part, _ in repeat}
-    assert all(arranged.inner[part] for part in deciding)
-
-
-def test_repeats_use_other_folds() -> None:
-    pool = make_pool("test")
-    arranged = plan(ProtocolSpec(kind="cross_fitted", folds=4, repeats=2), {"test": pool}, seed=0)
-    assert len(arranged.held_out) == 2
-    first, second = (repeat[0][1].tolist() for repeat in arranged.held_out)
-    assert first != second
 
 
 def test_labels_of_a_held_out_fold_change_nothing_that_is_predicted_for_it() -> None:

@@ -79,7 +79,7 @@ def test_a_spec_round_trips_and_is_the_same_every_time(table_7: tuple[Store, Sea
         (lambda c: c | {"schema_version": 2}, "spec: schema_version 2; this version of ig3d reads 1"),
         (lambda c: c | {"colour": "red"}, "spec: colour: Extra inputs are not permitted; run the search again"),
         (
-            lambda c: c | {"fusion": c["fusion"] | {"weights": None}},
+            lambda c: c | {"fusion": c["fusion"] | {"weights": None, "weights_by_column": None}},
             "spec: fusion: .*strategy 'weighted' with weights None",
         ),
     ],
@@ -116,7 +116,7 @@ def test_changed_labels_make_another_search(table_7: tuple[Store, SearchSpace], 
     save_labels(copy, replace(labels, va=labels.va[::-1].copy()))
     after = search_store(copy, what, "affectnet_va", Reporter(quiet=True))
     assert after.folder != before.folder
-    assert after.spec.fusion.weights != before.spec.fusion.weights
+    assert after.spec.fusion != before.spec.fusion
 
 
 def test_a_spec_that_is_no_json_is_refused() -> None:

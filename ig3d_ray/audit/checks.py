@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -44,7 +45,7 @@ class Audited:
         """Which rows have a label, bool `[N]`."""
         return self.labels >= 0 if self.task == "expression" else ~np.isnan(self.labels).any(axis=1)
 
-    @property
+    @cached_property
     def votes(self) -> bool:
         """Whether these are bare classes, written as one vote each."""
         if self.task != "expression" or not np.isin(self.outputs, (0.0, 1.0)).all():
@@ -82,6 +83,9 @@ def class_order(one: Audited) -> Finding | None:
     if one.task != "expression" or not one.labelled.any():
         return None
     classes, labels = len(one.class_names), one.labels[one.labelled]
+    if 2 * len(np.unique(labels)) < classes:
+        # Any order fits a few classes; it says nothing about the others.
+        return None
     top = one.outputs[one.labelled].argmax(axis=1)
     counts = np.bincount(labels * classes + top, minlength=classes**2).reshape(classes, classes)
     rows, columns = linear_sum_assignment(-counts)
@@ -207,8 +211,9 @@ def broadcast_in_fusion(members: Sequence[Audited]) -> list[Finding]:
             da, db = np.diff(a, axis=0), np.diff(b, axis=0)
             moves = (db**2).sum(axis=1)
             factor = float(np.median((da * db).sum(axis=1)[moves > 0] / moves[moves > 0])) if (moves > 0).any() else 0.0
-            # A factor above one is the same pair looked at from its other side.
-            if not 0.05 < factor < 1 - ALIKE:
+            # A factor above one is the same pair looked at from its other side; with one both sides are alike.
+            seen = abs(factor - 1) < SLACK and members.index(one) < members.index(other)
+            if seen or not 0.05 < factor < 1 + SLACK:
                 continue
             size = np.abs(da).max(axis=1)
             same = (size > 0) & (np.abs(da - factor * db).max(axis=1) < 1e-4 * size)
@@ -220,6 +225,8 @@ def broadcast_in_fusion(members: Sequence[Audited]) -> list[Finding]:
 
 def _on_common(first: Audited, second: Audited) -> tuple[np.ndarray, np.ndarray]:
     """Outputs on the samples that both have, in the first one's order of rows."""
+    if np.array_equal(first.ids, second.ids):
+        return first.outputs.astype(np.float64), second.outputs.astype(np.float64)
     order = np.argsort(second.ids)
     place = np.minimum(np.searchsorted(second.ids, first.ids, sorter=order), len(order) - 1)
     rows = order[place]

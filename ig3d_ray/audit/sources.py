@@ -43,12 +43,17 @@ def audit_files(files: Sequence[Path], dataset: str, row_order_is_id: bool, shuf
     for members in by_task.values():
         if members:
             found += check_all(members)
-    if shuffled is not None:
-        again = {one.task: one for one in _of_file(shuffled, dataset, row_order_is_id)}
-        for task, one in ((one.task, one) for members in by_task.values() for one in members[:1]):
-            finding = order_matters(one, again[task]) if task in again else None
-            found += [finding] if finding is not None else []
-    return found
+    return found + (_shuffled(files[0], shuffled, dataset) if shuffled is not None else [])
+
+
+def _shuffled(file: Path, shuffled: Path, dataset: str) -> list[Finding]:
+    """A model's outputs against its outputs on the same samples in another order; both need their ids."""
+    first, again = ({one.task: one for one in _of_file(one, dataset, False)} for one in (file, shuffled))
+    both = [task for task in first if task in again and np.isin(first[task].ids, again[task].ids).any()]
+    if not both:
+        raise Ig3dError(f"--shuffled {shuffled}: has no sample in common with {file}; give the same model's outputs")
+    found = (order_matters(first[task], again[task]) for task in both)
+    return [finding for finding in found if finding is not None]
 
 
 def _of_file(file: Path, dataset: str, row_order_is_id: bool) -> list[Audited]:
@@ -134,9 +139,12 @@ def _ensemble_on_shuffled_rows(store: Store, spec: EnsembleSpec, name: str) -> F
         return None
     pool = align(tables, labels, spec.task)
     pool = pool.take(np.flatnonzero(~np.isin(pool.ids, spec.left_out.get(split, ()))))
+    if pool.samples_digest != spec.provenance.samples_sha256.get(split):
+        what = f"was chosen on other {split} samples or labels than are here now; search again"
+        return Finding("fault", "exported ensemble", name, what)
     now = metrics.score_one(spec.task, spec.predict(pool), pool.labels, spec.objective)
     told = spec.scores.selection.metrics[spec.objective].value
     if abs(now - told) <= SLACK:
         return None
-    what = f"{spec.objective} on {split} is {now:.6f} on shuffled rows, the spec says {told:.6f}; search again"
-    return Finding("fault", "order of rows matters", name, what)
+    what = f"{spec.objective} on {split}, rows shuffled, is {now:.6f}; the spec says {told:.6f}: search again"
+    return Finding("fault", "exported ensemble", name, what)

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ig3d_ray.fusion.steps import EQUAL, Steps, class_steps, hit_steps
+from ig3d_ray.fusion.exact import expression_steps
+from ig3d_ray.fusion.steps import EQUAL
+from ig3d_ray.metrics import score_one
 
 _SWEEPS = 20
+_ALONE = 1e-9
+"""What is left for the others when a member has practically all the weight."""
 
 
 def coordinate_search(
@@ -32,8 +36,10 @@ def coordinate_search(
     first = np.asarray(starts[0], dtype=np.float64)
     shaken = [first * rng.gamma(4.0, 0.25, len(first)) for _ in range(restarts)]
     best, best_value = first, -np.inf
-    for start in (*starts, *shaken):
-        weights, value = _climb(outputs_MNC, labels_N, np.asarray(start, dtype=np.float64), metric, rng)
+    for number, start in enumerate((*starts, *shaken)):
+        # Each climb draws on its own, so that another start more changes none of the others.
+        of_climb = np.random.default_rng([seed, len(outputs_MNC), number])
+        weights, value = _climb(outputs_MNC, labels_N, np.asarray(start, dtype=np.float64), metric, of_climb)
         if value > best_value + EQUAL:
             best, best_value = weights, value
     return best
@@ -42,35 +48,26 @@ def coordinate_search(
 def _climb(
     outputs_MNC: np.ndarray, labels_N: np.ndarray, weights: np.ndarray, metric: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """To where no single weight can be bettered."""
-    weights, value = weights / weights.sum(), -np.inf
+    """To where no single weight can be bettered; and the metric there."""
+    weights = weights / weights.sum()
+    value = score_one("expression", np.tensordot(weights, outputs_MNC.astype(np.float64), 1), labels_N, metric)
     for _ in range(_SWEEPS):
         before = value
         # Summed up anew each time, so that rounding does not add up.
-        fused = np.tensordot(weights, np.asarray(outputs_MNC, dtype=np.float64), 1)
+        fused = np.tensordot(weights, outputs_MNC.astype(np.float64), 1)
         for member in rng.permutation(len(weights)):
-            output = outputs_MNC[member].astype(np.float64)
-            rest, others = fused - weights[member] * output, weights.sum() - weights[member]
-            if others <= 0:
+            others = 1.0 - weights[member]
+            if others <= _ALONE:
                 continue
-            steps = _along(rest, output, labels_N, metric, 2 * others)
-            found = steps.best()
-            value = max(value, float(steps.score_at(np.array(weights[member]))))
+            # The member and the rest of the ensemble are a pair: all shares from none to everything, solved.
+            output = outputs_MNC[member].astype(np.float64)
+            rest = (fused - weights[member] * output) / others
+            found = expression_steps(rest, output, labels_N, metric).best()
             if found.value > value + EQUAL:
                 value = found.value
+                weights *= (1 - found.weight) / others
                 weights[member] = found.weight
-                fused = rest + found.weight * output
-        weights = weights / weights.sum()
+                fused = (1 - found.weight) * rest + found.weight * output
         if value <= before + EQUAL:
             break
     return weights, value
-
-
-def _along(rest: np.ndarray, output: np.ndarray, labels: np.ndarray, metric: str, high: float) -> Steps:
-    """The metric for every weight of one member between 0 and `high`."""
-    if metric == "accuracy":
-        return hit_steps(rest, output, labels, 0.0, high)
-    if metric == "balanced_accuracy":
-        worth = 1.0 / np.bincount(labels, minlength=rest.shape[1])[labels]
-        return hit_steps(rest, output, labels, 0.0, high, worth)
-    return class_steps(rest, output, labels, metric, 0.0, high)

@@ -125,7 +125,9 @@ class Curves:
 
         Where all weights are equally good, as with equal members, the interval is the whole range.
         """
-        if not self.direction.any():
+        # Of the mean of two dimensions both count.
+        columns = _DIMENSIONS["" if metric == "ccc_mean" else _parts(metric)[1]]
+        if not self.direction[:, columns].any():
             middle = 0.5 * (self.low + self.high)
             return BestWeight(middle, self.low, self.high, float(self.score_at(np.array(middle), metric)))
         if metric.startswith("mae"):

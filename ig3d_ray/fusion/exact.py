@@ -4,8 +4,6 @@ With w the second (3D) member's weight and 1 - w the first's, each fused output 
 of classes are step functions of w (`steps`), metrics of valence and arousal smooth or piecewise linear (`curves`).
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from ig3d_ray.data.catalog import Task
@@ -71,13 +69,3 @@ def best_weight(
     if task == "expression":
         return expression_steps(first, second, labels, metric, low, high).best()
     return va_curves(first, second, labels, low, high).best(metric)
-
-
-def scores_of(
-    task: Task, first: np.ndarray, second: np.ndarray, labels: np.ndarray, metric: str
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A metric as a function of any number of weights in [0, 1], after one pass over the samples."""
-    if task == "expression":
-        return expression_steps(first, second, labels, metric).score_at
-    curves = va_curves(first, second, labels)
-    return lambda weights: curves.score_at(weights, metric)

@@ -38,7 +38,13 @@ class _Members:
             if self.metric == "accuracy":
                 of_label = self.of_label[:, rows] if everyone else self.of_label[among, rows]
                 fused = of_label + sum_CN[labels, np.arange(start, start + len(labels))]
-                counts[:, 0, 0] += np.count_nonzero(fused >= _highest(scores, sum_CN[:, rows]), axis=1)
+                rival = _highest_of_others(scores, sum_CN[:, rows], labels)
+                hits = fused >= rival
+                if (hits & (fused == rival)).any():
+                    # Where classes tie, the first has it, and that takes a closer look.
+                    counts[:, 0, 0] += _counted(scores, sum_CN[:, rows], labels)[:, 0].sum(axis=1)
+                else:
+                    counts[:, 0, 0] += np.count_nonzero(hits, axis=1)
             else:
                 counts += _counted(scores, sum_CN[:, rows], labels)
         if self.metric == "accuracy":
@@ -52,12 +58,13 @@ class _Members:
         return -np.log(np.maximum(of_label / np.maximum(whole, 1e-12), 1e-12)).mean(axis=0)
 
 
-def _highest(scores: np.ndarray, sum_CN: np.ndarray) -> np.ndarray:
-    """The highest fused score of any class, `[M, N]`."""
-    highest = scores[0] + sum_CN[0]
+def _highest_of_others(scores: np.ndarray, sum_CN: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The highest fused score of any class but the label, `[M, N]`."""
+    highest = np.full(scores.shape[1:], -np.inf, dtype=np.float32)
     fused = np.empty_like(highest)
-    for one in range(1, len(scores)):
+    for one in range(len(scores)):
         np.add(scores[one], sum_CN[one], out=fused)
+        fused[:, labels == one] = -np.inf
         np.maximum(highest, fused, out=highest)
     return highest
 

@@ -53,7 +53,7 @@ def fit_weights(
         labels: `[N]` int, or `[N, 2]`. objective: the metric that is searched for.
         max_members: those with the least influence are dropped and the rest fitted again, until so few are left.
         seed: of folds, bags and restarts.
-        stacked: the weights of the stack of these members' logits, if they are known, for `coordinate`.
+        stacked: the weights of the stack of these members' logits, if they are known already.
 
     Raises:
         ValueError: the method does not work in this space, or not per column.
@@ -63,8 +63,11 @@ def fit_weights(
 
     def fit(members: np.ndarray) -> np.ndarray:
         outputs = outputs_MNC if len(members) == len(outputs_MNC) else outputs_MNC[members]
-        if method == "coordinate" and stacked is not None and len(members) == len(stacked):
-            return _coordinate_from(stacked, outputs, labels, objective, seed)
+        if stacked is not None and len(members) == len(stacked) and space == "logits" and not per_column:
+            if method == "stack":
+                return stacked.copy()
+            if method == "coordinate":
+                return _coordinate_from(stacked, outputs, labels, objective, seed)
         return _FITS[method](outputs, labels, objective, space, per_column, seed)
 
     members = np.arange(len(outputs_MNC))
@@ -85,7 +88,7 @@ def fit_weights(
 
 def _influence(weights: np.ndarray, outputs_MNC: np.ndarray) -> np.ndarray:
     """How much each member moves the fused outputs, `[M]`: weight times spread."""
-    spread = np.array([float(member.std()) for member in outputs_MNC])
+    spread = np.array([float(member.std(dtype=np.float64)) for member in outputs_MNC])
     return weights.reshape(len(weights), -1).sum(axis=1) * np.where(spread > 0, spread, 1.0)
 
 

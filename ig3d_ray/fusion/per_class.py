@@ -18,10 +18,14 @@ def stack_per_class(
         outputs_MNC: `[M, N, C]` logits. labels_N: `[N]` int.
         shared_M: `[M]`: a stack's weights; members without weight stay without.
         folds, seed: of the cross-fitting that chooses how strongly they are drawn.
+
+    With fewer samples than folds every class has the shared weights.
     """
     used = np.flatnonzero(shared_M)
     outputs, shared = outputs_MNC[used].astype(np.float64), np.asarray(shared_M, dtype=np.float64)[used]
-    fold = stratified(labels_N, min(folds, len(labels_N)), [seed, folds])
+    if len(labels_N) < folds:
+        return np.repeat(np.asarray(shared_M, dtype=np.float64)[:, None], outputs.shape[2], axis=1)
+    fold = stratified(labels_N, folds, [seed, folds])
     held_out = []
     for strength in STRENGTHS:
         loss = 0.0
@@ -32,7 +36,8 @@ def stack_per_class(
         held_out.append(loss)
     weights = np.zeros((len(shared_M), outputs.shape[2]))
     weights[used] = _fit(outputs, labels_N, shared, STRENGTHS[int(np.argmin(held_out))])
-    return weights
+    # Members that are wrong about every class end at zero; then the shared weights at least say something.
+    return weights if weights.any() else np.repeat(np.asarray(shared_M)[:, None], outputs.shape[2], axis=1)
 
 
 def _fit(outputs: np.ndarray, labels: np.ndarray, shared: np.ndarray, strength: float) -> np.ndarray:

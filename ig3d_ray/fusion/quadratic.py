@@ -21,7 +21,7 @@ def minimise_quadratic(
         `[K]`. Where many are equally good (members that are equal), one of them.
 
     Raises:
-        ValueError: shapes differ.
+        ValueError: shapes differ, or a number is not finite.
 
     An active-set method (Lawson and Hanson 1974, with sums): weights enter one at a time, each time the one whose
     gradient promises most, and leave when they would become negative; it ends where the conditions of Karush,
@@ -30,6 +30,8 @@ def minimise_quadratic(
     count = len(gradient_K)
     if hessian_KK.shape != (count, count):
         raise ValueError(f"hessian {hessian_KK.shape} for a gradient of {count}")
+    if not (np.isfinite(hessian_KK).all() and np.isfinite(gradient_K).all()):
+        raise ValueError("a quadratic with numbers that are not finite")
     groups = np.zeros(count, dtype=int) if groups_K is None else groups_K
     scale = max(float(np.abs(np.diagonal(hessian_KK)).max()), 1e-300)
     # A ridge too small to matter makes equal members one solution instead of a singular system.

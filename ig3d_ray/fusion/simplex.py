@@ -66,16 +66,11 @@ def most_concordant(about: Concordance, groups_K: np.ndarray | None = None) -> n
     groups = np.zeros(len(about.c), dtype=int) if groups_K is None else groups_K
     u = _best_vertex(about, groups)
     r = about.at(u)
-    if r <= 0 and not _can_be_positive(about, groups):
+    if r <= 0:
         return u
-    r = max(r, 0.0)
     curved = about.V + np.outer(about.m, about.m)
     for _ in range(_ROUNDS):
-        if r == 0:
-            # The steepest vertex is positive, although no vertex that was tried is.
-            found = _steepest_vertex(about, groups)
-        else:
-            found = minimise_quadratic(2 * r * curved, -2 * about.c - 2 * r * about.t * about.m, 1.0, groups)
+        found = minimise_quadratic(2 * r * curved, -2 * about.c - 2 * r * about.t * about.m, 1.0, groups)
         reached = about.at(found)
         if not reached > r + 1e-15:
             break
@@ -83,26 +78,25 @@ def most_concordant(about: Concordance, groups_K: np.ndarray | None = None) -> n
     return u
 
 
-def _can_be_positive(about: Concordance, groups: np.ndarray) -> bool:
-    return float(about.c @ _steepest_vertex(about, groups)) > 0
-
-
-def _steepest_vertex(about: Concordance, groups: np.ndarray) -> np.ndarray:
-    """Of each group the member with the largest covariance."""
-    u = np.zeros(len(groups))
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
-        u[members[about.c[members].argmax()]] = 1.0
-    return u
-
-
 def _best_vertex(about: Concordance, groups: np.ndarray) -> np.ndarray:
-    """The best choice of one member of each of at most two groups."""
-    members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
-    best, best_value = np.zeros(len(groups)), -np.inf
-    for chosen in np.array(np.meshgrid(*members)).reshape(len(members), -1).T:
-        u = np.zeros(len(groups))
-        u[chosen] = 1.0
-        if about.at(u) > best_value:
-            best, best_value = u, about.at(u)
-    return best
+    """The best single member, or of two groups the best choice of one of each.
+
+    Raises:
+        ValueError: more than two groups.
+    """
+    first, *others = (np.flatnonzero(groups == group) for group in np.unique(groups))
+    if len(others) > 1:
+        raise ValueError(f"{1 + len(others)} groups; valence and arousal are two")
+    above, spread, mean = 2 * about.c[first], np.diagonal(about.V)[first], about.m[first]
+    if others:
+        (second,) = others
+        above = above[:, None] + 2 * about.c[second]
+        spread = spread[:, None] + np.diagonal(about.V)[second] + 2 * about.V[np.ix_(first, second)]
+        mean = mean[:, None] + about.m[second]
+    below = spread + about.v + (mean - about.t) ** 2
+    values = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    best = np.unravel_index(int(values.argmax()), values.shape)
+    u = np.zeros(len(groups))
+    for group, member in zip((first, *others), best, strict=True):
+        u[group[member]] = 1.0
+    return u

@@ -10,11 +10,15 @@ from ig3d_ray.fusion.losses import FoldedLoss, Local, LogitLoss, MixtureLoss
 from ig3d_ray.fusion.quadratic import minimise_quadratic
 
 STRENGTHS = (0.01, 0.1, 1.0)
+FREE = 1e-8
+"""A pull that matters only where the loss alone has no minimum: members that are right about every sample."""
 LIMIT = 128
 """Members beyond which only those that the optimum uses are looked at together."""
 _ENTER = 16
 _STEPS = 50
 _HALVINGS = 30
+_NOTHING = 1e-6
+"""A mean loss that leaves nothing to improve."""
 _CLOSE, _ROUGHLY = 1e-10, 1e-5
 _NEAR = 1e-3
 """A step that promises less than this share of the loss is too short for the curvature to change."""
@@ -26,7 +30,7 @@ class Stack:
 
     Attributes:
         weights: `[M]`, not negative.
-        towards, strength: the simple ensemble that they are drawn to, and how strongly; 0 for not at all.
+        towards, strength: the simple ensemble that they are drawn to, and how strongly; `FREE` for hardly at all.
         sum_to_one: or of free scale.
         held_out_loss: mean log-loss of cross-fitting with these settings; what they were chosen by.
     """
@@ -60,12 +64,15 @@ def stack_logits(
 
 def _sizes(outputs_MNC: np.ndarray) -> np.ndarray:
     """How far each member's logits of a sample are spread, `[M]`; 1 for members whose logits are all the same."""
-    samples, classes = outputs_MNC.shape[1:]
-    squares = np.array([np.vdot(member, member) for member in outputs_MNC], dtype=np.float64)
-    sums = outputs_MNC @ np.ones(classes, dtype=outputs_MNC.dtype)
-    between = np.array([np.vdot(one, one) for one in sums], dtype=np.float64) / classes
-    sizes = np.sqrt(np.maximum(squares - between, 0) / (samples * classes))
-    return np.where(sizes > 1e-6 * np.sqrt(squares / (samples * classes)), sizes, 1.0)
+    sizes = np.ones(len(outputs_MNC))
+    for i, member in enumerate(outputs_MNC):
+        values = member.astype(np.float64)
+        square = np.vdot(values, values)
+        # Spread within samples: of all squares those that are not the sample's mean.
+        within = square - np.square(values @ np.ones(values.shape[1])).sum() / values.shape[1]
+        if within > 1e-12 * square:
+            sizes[i] = (within / values.size) ** 0.5
+    return sizes
 
 
 def stack_probabilities(probabilities_MNC: np.ndarray, labels_N: np.ndarray, folds: int = 5, seed: int = 0) -> Stack:
@@ -96,7 +103,7 @@ def _worthwhile(loss: LogitLoss | MixtureLoss, total: float | None) -> np.ndarra
     weights = np.full(len(active), 1.0 / len(active))
     while len(active) < LIMIT:
         within = loss.only(active)
-        at = _Problem(within, total, np.zeros(len(active)), 0.0).solve(_At.of(within, weights), _ROUGHLY)
+        at = _Problem(within, total, np.zeros(len(active)), FREE).solve(_At.of(within, weights), _ROUGHLY)
         weights, local = at.weights, at.whole
         whole = np.zeros(members)
         whole[active] = weights
@@ -109,6 +116,8 @@ def _worthwhile(loss: LogitLoss | MixtureLoss, total: float | None) -> np.ndarra
         if len(enters) == 0:
             break
         grown = np.sort(np.concatenate([active[weights > 0], enters]))
+        if np.array_equal(grown, active):
+            break
         weights, active = whole[grown], grown
     return active
 
@@ -153,14 +162,17 @@ class _Problem:
         return local.value + 0.5 * self.pull * float(((weights - self.target) ** 2).sum())
 
     def solve(self, at: _At, close: float) -> _At:
-        """The minimum, from a start near it or far from it."""
+        """The minimum, from a start near it or far from it, up to a share `close` of the loss."""
         for _ in range(_STEPS):
             local, weights = at.whole, at.weights
-            goal, before = self.step(local, weights), self.value(local, weights)
+            before = self.value(local, weights)
+            if before <= _NOTHING * float(self.loss.sizes.sum()):
+                # Every sample is right and sure: without a pull the weights would grow for ever.
+                return at
+            goal = self.step(local, weights)
             slope = float((local.gradient + self.pull * (weights - self.target)) @ (goal - weights))
             if -slope <= close * (abs(before) + 1):
-                # This last step is worth taking and too short for another look at the loss.
-                return _At(goal, at.folds)
+                return at
             share, near = 1.0, at if -slope <= _NEAR * abs(before) else None
             for _ in range(_HALVINGS):
                 at = _At.of(self.loss, weights + share * (goal - weights), near)
@@ -189,12 +201,14 @@ def _best_of_path(loss: FoldedLoss, total: float | None) -> Stack:
     }
     at = _At.of(loss, targets["uniform"])
     size = float(np.trace(at.whole.hessian)) / members
-    free = _Problem(loss, total, targets["uniform"], 0.0)
+    free = _Problem(loss, total, targets["uniform"], FREE * size)
     at = free.solve(at, _ROUGHLY)
-    tried: list[tuple[float, float, Literal["uniform", "best"], _At]] = [(free.held_out(at), 0.0, "uniform", at)]
+    tried: list[tuple[float, float, Literal["uniform", "best"], _At]] = [(free.held_out(at), FREE, "uniform", at)]
+    if total is None:
+        # As large as the free weights are together: the pull is to say who speaks, not how loud.
+        targets = {name: target * float(at.weights.sum()) for name, target in targets.items()}
     for name, target in targets.items():
-        _, _, _, at = tried[0]
-        before = tried[0][0]
+        before, _, _, at = tried[0]
         for strength in STRENGTHS:
             problem = _Problem(loss, total, target, strength * size)
             at = problem.solve(at, _ROUGHLY)
@@ -205,5 +219,8 @@ def _best_of_path(loss: FoldedLoss, total: float | None) -> Stack:
                 break
             before = held_out
     held_out, strength, name, at = min(tried, key=lambda one: one[:2])
-    at = _Problem(loss, total, targets[name], strength * size).solve(_At.of(loss, at.weights), _CLOSE)
-    return Stack(at.weights, name, strength, total is not None, held_out / samples)
+    problem = _Problem(loss, total, targets[name], strength * size)
+    at = problem.solve(_At.of(loss, at.weights), _CLOSE)
+    # One step more than is worth another look at the loss.
+    weights = problem.step(at.whole, at.weights)
+    return Stack(weights, name, strength, total is not None, held_out / samples)

@@ -10,8 +10,8 @@ import numpy as np
 
 from ig3d_ray import metrics
 
-SHORTEST = 1e-12
-"""Steps shorter than this are exact ties, where rounding would decide; no weight is put on one."""
+SHORTEST = 1e-8
+"""Steps shorter than this are ties, or so short that a weight with nine decimals misses them; none is put there."""
 _BLOCK = 512
 EQUAL = 1e-12
 """Values that differ by less are equally good; different counts of up to a billion samples differ by more."""

@@ -130,6 +130,9 @@ def run_on_ray(
             results = score_batch(_parts_here(whole, rows)[config["part"]], candidates, space)
         except Ig3dError as error:
             return {"scored": 0, "error": str(error)}
+        except Exception as error:
+            # Scored elsewhere it would fail again: this is no lost machine.
+            return {"scored": 0, "error": f"{type(error).__name__}: {error}"}
         fusions = [result.fusion.model_dump(mode="json") for result in results]
         scores, members = [result.score for result in results], [list(result.members) for result in results]
         return {"scored": len(results), "members": members, "fusions": fusions, "scores": scores}
