@@ -8,7 +8,7 @@ from typing import Literal
 
 import optuna
 
-from ig3d_ray.fusion.many import PER_COLUMN, SPACES_OF, Method
+from ig3d_ray.fusion.many import METHODS, PER_COLUMN, SPACES_OF, Method
 from ig3d_ray.fusion.spaces import Space
 from ig3d_ray.fusion.strategies import Strategy
 from ig3d_ray.pool import Pool
@@ -57,7 +57,8 @@ def family(candidate: Candidate, members: int) -> str:
     if len(candidate.members) < members:
         return "best subset"
     of_what = "" if len(SPACES_OF[candidate.method]) == 1 else f" of {candidate.space}"
-    return f"{candidate.method.replace('_', ' ')}{of_what}{', per column' if candidate.per_column else ''}"
+    apart = ", weights per class" if candidate.method in METHODS["expression"] else ", weights per dimension"
+    return f"{candidate.method.replace('_', ' ')}{of_what}{apart if candidate.per_column else ''}"
 
 
 @dataclass(frozen=True)
