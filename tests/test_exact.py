@@ -71,19 +71,14 @@ def test_the_solved_weight_is_the_best_there_is(metric: str, case: Case, bounds:
     if values or alone:
         assert best.value == pytest.approx(max(values + alone), abs=1e-12)
     if best.high - best.low > 1e-9:
-        # The widest run of pieces that are as good, whole.
-        good = [value >= best.value - 1e-12 for value in values]
-        runs, start = [], None
-        for (a, b), fine in zip(pieces, good, strict=True):
-            start = a if fine and start is None else start
-            if fine:
-                run_end = b
-            if not fine and start is not None:
-                runs.append(run_end - start)
-                start = None
-        if start is not None:
-            runs.append(run_end - start)
-        assert best.high - best.low == pytest.approx(float(max(runs)), abs=1e-7)
+        # No narrower than the widest piece that is as good, no wider than the widest run of such pieces: a tie between
+        # two of them that is worse on its one point ends the interval, or its middle could fall on it.
+        runs, widest, length = [Fraction(0)], Fraction(0), Fraction(0)
+        for (a, b), value in zip(pieces, values, strict=True):
+            length = length + b - a if value >= best.value - 1e-12 else Fraction(0)
+            widest = max(widest, b - a) if length else widest
+            runs.append(length)
+        assert float(widest) - 1e-7 <= best.high - best.low <= float(max(runs)) + 1e-7
         assert best.weight == pytest.approx((best.low + best.high) / 2)
 
 
