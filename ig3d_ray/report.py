@@ -115,7 +115,7 @@ def _row(shares: Sequence[float]) -> str:
 def _pareto(space: SearchSpace, board: Leaderboard) -> Table:
     what = space.search.second_objective or "members"
     table = Table(title=f"Nothing else is better for the same {what}", title_justify="left", box=box.SIMPLE_HEAD)
-    for name in (what, space.objective, "members", "how"):
+    for name in (what, f"{space.objective}\n(selection)", "members", "how"):
         table.add_column(name, overflow="fold", justify="left" if name in ("members", "how") else "right")
     for cost, result in board.pareto:
         how = family(result.candidate, board.singles)

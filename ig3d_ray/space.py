@@ -211,6 +211,10 @@ class SearchSpace(Frozen):
         unfit = [method for method in self.fusion.methods or () if method not in METHODS[self.task]]
         if unfit:
             raise ValueError(f"fusion.methods: {unfit[0]!r} for {self.task}; allowed: {', '.join(METHODS[self.task])}")
+        if self.search.costs and self.search.second_objective != "cost":
+            raise ValueError(
+                "search.costs: without second_objective 'cost' they count for nothing; set it, or leave them"
+            )
         if self.search.second_objective == "cost" and not self.search.costs:
             raise ValueError("search.costs: second_objective 'cost' needs what members cost, such as {cnn*: 3.5}")
         if self.data is not None and self.dataset != "faces":

@@ -20,6 +20,13 @@ def table_from_bytes(data: bytes, schema: pa.Schema | None = None) -> pa.Table:
     Raises:
         pyarrow.ArrowInvalid, OSError: they are cut short or are no Parquet.
     """
-    # Without Arrow's reading threads: a program that ends soon after reading would now and then be
-    # aborted while they are still being put away.
-    return pq.read_table(pa.BufferReader(data), schema=schema, use_threads=False, pre_buffer=False)
+    # Not by `read_table`: it scans with Arrow's own threads, whatever it is told, and a program that ends soon after
+    # reading is now and then aborted while they are still being put away.
+    with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+        table = file.read(use_threads=False)
+    if schema is None:
+        return table
+    missing = [name for name in schema.names if name not in table.column_names]
+    if missing:
+        raise pa.ArrowInvalid(f"column {missing[0]!r} is missing")
+    return table.select(schema.names).cast(schema)

@@ -12,18 +12,8 @@ from ig3d_ray.search import Explorer, run_local
 from ig3d_ray.storage import Store
 
 
-def start() -> Cluster:
-    """A head, once more if a busy machine does not have it up within Ray's 30 s."""
-    head = {"num_cpus": 0, "include_dashboard": False}
-    try:
-        return Cluster(initialize_head=True, head_node_args=head)
-    except RuntimeError as error:
-        print(f"once more: {error}")
-        return Cluster(initialize_head=True, head_node_args=head)
-
-
 def main() -> None:
-    cluster = start()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     machines = [cluster.add_node(num_cpus=1) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
     what = space(fusion=MANY, search={"budget": 60, "batch": 10})

@@ -123,8 +123,9 @@ def test_a_worker_killed_in_the_middle_of_a_search_changes_nothing(local_ray: No
 def test_a_machine_that_is_lost_in_the_middle_of_a_search_changes_nothing(tmp_path: Path) -> None:
     """In a process of its own, because it needs a cluster of its own: a head and two machines, of which one goes."""
     script = Path(__file__).parent / "lose_a_machine.py"
-    # A home folder of its own: Ray keeps its token there.
-    environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(script.parent)}
+    # Nothing of this session's Ray, whose variables and token would keep another head from starting.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(script.parent), "RAY_USAGE_STATS_ENABLED": "0"}
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path / "store")],
         capture_output=True,
