@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from ig3d_ray.data.samples import Samples
+from ig3d_ray.members.imported import import_predictions
+from ig3d_ray.members.spec import ImportedSpec
 from ig3d_ray.storage import Store
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -89,3 +91,15 @@ def local_ray(own_home: None) -> Iterator[None]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240826)
+
+
+def bring_published(folder: Path) -> tuple[Store, Path]:
+    """A new store with the predictions that the paper's authors published, and the folder of their files."""
+    files = SHARED / "data" / "ig3d_va"
+    if not files.is_dir():
+        pytest.skip("the published predictions are not here; README says where to get them")
+    store = Store(str(folder))
+    for name, view in (("cage", "2d"), ("emoca3d", "3d")):
+        spec = ImportedSpec(name=name, view=view)  # type: ignore[arg-type]
+        import_predictions(store, files / f"{name}.csv", "affectnet_va", spec, "test", row_order_is_id=True)
+    return store, files

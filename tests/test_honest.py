@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from conftest import SHARED
+from conftest import bring_published
 from test_search import MANY, make_pool, space
 
 from ig3d_ray import pipeline
@@ -73,13 +73,7 @@ def test_a_real_gain_is_claimed_with_its_interval_and_the_optimism_is_told() -> 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Path]:
     """A store with the two published members, and the folder of their files."""
-    folder = SHARED / "data" / "ig3d_va"
-    if not folder.is_dir():
-        pytest.skip("the published predictions are not here; README says where to get them")
-    store = Store(str(tmp_path_factory.mktemp("va")))
-    for name, view in (("cage", "2d"), ("emoca3d", "3d")):
-        spec = ImportedSpec(name=name, view=view)  # type: ignore[arg-type]
-        import_predictions(store, folder / f"{name}.csv", "affectnet_va", spec, "test", row_order_is_id=True)
+    store, folder = bring_published(tmp_path_factory.mktemp("va"))
     return store, folder
 
 

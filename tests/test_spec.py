@@ -5,13 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import SHARED
+from conftest import bring_published
 
 from ig3d_ray.data.labels import find_labels, save_labels
 from ig3d_ray.ensemble import parse_ensemble
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.members.imported import import_predictions
-from ig3d_ray.members.spec import ImportedSpec
 from ig3d_ray.pipeline import search_store
 from ig3d_ray.progress import Reporter
 from ig3d_ray.space import SearchSpace
@@ -24,13 +22,7 @@ SPACES = Path(__file__).parents[1] / "search_spaces"
 @pytest.fixture(scope="module")
 def table_7(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, SearchSpace]:
     """A store with the predictions that the paper's authors published."""
-    folder = SHARED / "data" / "ig3d_va"
-    if not folder.is_dir():
-        pytest.skip("the published predictions are not here; README says where to get them")
-    store = Store(str(tmp_path_factory.mktemp("va")))
-    for name, view in (("cage", "2d"), ("emoca3d", "3d")):
-        spec = ImportedSpec(name=name, view=view)  # type: ignore[arg-type]
-        import_predictions(store, folder / f"{name}.csv", "affectnet_va", spec, "test", row_order_is_id=True)
+    store, _ = bring_published(tmp_path_factory.mktemp("va"))
     return store, load_space(SPACES / "affectnet_va.yaml")
 
 
