@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 from ig3d_ray import metrics
 from ig3d_ray.data.catalog import Task
-from ig3d_ray.members.spec import Frozen
+from ig3d_ray.members.recipe import Frozen
 
 RESAMPLES = 2000
 BLOCK = 200

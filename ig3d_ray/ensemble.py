@@ -13,7 +13,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.spaces import Space, to_space
 from ig3d_ray.fusion.strategies import Strategy, fuse
 from ig3d_ray.logits import View
-from ig3d_ray.members.spec import Frozen
+from ig3d_ray.members.recipe import Frozen
 from ig3d_ray.pool import Pool
 from ig3d_ray.protocol import ProtocolSpec
 from ig3d_ray.storage import Store

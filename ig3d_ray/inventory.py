@@ -1,5 +1,6 @@
 """What a search space asks for and what a store holds: members by fingerprint, cached or missing."""
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,16 @@ from ig3d_ray.data.labels import find_labels
 from ig3d_ray.data.samples import Samples, load_samples, samples_name
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitStore, LogitTable, MemberCard
-from ig3d_ray.members.runs import PUBLISHED
-from ig3d_ray.members.spec import ImportedSpec, TrainableSpec, fingerprint, parse_spec
+from ig3d_ray.members.runs import PUBLISHED, weights_name
+from ig3d_ray.members.spec import (
+    CageSpec,
+    ImportedSpec,
+    IntermediateSpec,
+    TrainableSpec,
+    fingerprint,
+    is_brought,
+    parse_spec,
+)
 from ig3d_ray.pool import Pool, align
 from ig3d_ray.space import SearchSpace
 from ig3d_ray.storage import Store
@@ -90,7 +99,7 @@ def take_inventory(store: Store, space: SearchSpace) -> Inventory:
         usable = mark in cards and (isinstance(spec, ImportedSpec) or mark in trained)
         wanted.append(Wanted(spec, mark, cards[mark].splits if mark and usable else ()))
     named = {w.fingerprint for w in wanted}
-    imported = [c for c in cards.values() if isinstance(parse_spec(c.spec), ImportedSpec)]
+    imported = [c for c in cards.values() if is_brought(parse_spec(c.spec))]
     others = tuple(card for card in imported if card.fingerprint not in named)
     return Inventory(content, tuple(wanted), others, tuple(cards.values()))
 
@@ -108,19 +117,39 @@ def check_trainable(samples: Samples, specs: Sequence[TrainableSpec]) -> None:
                 f"{samples.dataset}: the samples table has no {split} samples; set `split` to {split} for some"
             )
         for spec in specs:
-            seen = part.with_feature(spec.feature)
-            if len(seen) == 0:
-                raise Ig3dError(f"{samples.dataset}: no {split} sample has {spec.feature}, which {spec.name} needs")
+            seen = part
+            for feature in spec.features:
+                seen = seen.with_feature(feature)
+                if len(seen) == 0:
+                    raise Ig3dError(f"{samples.dataset}: no {split} sample has {feature}, which {spec.name} needs")
             if split == "test":
                 continue
             needs = {"expression": seen.expression < 0}
-            if spec.loss.va_terms != "none":
+            if any(stage.loss.has_va for stage in spec.stages):
                 needs["valence and arousal"] = np.isnan(seen.va).any(axis=1)
             for label, lacking in needs.items():
                 if lacking.any():
                     first, count = seen.ids[int(lacking.argmax())], int(lacking.sum())
                     told = f"{split} sample {str(first)!r} has no {label} ({count} such)"
                     raise Ig3dError(f"{samples.dataset}: {told}, which {spec.name} needs to train")
+
+
+def check_startable(store: Store, specs: Sequence[TrainableSpec]) -> None:
+    """Look whether the weights that members start from are there, and torchvision where a network is its.
+
+    Raises:
+        Ig3dError: something is missing.
+    """
+    for spec in specs:
+        weights = getattr(spec, "start_from", None)
+        if weights is not None and not store.exists(weights_name(weights)):
+            way_out = f"bring them with `ig3d import weights FILE --name {weights}`"
+            raise Ig3dError(f"{store.locate(weights_name(weights))}: {spec.name} starts from these weights; {way_out}")
+        needs = isinstance(spec, CageSpec) or (isinstance(spec, IntermediateSpec) and spec.backbone == "maxvit_t")
+        if needs and importlib.util.find_spec("torchvision") is None:
+            raise Ig3dError(
+                f"torchvision is not installed, and {spec.name} needs it: pip install 'ig3d-ray[backbones]'"
+            )
 
 
 def _trained(store: Store, dataset: str) -> set[str]:

@@ -11,7 +11,7 @@ from ig3d_ray.data.samples import Samples, load_samples, samples_name
 from ig3d_ray.ensemble import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.export import Journal, build_spec, load_results, publish, search_folder
-from ig3d_ray.inventory import Inventory, Wanted, check_trainable, load_pools, take_inventory
+from ig3d_ray.inventory import Inventory, Wanted, check_startable, check_trainable, load_pools, take_inventory
 from ig3d_ray.leaderboard import Leaderboard, build_leaderboard
 from ig3d_ray.members.runs import TRAINED_SPLITS, Run, clear_finished, make_runs
 from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
@@ -97,7 +97,8 @@ def to_train(inventory: Inventory) -> list[Wanted]:
 
 def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]:
     """The Ray Train runs that a space's members make, trained or not."""
-    members = [(w.fingerprint, w.spec) for w in inventory.wanted if w.fingerprint and isinstance(w.spec, TrainableSpec)]
+    wanted = [(w.fingerprint, w.spec) for w in inventory.wanted]
+    members = [(mark, spec) for mark, spec in wanted if mark and isinstance(spec, TrainableSpec)]
     return make_runs(store, space.dataset, members, space.resources.members_per_run)
 
 
@@ -234,7 +235,9 @@ def run(
             " `ig3d search` for what the store holds"
         )
     if todo:
-        check_trainable(load_samples(store, space.dataset), [w.spec for w in todo if isinstance(w.spec, TrainableSpec)])
+        specs = [w.spec for w in todo if isinstance(w.spec, TrainableSpec)]
+        check_trainable(load_samples(store, space.dataset), specs)
+        check_startable(store, specs)
     with ExitStack() as stack:
         ray = _LazyRay(stack, address, reporter)
         failed: dict[str, str] = {}

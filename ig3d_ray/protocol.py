@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from ig3d_ray.data.catalog import Split
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.folds import stratified
-from ig3d_ray.members.spec import Frozen
+from ig3d_ray.members.recipe import Frozen
 from ig3d_ray.pool import Pool
 
 Rows = np.ndarray

@@ -1,9 +1,7 @@
 """The search space: one YAML file that says everything about a run, checked before anything starts."""
 
 import hashlib
-import itertools
 import json
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -11,82 +9,18 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from ig3d_ray import metrics
 from ig3d_ray.data import catalog
 from ig3d_ray.data.catalog import Task
-from ig3d_ray.data.params3d import Representation, Subset
 from ig3d_ray.fusion.many import METHODS, Method
 from ig3d_ray.fusion.spaces import Space
 from ig3d_ray.fusion.strategies import Strategy
-from ig3d_ray.logits import View
-from ig3d_ray.members.spec import (
-    CnnSpec,
-    Frozen,
-    ImportedSpec,
-    LossSpec,
-    MemberName,
-    Mlp3dSpec,
-    TrainableSpec,
-    TrainingRecipe,
-)
+from ig3d_ray.members.recipe import Frozen, TrainingRecipe
+from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
+from ig3d_ray.pool_items import ONE_OR_MORE, PoolItem, as_tuple
 from ig3d_ray.protocol import ProtocolSpec
 
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-_MANY = [BeforeValidator(_as_tuple)]
-_OneOrMore = [BeforeValidator(_as_tuple), Field(min_length=1)]
-Losses = Annotated[tuple[LossSpec, ...], *_OneOrMore]
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], *_OneOrMore]
+_MANY = [BeforeValidator(as_tuple)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 MONITOR: dict[Task, str] = {"expression": "accuracy", "va": "ccc_mean"}
-
-
-class TrainedPool(Frozen):
-    """What the trained members of a pool item share; lists expand to their product."""
-
-    loss: Losses = (LossSpec(),)
-    seed: Seeds = (0,)
-    recipe: TrainingRecipe = TrainingRecipe()
-
-
-class Mlp3dPool(TrainedPool):
-    """3D classifiers: every combination of the lists is a member."""
-
-    kind: Literal["mlp3d"]
-    representation: Annotated[tuple[Representation, ...], *_OneOrMore]
-    subset: Annotated[tuple[Subset, ...], *_OneOrMore]
-    width: int = Field(default=2048, ge=8)
-
-    def members(self) -> Iterator[Mlp3dSpec]:
-        for r, s, loss, seed in itertools.product(self.representation, self.subset, self.loss, self.seed):
-            yield Mlp3dSpec(representation=r, subset=s, loss=loss, seed=seed, width=self.width, recipe=self.recipe)
-
-
-class CnnPool(TrainedPool):
-    """Small image networks: every combination of the lists is a member."""
-
-    kind: Literal["cnn"]
-    width: int = Field(default=32, ge=4)
-    image_size: int = Field(default=112, ge=32)
-
-    def members(self) -> Iterator[CnnSpec]:
-        for loss, seed in itertools.product(self.loss, self.seed):
-            yield CnnSpec(loss=loss, seed=seed, width=self.width, image_size=self.image_size, recipe=self.recipe)
-
-
-class ImportedPool(Frozen):
-    """A member whose predictions are brought with `ig3d import predictions`."""
-
-    kind: Literal["imported"]
-    name: MemberName
-    view: View
-
-    def members(self) -> Iterator[ImportedSpec]:
-        yield ImportedSpec(name=self.name, view=self.view)
-
-
-PoolItem = Annotated[Mlp3dPool | CnnPool | ImportedPool, Field(discriminator="kind")]
 
 
 def _weight(value: Any) -> Any:
@@ -103,16 +37,16 @@ Weight = Annotated[Literal["exact"] | tuple[float, float], BeforeValidator(_weig
 class FusionSpace(Frozen):
     """What is tried: with each pair of a 2D and a 3D member, and with many members together."""
 
-    strategies: Annotated[tuple[Strategy, ...], *_OneOrMore] = ("max", "mean", "weighted")
-    spaces: Annotated[tuple[Space, ...], *_OneOrMore] = ("logits", "probabilities")
+    strategies: Annotated[tuple[Strategy, ...], *ONE_OR_MORE] = ("max", "mean", "weighted")
+    spaces: Annotated[tuple[Space, ...], *ONE_OR_MORE] = ("logits", "probabilities")
     """Where class scores are combined; valence and arousal have one space only."""
     weight_3d: Weight = "exact"
     """`exact` solves for the best weight of the 3D member; a range [low, high] is sampled."""
     methods: Annotated[tuple[Method, ...], *_MANY] | None = None
     """How the weights of more than two members are found; all that fit the task by default, [] for pairs only."""
-    weights_per: Annotated[tuple[Literal["member", "column"], ...], *_OneOrMore] = ("member",)
+    weights_per: Annotated[tuple[Literal["member", "column"], ...], *ONE_OR_MORE] = ("member",)
     """One weight for each member, or for each of its classes (or valence and arousal); both are tried if listed."""
-    temperatures: Annotated[tuple[Literal["none", "fitted"], ...], *_OneOrMore] = ("none", "fitted")
+    temperatures: Annotated[tuple[Literal["none", "fitted"], ...], *ONE_OR_MORE] = ("none", "fitted")
     """Whether logits are divided by temperatures fitted on the selection set, where that changes the fusion."""
 
 
@@ -170,6 +104,14 @@ class Resources(Frozen):
     """Members of one kind that a run trains one after another; starting a run costs 10 to 30 s."""
     max_failures: int = Field(default=3, ge=0)
     """How often a run is resumed after losing a worker."""
+    cohort: int = Field(default=32, ge=1)
+    """3D classifiers of a run that differ in loss weights, inputs and seeds train as one network, up to so many."""
+    image_memory_gib: float = Field(default=2.0, ge=0)
+    """Decoded pictures of a split are kept on the device up to this; more are decoded anew in every epoch."""
+    compile: Literal["none", "images"] = "none"
+    """Whether torch.compile is applied to image networks: minutes at the start, for trainings of hours on GPUs."""
+    events: Literal["none", "tensorboard"] = "none"
+    """Beside history.parquet, the same numbers as TensorBoard's event files in each member's folder."""
 
 
 class DrawnData(Frozen):
@@ -177,6 +119,38 @@ class DrawnData(Frozen):
 
     samples: int = Field(default=4000, ge=200)
     seed: int = Field(default=0, ge=0)
+
+
+def _with_recipe(item: Any, named: Any, where: str) -> Any:
+    if not isinstance(item, dict):
+        return item
+    item = dict(item)
+    recipe = item.get("recipe")
+    if isinstance(recipe, str):
+        if not isinstance(named, dict) or recipe not in named:
+            known = ", ".join(map(str, named)) or "none are there"
+            raise ValueError(f"{where}.recipe: {recipe!r} is not under recipes; known: {known}")
+        item["recipe"] = named[recipe]
+    if isinstance(item.get("then"), dict):
+        item["then"] = _with_recipe(item["then"], named, f"{where}.then")
+    return item
+
+
+def _unfit(spec: TrainableSpec, has_va: bool, classes: int, objective: str, workers: int) -> str:
+    """Why a member can't be trained for an objective; empty if it can."""
+    task = metrics.task_of(objective)
+    for stage in spec.stages:
+        if stage.loss.has_va and not has_va:
+            return "loss.va_terms must be 'none': there are no such labels"
+        if stage.loss.class_weights == "cage" and classes not in (7, 8):
+            return f"loss.class_weights: CAGE has weights for 7 or 8 classes, not {classes}"
+        if stage.recipe.batch_size % workers or stage.recipe.batch_size < 2 * workers:
+            return f"recipe.batch_size {stage.recipe.batch_size} is not a multiple of {workers} workers, 2 or more each"
+    if task == "va" and not spec.last_loss.has_va:
+        return f"loss.va_terms 'none' trains no {objective}; allowed: random, fixed, mse, ccc"
+    if task == "expression" and not spec.last_loss.has_classes:
+        return f"loss.va_terms 'ccc' trains no {objective}; allowed: none, random, fixed, mse"
+    return ""
 
 
 class SearchSpace(Frozen):
@@ -190,10 +164,22 @@ class SearchSpace(Frozen):
     protocol: ProtocolSpec = ProtocolSpec()
     search: SearchSpec = SearchSpec()
     resources: Resources = Resources()
+    recipes: dict[str, TrainingRecipe] = Field(default_factory=dict)
+    """Named recipes, for `recipe: name` in the pool."""
     data: DrawnData | None = None
     """For `faces` only: how many to draw."""
     seed: int = Field(default=0, ge=0)
     """Of the search, the folds and the bootstrap."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _put_recipes_in(cls, content: Any) -> Any:
+        """`recipe: name` becomes the recipe of that name."""
+        if not isinstance(content, dict) or not isinstance(content.get("pool"), list | tuple):
+            return content
+        named = content.get("recipes") or {}
+        pool = [_with_recipe(item, named, f"pool.{i}") for i, item in enumerate(content["pool"])]
+        return content | {"pool": pool}
 
     @field_validator("dataset")
     @classmethod
@@ -224,14 +210,9 @@ class SearchSpace(Frozen):
         if repeated:
             raise ValueError(f"pool: two members are called {repeated[0]!r}; let them differ in seed, loss or width")
         for spec in self.trainable():
-            if spec.loss.va_terms != "none" and not about.has_va:
-                raise ValueError(f"pool: {spec.name}: loss.va_terms must be 'none': {self.dataset} has no such labels")
-            if spec.loss.va_terms == "none" and self.task == "va":
-                raise ValueError(
-                    f"pool: {spec.name}: loss.va_terms 'none' trains no {self.objective}; allowed: random, fixed"
-                )
-            if spec.recipe.batch_size < 2 * self.resources.workers:
-                raise ValueError(f"pool: {spec.name}: recipe.batch_size {spec.recipe.batch_size} is under 2 per worker")
+            wrong = _unfit(spec, about.has_va, len(about.class_names), self.objective, self.resources.workers)
+            if wrong:
+                raise ValueError(f"pool: {spec.name}: {wrong}")
         return self
 
     @property
@@ -265,5 +246,5 @@ class SearchSpace(Frozen):
     @property
     def hash(self) -> str:
         """12 hex digits over everything that decides the search; resources are seen in the members' outputs."""
-        content = self.model_dump(mode="json", exclude={"resources"})
+        content = self.model_dump(mode="json", exclude={"resources", "recipes"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

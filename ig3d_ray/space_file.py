@@ -9,6 +9,8 @@ from pydantic import ValidationError
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.space import SearchSpace
 
+KINDS = ("mlp3d", "cnn", "ddamfn", "cage", "intermediate", "imported")
+
 
 def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
     """Read a search space.
@@ -97,9 +99,8 @@ def _first_error(error: ValidationError) -> str:
     # A misspelt field is better news than the one that is missing because of it.
     errors.sort(key=lambda e: e["type"] != "extra_forbidden")
     first = errors[0]
-    kinds = {"mlp3d", "cnn", "imported"}
     location = list(first["loc"])
-    if len(location) > 2 and location[0] == "pool" and location[2] in kinds:
+    if len(location) > 2 and location[0] == "pool" and location[2] in KINDS:
         # pydantic names the kind of a pool item as if it were a field.
         del location[2]
     field = ".".join(map(str, location))
@@ -114,7 +115,7 @@ def _first_error(error: ValidationError) -> str:
         context = first.get("ctx", {})
         return f"{field}.kind: {context.get('tag')!r}; allowed: {context.get('expected_tags')}" + _more(errors)
     elif first["type"] == "union_tag_not_found":
-        return f"{field}.kind: is missing; allowed: 'mlp3d', 'cnn', 'imported'"
+        return f"{field}.kind: is missing; allowed: {', '.join(map(repr, KINDS))}"
     value = first["input"]
     if not field:
         return message + _more(errors)

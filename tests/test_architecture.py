@@ -13,6 +13,7 @@ ORDER = [
     *("errors", "storage", "tables", "data", "logits", "metrics", "fusion", "members", "pool", "protocol", "bootstrap"),
     *(
         "ensemble",
+        "pool_items",
         "space",
         "space_file",
         "candidates",
@@ -36,9 +37,10 @@ ORDER = [
 ]
 # Files that may import torch, as data flows; everything on_ray/ may import both.
 TORCH = {
-    "data/images.py",
-    "data/faces.py",
-    *(f"members/{name}.py" for name in ["mlp3d", "cnn", "losses", "build", "training", "inference", "checkpoint"]),
+    "data/augment.py",
+    *(f"members/{name}.py" for name in ["mlp3d", "cnn", "ddamfn", "cage", "intermediate", "losses", "build"]),
+    *(f"members/{name}.py" for name in ["epochs", "optimisers", "inputs", "training", "cohort", "inference"]),
+    *(f"members/{name}.py" for name in ["checkpoint", "publishing", "published"]),
     "predict.py",
 }
 LIGHT = ["ig3d_ray.search", "ig3d_ray.report", "ig3d_ray.inventory", "ig3d_ray.pipeline", "ig3d_ray.members.imported"]

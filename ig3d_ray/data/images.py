@@ -1,4 +1,4 @@
-"""Decoding of sample images, and the augmentation of training batches.
+"""Sample images: packed, found again and decoded.
 
 A sample's `image` is a path below `datasets/<dataset>/`, or `<pack>.parquet#<sample_id>`: a row of a
 Parquet file that holds many encoded pictures, so that a store isn't asked for each one.
@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
-import torch
 from PIL import Image, UnidentifiedImageError
 
 from ig3d_ray.data.samples import Samples
@@ -38,79 +37,87 @@ def pack_images(store: Store, dataset: str, encoded: dict[str, bytes]) -> dict[s
     return {sample_id: f"{pack}#{sample_id}" for sample_id in encoded}
 
 
-def load_images(store: Store, samples: Samples, size: int) -> np.ndarray:
-    """The pictures of samples that all have one, decoded and resized.
+class Pictures:
+    """The encoded pictures of samples that all have one, and how to decode any of them.
 
-    Returns:
-        `[N, 3, size, size]` uint8, RGB, in the order of the samples.
+    Packed pictures are held encoded in memory, others are read when they are wanted. A copy in another
+    process of this machine (a loader's worker) shares that memory.
+
+    Args:
+        size: decoded pictures are `[3, size, size]`.
 
     Raises:
-        Ig3dError: a picture is missing or can't be decoded; the message names the sample.
+        Ig3dError: a pack is missing or broken; a sample has no picture.
     """
-    places = samples.table["image"].to_pylist()
-    packs = {place.split("#", 1)[0] for place in places if place and "#" in place}
-    packed = {pack: _read_pack(store, samples.dataset, pack) for pack in sorted(packs)}
 
-    def picture(sample_id: str, place: str | None) -> np.ndarray:
+    def __init__(self, store: Store, samples: Samples, size: int) -> None:
+        self.store, self.dataset, self.size = store, samples.dataset, size
+        self.ids = samples.ids.tolist()
+        self.places = samples.table["image"].to_pylist()
+        packs = sorted({place.split("#", 1)[0] for place in self.places if place and "#" in place})
+        self.packs = {pack: _read_pack(store, samples.dataset, pack) for pack in packs}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def encoded(self, index: int) -> tuple[bytes, str]:
+        """The bytes of one picture, and what to call it in messages."""
+        sample_id, place = self.ids[index], self.places[index]
         if place is None:
-            raise Ig3dError(f"{samples.dataset}: sample {sample_id} has no image")
+            raise Ig3dError(f"{self.dataset}: sample {sample_id} has no image")
         if "#" in place:
             pack, key = place.split("#", 1)
-            if key not in packed[pack]:
-                raise Ig3dError(f"{samples.dataset}: sample {sample_id}: {pack} holds no image {key!r}")
-            return decode_image(packed[pack][key], size, f"{samples.dataset}: sample {sample_id}")
-        name = f"datasets/{samples.dataset}/{place}"
-        return decode_image(store.read(name), size, store.locate(name))
+            rows, images = self.packs[pack]
+            if key not in rows:
+                raise Ig3dError(f"{self.dataset}: sample {sample_id}: {pack} holds no image {key!r}")
+            return images[rows[key]].as_py(), f"{self.dataset}: sample {sample_id}"
+        name = f"datasets/{self.dataset}/{place}"
+        return self.store.read(name), self.store.locate(name)
 
-    with ThreadPoolExecutor(DECODING_THREADS) as pool:
-        pictures = list(pool.map(picture, samples.ids.tolist(), places))
-    return np.stack(pictures) if pictures else np.zeros((0, 3, size, size), np.uint8)
+    def __getitem__(self, index: int) -> np.ndarray:
+        """One picture as `[3, size, size]` uint8 RGB."""
+        data, what = self.encoded(index)
+        return decode_image(data, self.size, what)
+
+    def all(self) -> np.ndarray:
+        """Every picture, decoded by threads: `[N, 3, size, size]` uint8, in the order of the samples."""
+        decoded = np.empty((len(self), 3, self.size, self.size), np.uint8)
+
+        def put(index: int) -> None:
+            decoded[index] = self[index]
+
+        with ThreadPoolExecutor(DECODING_THREADS) as pool:
+            list(pool.map(put, range(len(self))))
+        return decoded
 
 
 def decode_image(data: bytes, size: int, what: str) -> np.ndarray:
-    """One encoded picture as `[3, size, size]` uint8 RGB.
+    """One encoded picture, grey and 16-bit ones too, as `[3, size, size]` uint8 RGB.
 
     Raises:
         Ig3dError: it is no picture; the message begins with `what`.
     """
     try:
-        image = Image.open(io.BytesIO(data)).convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
+        image = _eight_bit(Image.open(io.BytesIO(data))).convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Ig3dError(f"{what}: not a readable image; replace it or leave its `image` null") from error
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A training batch with random mirror images and one erased rectangle in every fourth picture.
-
-    Args:
-        images: `[B, 3, H, W]` float, any scale whose middle grey is 0.
-        generator: CPU generator; the same state gives the same batch.
-
-    Returns:
-        `[B, 3, H, W]`, a new tensor.
-    """
-    batch, _, height, width = images.shape
-    mirrored = torch.rand(batch, generator=generator) < 0.5
-    erased = torch.rand(batch, generator=generator) < 0.25
-    sides = 0.15 + 0.25 * torch.rand(batch, 2, generator=generator)
-    corners = torch.rand(batch, 2, generator=generator) * (1 - sides)
-    where = mirrored.to(images.device)[:, None, None, None]
-    images = torch.where(where, images.flip(3), images)
-    rows = torch.arange(height)[None] / height
-    columns = torch.arange(width)[None] / width
-    in_rows = (rows >= corners[:, :1]) & (rows < corners[:, :1] + sides[:, :1])
-    in_columns = (columns >= corners[:, 1:]) & (columns < corners[:, 1:] + sides[:, 1:])
-    hole = erased[:, None, None] & in_rows[:, :, None] & in_columns[:, None, :]
-    return images.masked_fill(hole[:, None].to(images.device), 0.0)
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Pillow cuts 16-bit grey at 255 when it converts; its upper eight bits are what is meant."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    return image
 
 
-def _read_pack(store: Store, dataset: str, pack: str) -> dict[str, bytes]:
+def _read_pack(store: Store, dataset: str, pack: str) -> tuple[dict[str, int], pa.Array]:
+    """The row of each sample, and the pictures."""
     name = f"datasets/{dataset}/{pack}"
     try:
         table = table_from_bytes(store.read(name))
     except pa.ArrowInvalid as error:
         raise Ig3dError(f"{store.locate(name)}: not a whole Parquet file ({error}); make it again") from error
-    return dict(zip(table["sample_id"].to_pylist(), table["image"].to_pylist(), strict=True))
+    return {key: row for row, key in enumerate(table["sample_id"].to_pylist())}, table["image"].combine_chunks()

@@ -1,113 +1,204 @@
-"""From a member's spec to its network and its inputs: the one table of kinds."""
+"""From a member's spec to its network: the one table of kinds."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ig3d_ray.data.catalog import Dataset
-from ig3d_ray.data.images import load_images
-from ig3d_ray.data.params3d import subset_columns
-from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.members.cage import cage_network
 from ig3d_ray.members.cnn import Cnn
-from ig3d_ray.members.mlp3d import Mlp3d
-from ig3d_ray.members.spec import CnnSpec, Mlp3dSpec, TrainableSpec
-from ig3d_ray.storage import Store
+from ig3d_ray.members.ddamfn import Ddamfn
+from ig3d_ray.members.intermediate import DdamfnWithParams, MaxvitWithParams
+from ig3d_ray.members.mlp3d import DROPOUTS, Mlp3d, ResidualMlp3d
+from ig3d_ray.members.recipe import LossSpec
+from ig3d_ray.members.spec import (
+    CageSpec,
+    CnnSpec,
+    DdamfnSpec,
+    IntermediateSpec,
+    Mlp3dSpec,
+    TrainableSpec,
+    parameter_groups,
+)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+CAGE_VA_DROPOUT = 0.3
+# What a second training may begin anew: the last layer, with a batch norm of its width that DDAMFN registers.
+NEW_LAYERS = 2
 
 
-class Standardised(nn.Module):
-    """A network behind the standardisation of its inputs, whose numbers travel in the checkpoint.
+class Scaling(nn.Module):
+    """The standardisation of one kind of input, whose numbers travel in the checkpoint.
 
     Args:
-        network: what sees standardised inputs.
         shape: of `mean` and `scale`, broadcast over a batch: `[D]` or `[3, 1, 1]`.
+        fitted: whether training fits them to its data; identity, or what is set, otherwise.
     """
 
     mean: torch.Tensor
     scale: torch.Tensor
 
-    def __init__(self, network: nn.Module, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], fitted: bool) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("scale", torch.ones(shape))
-        self.network = network
+        self.fitted = fitted
 
     def fit_to(self, x: torch.Tensor) -> None:
         """Take mean and standard deviation from training inputs; a constant column keeps scale 1."""
         axes = (0,) if x.dim() == 2 else (0, 2, 3)
-        x = x.double() if x.dim() == 2 else x[:: max(1, len(x) // 2000)].double()
+        x = x.double()
         deviation = x.std(axes, unbiased=False)
         self.mean.copy_(x.mean(axes).reshape(self.mean.shape))
         self.scale.copy_(torch.where(deviation > 1e-8, deviation, 1.0).reshape(self.scale.shape))
 
-    def standardise(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Raw inputs (parameters, or pixels 0..255) to zero mean and unit deviation."""
         return (x.float() - self.mean) / self.scale
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+
+class Standardised(nn.Module):
+    """A network behind the standardisation of its inputs.
+
+    Args:
+        network: what sees standardised inputs.
+        scalings: one per input, in the network's order.
+    """
+
+    def __init__(self, network: nn.Module, *scalings: Scaling) -> None:
+        super().__init__()
+        self._scalings = nn.ModuleList(scalings)
+        self.network = network
+
+    @property
+    def scalings(self) -> list[Scaling]:
+        """One per input."""
+        return [scaling for scaling in self._scalings if isinstance(scaling, Scaling)]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.network.parameters()).device
+
+    def standardise(self, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Each raw input standardised."""
+        return tuple(scaling(x) for scaling, x in zip(self.scalings, inputs, strict=True))
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Raw inputs `[B, ...]` to scores `[B, outputs]`."""
-        scores: torch.Tensor = self.network(self.standardise(x))
+        scores: torch.Tensor = self.network(*self.standardise(inputs))
         return scores
 
 
-def outputs_of(dataset: Dataset) -> int:
-    """Columns of a network's output: the classes, then valence and arousal where the data set has them."""
-    return len(dataset.class_names) + (2 if dataset.has_va else 0)
+def outputs_of(loss: LossSpec, dataset: Dataset) -> int:
+    """Columns of the output of a network trained with a loss: the classes, then valence and arousal."""
+    return len(dataset.class_names) * loss.has_classes + 2 * loss.has_va
 
 
-@dataclass(frozen=True)
-class _Kind:
-    network: Callable[[TrainableSpec, Dataset], Standardised]
-    inputs: Callable[[TrainableSpec, Samples, Store], torch.Tensor]
+def parameter_count(spec: TrainableSpec) -> int:
+    """D, the number of 3D parameters that a network takes; 0 for image networks."""
+    return sum(size for _, size in parameter_groups(spec))
 
 
-def _mlp3d(spec: TrainableSpec, dataset: Dataset) -> Standardised:
+def _params_scaling(spec: TrainableSpec, fitted: bool) -> Scaling:
+    return Scaling((parameter_count(spec),), fitted)
+
+
+def _imagenet() -> Scaling:
+    scaling = Scaling((3, 1, 1), fitted=False)
+    scaling.mean.copy_(255 * torch.tensor(IMAGENET_MEAN)[:, None, None])
+    scaling.scale.copy_(255 * torch.tensor(IMAGENET_DEVIATION)[:, None, None])
+    return scaling
+
+
+def _mlp3d(spec: TrainableSpec, outputs: int, classes: int) -> Standardised:
     assert isinstance(spec, Mlp3dSpec)
-    width = len(subset_columns(spec.representation, spec.subset))
-    return Standardised(Mlp3d(width, outputs_of(dataset), spec.width), (width,))
+    inputs, scaling = parameter_count(spec), _params_scaling(spec, spec.variant == "paper")
+    if spec.variant == "published_residual":
+        return Standardised(ResidualMlp3d(inputs, outputs), scaling)
+    return Standardised(Mlp3d(inputs, outputs, spec.width, DROPOUTS[spec.variant]), scaling)
 
 
-def _cnn(spec: TrainableSpec, dataset: Dataset) -> Standardised:
+def _cnn(spec: TrainableSpec, outputs: int, classes: int) -> Standardised:
     assert isinstance(spec, CnnSpec)
-    return Standardised(Cnn(outputs_of(dataset), spec.width), (3, 1, 1))
+    return Standardised(Cnn(outputs, spec.width), Scaling((3, 1, 1), fitted=True))
 
 
-def _params(spec: TrainableSpec, samples: Samples, store: Store) -> torch.Tensor:
-    assert isinstance(spec, Mlp3dSpec)
-    columns = subset_columns(spec.representation, spec.subset)
-    return torch.from_numpy(samples.params(spec.representation)[:, columns].copy())
+def _ddamfn(spec: TrainableSpec, outputs: int, classes: int) -> Standardised:
+    assert isinstance(spec, DdamfnSpec)
+    return Standardised(Ddamfn(outputs, spec.heads), _imagenet())
 
 
-def _images(spec: TrainableSpec, samples: Samples, store: Store) -> torch.Tensor:
-    assert isinstance(spec, CnnSpec)
-    return torch.from_numpy(load_images(store, samples, spec.image_size))
+def _cage(spec: TrainableSpec, outputs: int, classes: int) -> Standardised:
+    assert isinstance(spec, CageSpec)
+    dropout = CAGE_VA_DROPOUT if outputs == 2 else 0.0
+    return Standardised(cage_network(spec.backbone, outputs, dropout), _imagenet())
 
 
-_KINDS: dict[str, _Kind] = {
-    "mlp3d": _Kind(_mlp3d, _params),
-    "cnn": _Kind(_cnn, _images),
+def _intermediate(spec: TrainableSpec, outputs: int, classes: int) -> Standardised:
+    assert isinstance(spec, IntermediateSpec)
+    inputs = parameter_count(spec)
+    if spec.backbone == "ddamfn":
+        network: nn.Module = DdamfnWithParams(inputs, outputs, classes, spec.heads)
+    else:
+        network = MaxvitWithParams(inputs, outputs)
+    return Standardised(network, _imagenet(), _params_scaling(spec, not spec.raw_params))
+
+
+_KINDS: dict[str, Callable[[TrainableSpec, int, int], Standardised]] = {
+    "mlp3d": _mlp3d,
+    "cnn": _cnn,
+    "ddamfn": _ddamfn,
+    "cage": _cage,
+    "intermediate": _intermediate,
 }
 
 
-def build_network(spec: TrainableSpec, dataset: Dataset) -> Standardised:
-    """The untrained network of a spec."""
-    return _KINDS[spec.kind].network(spec, dataset)
+def build_network(spec: TrainableSpec, dataset: Dataset, stage: int = -1) -> Standardised:
+    """The untrained network of a spec.
+
+    Args:
+        stage: which of its trainings the outputs are for; the last one by default.
+    """
+    return _KINDS[spec.kind](spec, outputs_of(spec.stages[stage].loss, dataset), len(dataset.class_names))
 
 
-def member_samples(spec: TrainableSpec, samples: Samples, split: str) -> Samples:
-    """The samples of a split that have what this member looks at.
+def carry_over(before: Standardised, after: Standardised) -> None:
+    """Give a stage's network the weights of the stage before; what has another shape or name stays new.
 
     Raises:
-        Ig3dError: there are none.
+        Ig3dError: more than the last layer would stay new.
     """
-    chosen = samples.in_split(split).with_feature(spec.feature)
-    if len(chosen) == 0:
-        raise Ig3dError(f"{samples.dataset}: no {split} sample has {spec.feature}, which {spec.name} needs")
-    return chosen
+    there = before.state_dict()
+    state = after.state_dict()
+    taken = {name: there[name] for name in state if name in there and there[name].shape == state[name].shape}
+    new = {name.rsplit(".", 1)[0] for name in state if name not in taken}
+    if len(new) > NEW_LAYERS:
+        raise Ig3dError(f"the second training would begin with new layers {', '.join(sorted(new)[:4])} ...")
+    after.load_state_dict(state | taken)
 
 
-def member_inputs(spec: TrainableSpec, samples: Samples, store: Store) -> torch.Tensor:
-    """Raw inputs `[N, ...]` of samples that all have this member's feature, in their order."""
-    return _KINDS[spec.kind].inputs(spec, samples, store)
+def start_from(network: Standardised, weights: dict[str, torch.Tensor], what: str) -> None:
+    """Put brought weights into a network's image part; classifiers and fusion layers stay new.
+
+    Args:
+        weights: a state dict with the names of the published backbone.
+        what: their name, for messages.
+
+    Raises:
+        Ig3dError: a layer of the image part is missing, or of another shape.
+    """
+    image_part = network.network.image if isinstance(network.network, MaxvitWithParams) else network.network
+    state = image_part.state_dict()
+    new = ("classifier.", "head.", "fc.", "bn.", "cat_head", "Linear.", "Wash_Linear1.", "linear_fusion.", "out.")
+    for name, value in state.items():
+        if name.startswith(new):
+            continue
+        if name not in weights or weights[name].shape != value.shape:
+            found = f"has {tuple(weights[name].shape)}" if name in weights else "has none"
+            raise Ig3dError(f"{what}: these weights don't fit: {name} is {tuple(value.shape)}, the file {found}")
+        state[name] = weights[name]
+    image_part.load_state_dict(state)

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 
 from ig3d_ray.data import catalog
-from ig3d_ray.data.params3d import subset_groups
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.build import Standardised, build_network
-from ig3d_ray.members.spec import Mlp3dSpec, TrainableSpec, parse_spec, spec_json
+from ig3d_ray.members.runs import weights_name
+from ig3d_ray.members.spec import TrainableSpec, parameter_groups, parse_spec, spec_json
 from ig3d_ray.storage import Store
 
-FORMAT = 1
+FORMAT = 2
 
 
 def checkpoint_name(dataset: str, member: str) -> str:
@@ -22,18 +22,23 @@ def checkpoint_name(dataset: str, member: str) -> str:
     return f"members/{dataset}/{member}/checkpoint.pt"
 
 
-def save_checkpoint(store: Store, dataset: str, member: str, spec: TrainableSpec, network: Standardised) -> None:
-    """Publish a member's weights with what is needed to use them: spec, classes, parameter groups."""
-    groups = subset_groups(spec.representation, spec.subset) if isinstance(spec, Mlp3dSpec) else ()
+def save_checkpoint(
+    store: Store, dataset: str, member: str, spec: TrainableSpec, network: Standardised, name: str | None = None
+) -> None:
+    """Publish a member's weights with what is needed to use them: spec, classes, parameter groups.
+
+    Args:
+        name: where, if not where the member's weights belong.
+    """
     content = {
         "format": FORMAT,
         "dataset": dataset,
         "spec": spec_json(spec),
         "class_names": list(catalog.dataset(dataset).class_names),
-        "parameter_groups": [list(group) for group in groups],
+        "parameter_groups": [list(group) for group in parameter_groups(spec)],
         "state_dict": {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()},
     }
-    store.write(checkpoint_name(dataset, member), to_bytes(content))
+    store.write(name or checkpoint_name(dataset, member), to_bytes(content))
 
 
 def load_checkpoint(store: Store, dataset: str, member: str, sha256: str | None = None) -> Standardised:
@@ -60,6 +65,18 @@ def load_checkpoint(store: Store, dataset: str, member: str, sha256: str | None 
     network = build_network(spec, catalog.dataset(dataset))
     network.load_state_dict(content["state_dict"], strict=True)
     return network.eval()
+
+
+def read_weights(store: Store, name: str) -> dict[str, torch.Tensor]:
+    """A state dict that was brought with `ig3d import weights`.
+
+    Raises:
+        Ig3dError: it is not there, or broken.
+    """
+    place = weights_name(name)
+    if not store.exists(place):
+        raise Ig3dError(f"{store.locate(place)}: no such weights; bring them with `ig3d import weights --name {name}`")
+    return from_bytes(store.read(place), store.locate(place))
 
 
 def to_bytes(content: dict[str, Any]) -> bytes:

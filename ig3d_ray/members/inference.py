@@ -7,7 +7,8 @@ from ig3d_ray.data import catalog
 from ig3d_ray.data.catalog import Split
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.logits import LogitTable
-from ig3d_ray.members.build import Standardised, member_inputs, member_samples
+from ig3d_ray.members.build import Standardised
+from ig3d_ray.members.inputs import Feeding, Inputs, member_inputs, member_samples
 from ig3d_ray.members.spec import TrainableSpec, spec_json
 from ig3d_ray.storage import Store
 
@@ -15,18 +16,23 @@ BATCH = 512
 
 
 @torch.inference_mode()
-def network_scores(network: Standardised, x: torch.Tensor, batch: int = BATCH) -> np.ndarray:
-    """`[N, outputs]` float32 raw scores of raw inputs `[N, ...]`, in evaluation mode."""
+def network_scores(network: Standardised, x: Inputs, batch: int = BATCH) -> np.ndarray:
+    """`[N, outputs]` float32 raw scores of raw inputs, in evaluation mode, in fp32."""
     network.eval()
-    device = network.mean.device
-    parts = [network(x[start : start + batch].to(device)).float().cpu() for start in range(0, len(x), batch)]
-    return np.asarray(torch.cat(parts).numpy())
+    order = torch.arange(len(x)).split(batch)
+    return np.asarray(torch.cat([network(*inputs).float().cpu() for inputs in x.batches(order)]).numpy())
 
 
 def logit_table(
-    network: Standardised, spec: TrainableSpec, member: str, samples: Samples, split: Split, store: Store
+    network: Standardised,
+    spec: TrainableSpec,
+    member: str,
+    samples: Samples,
+    split: Split,
+    store: Store,
+    feeding: Feeding | None = None,
 ) -> LogitTable:
-    """What a trained network says about every sample of a split that has its feature.
+    """What a trained network says about every sample of a split that has its features.
 
     Args:
         network: trained weights loaded. spec, member: its spec and fingerprint.
@@ -36,9 +42,16 @@ def logit_table(
         Ig3dError: the split has no such samples, or the outputs are not finite.
     """
     chosen = member_samples(spec, samples, split)
-    scores = network_scores(network, member_inputs(spec, chosen, store))
-    about = catalog.dataset(samples.dataset)
-    classes = len(about.class_names)
+    feeding = feeding or Feeding(network.device)
+    scores = network_scores(network, member_inputs(spec, chosen, store, feeding))
+    return score_table(scores, spec, member, samples, split, chosen.ids)
+
+
+def score_table(
+    scores: np.ndarray, spec: TrainableSpec, member: str, samples: Samples, split: Split, ids: np.ndarray
+) -> LogitTable:
+    """Raw scores `[N, outputs]` of samples as the logit table of a member."""
+    loss = spec.last_loss
     return LogitTable(
         dataset=samples.dataset,
         split=split,
@@ -47,7 +60,7 @@ def logit_table(
         view=spec.view,
         member_spec=spec_json(spec),
         dataset_fingerprint=samples.fingerprint,
-        ids=chosen.ids,
-        logits=scores[:, :classes],
-        va=scores[:, classes:] if about.has_va and spec.loss.va_terms != "none" else None,
+        ids=ids,
+        logits=scores[:, : len(catalog.dataset(samples.dataset).class_names)] if loss.has_classes else None,
+        va=scores[:, -2:] if loss.has_va else None,
     )

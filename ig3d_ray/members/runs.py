@@ -46,6 +46,11 @@ def make_runs(store: Store, dataset: str, members: Sequence[tuple[str, Trainable
     return runs
 
 
+def weights_name(name: str) -> str:
+    """Where weights to start from lie in a store."""
+    return f"weights/{name}.pt"
+
+
 def is_trained(store: Store, dataset: str, fingerprint: str) -> bool:
     """Whether a member's weights are published, and the spec that is written after them."""
     return all(store.exists(f"members/{dataset}/{fingerprint}/{name}") for name in PUBLISHED)

@@ -4,77 +4,74 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter, model_validator
 
-from ig3d_ray.data.params3d import Representation, Subset
+from ig3d_ray.data.params3d import Representation, Subset, subset_groups
 from ig3d_ray.logits import View
+from ig3d_ray.members.recipe import Frozen, LossSpec, Stage, TrainingRecipe
+
+Backbone = Literal["maxvit_t", "efficientnet_v2_s", "swin_v2_t"]
+Attention = Literal["apart", "together", "none"]
+MemberName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+WeightsName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
-class Frozen(BaseModel):
-    """A value that is read from or written to a file: unknown keys are refused."""
+class Origin(Frozen):
+    """Of a member whose weights were brought as a checkpoint rather than trained here."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LossSpec(Frozen):
-    """The loss of equation 1: cross entropy plus weighted valence-arousal terms.
-
-    L = CE + (alpha * MSE + beta * (1 - CCC) + gamma * (1 - PCC)) / (alpha + beta + gamma)
-    """
-
-    class_weights: Literal["none", "inverse_frequency"] = "none"
-    """Weights of the classes in the cross entropy: none, or 1 / count normalised to mean 1."""
-    va_terms: Literal["none", "random", "fixed"] = "none"
-    """`random` draws alpha, beta, gamma from [0, 1] for every batch (the paper); `fixed` takes those below."""
-    alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    beta: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    gamma: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _some_weight(self) -> "LossSpec":
-        if self.va_terms == "fixed" and self.alpha + self.beta + self.gamma == 0:
-            raise ValueError("alpha, beta and gamma are all 0; let one of them be positive")
-        return self
-
-    @property
-    def label(self) -> str:
-        """A short word for names: `ce`, `eq1random`, `eq1fixed`, with `balanced` for class weights."""
-        words = {"none": "ce", "random": "eq1random", "fixed": "eq1fixed"}[self.va_terms]
-        if self.va_terms == "fixed" and (self.alpha, self.beta, self.gamma) != (1.0, 1.0, 1.0):
-            words += f"({self.alpha:g},{self.beta:g},{self.gamma:g})"
-        return words + ("-balanced" if self.class_weights != "none" else "")
-
-
-class TrainingRecipe(Frozen):
-    """The recipe of Ig3D's Table 1: AdamW under a triangular cyclic learning rate."""
-
-    batch_size: int = Field(default=64, ge=2)
-    """Samples per step over all workers together."""
-    epochs: int = Field(default=100, ge=1)
-    patience: int = Field(default=3, ge=1)
-    """Stop after this many epochs without a better score on dev; the best epoch is kept."""
-    base_lr: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
-    max_lr: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
-    """The learning rate climbs from base to max and back, half an epoch each way."""
-    weight_decay: float = Field(default=1e-5, ge=0, allow_inf_nan=False)
-
-    @model_validator(mode="after")
-    def _climbs(self) -> "TrainingRecipe":
-        if self.base_lr > self.max_lr:
-            raise ValueError(f"base_lr {self.base_lr:g} is above max_lr {self.max_lr:g}")
-        return self
+    name: MemberName
+    sha256: str
 
 
 class TrainedSpec(Frozen):
-    """What every member that we train has."""
+    """What every member that has weights has."""
 
     loss: LossSpec = LossSpec()
     recipe: TrainingRecipe = TrainingRecipe()
+    then: Stage | None = None
+    """A second training from the best epoch of the first, with a new last layer: CAGE's way to valence and arousal."""
     seed: int = Field(default=0, ge=0)
+    tag: str = Field(default="", pattern=r"^[A-Za-z0-9.+]*$")
+    """A word in the name, where members differ in their recipes alone."""
     monitor: Literal["accuracy", "ccc_mean"] = "accuracy"
     """The dev score that patience waits for and that picks the epoch; follows from what is searched."""
     workers: int = Field(default=1, ge=1)
     """Data-parallel workers: batch norm and correlations are per worker, so their number changes the weights."""
+    origin: Origin | None = None
+
+    @model_validator(mode="after")
+    def _monitored(self) -> "TrainedSpec":
+        if self.then is not None and self.then.loss.va_terms != "ccc":
+            raise ValueError("then.loss.va_terms: a second training is for valence and arousal alone; allowed: ccc")
+        return self
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The trainings one after another."""
+        first = Stage(loss=self.loss, recipe=self.recipe)
+        return (first,) if self.then is None else (first, self.then)
+
+    @property
+    def last_loss(self) -> LossSpec:
+        """What the network that remains was trained with; decides its outputs."""
+        return self.stages[-1].loss
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns of the samples table that it looks at, as its network takes them."""
+        raise NotImplementedError
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables: unique within a search space."""
+        if self.origin is not None:
+            return self.origin.name
+        tag = f"-{self.tag}" if self.tag else ""
+        return f"{self._architecture}-{'-'.join(stage.loss.label for stage in self.stages)}{tag}-s{self.seed}"
+
+    @property
+    def _architecture(self) -> str:
+        raise NotImplementedError
 
 
 class Mlp3dSpec(TrainedSpec):
@@ -84,20 +81,24 @@ class Mlp3dSpec(TrainedSpec):
     representation: Representation
     subset: Subset
     width: int = Field(default=2048, ge=8)
+    variant: Literal["paper", "published", "published_va", "published_residual"] = "paper"
+    """`paper`: parameters standardised, dropout 50 % and 40 % after the first two layers. The published code takes
+    them as they are and drops 50 % after the first (`published`) or nothing (`published_va`); its network for
+    SMIRK's short parameters on AffectNet is another one (`published_residual`)."""
 
     @property
     def view(self) -> View:
         return "3d"
 
     @property
-    def feature(self) -> str:
-        """The column of the samples table that it looks at."""
-        return self.representation
+    def features(self) -> tuple[str, ...]:
+        return (self.representation,)
 
     @property
-    def name(self) -> str:
+    def _architecture(self) -> str:
+        variant = "" if self.variant == "paper" else f"-{self.variant.replace('_', '')}"
         width = "" if self.width == 2048 else f"-w{self.width}"
-        return f"mlp3d-{self.representation}-{self.subset}-{self.loss.label}{width}-s{self.seed}"
+        return f"mlp3d-{self.representation}-{self.subset}{variant}{width}"
 
 
 class CnnSpec(TrainedSpec):
@@ -112,16 +113,99 @@ class CnnSpec(TrainedSpec):
         return "2d"
 
     @property
-    def feature(self) -> str:
-        """The column of the samples table that it looks at."""
-        return "image"
+    def features(self) -> tuple[str, ...]:
+        return ("image",)
 
     @property
-    def name(self) -> str:
-        return f"cnn-w{self.width}-{self.loss.label}-s{self.seed}"
+    def _architecture(self) -> str:
+        return f"cnn-w{self.width}"
 
 
-MemberName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+class DdamfnSpec(TrainedSpec):
+    """DDAMFN, or DDAMFN++ with its recipe: pictures of 112 x 112."""
+
+    kind: Literal["ddamfn"] = "ddamfn"
+    heads: int = Field(default=2, ge=1, le=4)
+    attention: Attention = "apart"
+    """What 0.1 times the attention loss does to the heads; `apart` is DDAMFN's, `together` the fusion code's."""
+    start_from: WeightsName | None = None
+    """Weights that were brought with `ig3d import weights`; from scratch without."""
+
+    @property
+    def image_size(self) -> int:
+        return 112
+
+    @property
+    def view(self) -> View:
+        return "2d"
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("image",)
+
+    @property
+    def _architecture(self) -> str:
+        return "ddamfn" + (f"-h{self.heads}" if self.heads != 2 else "")
+
+
+class CageSpec(TrainedSpec):
+    """CAGE: a torchvision backbone; its loss decides whether it says classes, valence and arousal, or both."""
+
+    kind: Literal["cage"] = "cage"
+    backbone: Backbone = "maxvit_t"
+    image_size: int = Field(default=224, ge=32)
+    start_from: WeightsName | None = None
+    """Weights that were brought with `ig3d import weights`, such as ImageNet's; from scratch without."""
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> "CageSpec":
+        if self.backbone == "maxvit_t" and self.image_size != 224:
+            raise ValueError(f"image_size {self.image_size}: maxvit_t's windows fit 224 only")
+        return self
+
+    @property
+    def view(self) -> View:
+        return "2d"
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("image",)
+
+    @property
+    def _architecture(self) -> str:
+        return f"cage-{self.backbone.split('_')[0]}"
+
+
+class IntermediateSpec(TrainedSpec):
+    """Intermediate fusion: an image network's features and 3D parameters in one classifier, trained together."""
+
+    kind: Literal["intermediate"] = "intermediate"
+    backbone: Literal["ddamfn", "maxvit_t"] = "ddamfn"
+    representation: Representation
+    subset: Subset
+    heads: int = Field(default=1, ge=1, le=4)
+    attention: Attention = "together"
+    """With two or more of DDAMFN's heads: what 0.1 times the attention loss does to them."""
+    start_from: WeightsName | None = None
+    raw_params: bool = False
+    """Take parameters as they are, as the published networks do, instead of standardised."""
+
+    @property
+    def image_size(self) -> int:
+        return 112 if self.backbone == "ddamfn" else 224
+
+    @property
+    def view(self) -> View:
+        return "2d+3d"
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("image", self.representation)
+
+    @property
+    def _architecture(self) -> str:
+        backbone = self.backbone.split("_")[0] + (f"h{self.heads}" if self.heads != 1 else "")
+        return f"intermediate-{backbone}-{self.representation}-{self.subset}"
 
 
 class ImportedSpec(Frozen):
@@ -132,26 +216,40 @@ class ImportedSpec(Frozen):
     view: View
 
 
-MemberSpec = Annotated[Mlp3dSpec | CnnSpec | ImportedSpec, Field(discriminator="kind")]
-TrainableSpec = Mlp3dSpec | CnnSpec
-_ADAPTER: TypeAdapter[Mlp3dSpec | CnnSpec | ImportedSpec] = TypeAdapter(MemberSpec)
+TrainableSpec = Mlp3dSpec | CnnSpec | DdamfnSpec | CageSpec | IntermediateSpec
+AnySpec = TrainableSpec | ImportedSpec
+_ADAPTER: TypeAdapter[AnySpec] = TypeAdapter(Annotated[AnySpec, Field(discriminator="kind")])
 
 
-def spec_json(spec: Mlp3dSpec | CnnSpec | ImportedSpec) -> str:
+def parameter_groups(spec: TrainableSpec) -> tuple[tuple[str, int], ...]:
+    """The (name, size) of each 3D parameter group that a network takes, in order; none for image networks."""
+    if isinstance(spec, Mlp3dSpec | IntermediateSpec):
+        return subset_groups(spec.representation, spec.subset)
+    return ()
+
+
+def spec_json(spec: AnySpec) -> str:
     """Canonical JSON: every field, sorted keys, no blanks."""
     return json.dumps(spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
 
-def parse_spec(text: str) -> Mlp3dSpec | CnnSpec | ImportedSpec:
+def parse_spec(text: str) -> AnySpec:
     """The spec that `spec_json` wrote."""
     return _ADAPTER.validate_json(text)
 
 
-def fingerprint(dataset: str, dataset_fingerprint: str, spec: Mlp3dSpec | CnnSpec | ImportedSpec) -> str:
+def is_brought(spec: AnySpec) -> bool:
+    """Whether a member was made elsewhere: predictions, or a checkpoint that is run here."""
+    return isinstance(spec, ImportedSpec) or spec.origin is not None
+
+
+def fingerprint(dataset: str, dataset_fingerprint: str, spec: AnySpec) -> str:
     """16 hex digits of SHA-256 over the dataset's content and the spec: same data, same spec, same member.
 
-    An imported member is known by dataset, name and view alone, so that its dev and test predictions
-    can be brought one after the other.
+    A member that was made elsewhere is known by dataset, name and view alone, so that its dev and test
+    predictions can be brought one after the other, and a search space can name it.
     """
-    content = "" if isinstance(spec, ImportedSpec) else dataset_fingerprint
+    content = dataset_fingerprint
+    if is_brought(spec):
+        content, spec = "", ImportedSpec(name=spec.name, view=spec.view)
     return hashlib.sha256(f"{dataset}\0{content}\0{spec_json(spec)}".encode()).hexdigest()[:16]

@@ -13,12 +13,18 @@ import torch
 from torch import nn
 
 from ig3d_ray import metrics
-from ig3d_ray.data.images import augment
+from ig3d_ray.data.augment import AUGMENTATIONS, Draws, augment, erase
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.build import Standardised
+from ig3d_ray.members.ddamfn import Attended
+from ig3d_ray.members.epochs import EpochDraws, EpochPlan, mask_params
 from ig3d_ray.members.inference import network_scores
-from ig3d_ray.members.losses import TrainingLoss
-from ig3d_ray.members.spec import LossSpec, TrainingRecipe
+from ig3d_ray.members.inputs import Batch, Inputs
+from ig3d_ray.members.losses import ATTENTION_WEIGHT, attention_loss, class_weights, member_loss, va_weights
+from ig3d_ray.members.mlp3d import SeededDropout
+from ig3d_ray.members.optimisers import Schedule, make_optimiser, sam_step
+from ig3d_ray.members.recipe import LossSpec, Stage, TrainingRecipe
+from ig3d_ray.members.spec import Attention
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,11 @@ class Labelled:
     """Inputs with their labels, on the training device.
 
     Attributes:
-        x: `[N, D]` float32 parameters or `[N, 3, H, W]` uint8 pixels.
+        x: raw inputs of N samples.
         labels: `[N]` int64 classes. va: `[N, 2]` float32, zeros where unused.
     """
 
-    x: torch.Tensor
+    x: Inputs
     labels: torch.Tensor
     va: torch.Tensor
 
@@ -48,6 +54,7 @@ class Epoch:
 
 
 OnEpoch = Callable[[Epoch, Callable[[], dict[str, Any]]], None]
+HistoryRow = dict[str, float]
 
 
 class NonFiniteLoss(Ig3dError):
@@ -69,50 +76,80 @@ class Worker:
     wrap: Callable[[nn.Module], nn.Module] = lambda network: network
     agree: Callable[[float], float] = lambda score: score
 
+    @property
+    def share(self) -> slice:
+        """This worker's part of a batch."""
+        return slice(self.rank, None, self.world)
+
 
 @dataclass
-class _Progress:
+class Progress:
     """How far a training has come, and the weights of its best epoch."""
 
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[HistoryRow] = field(default_factory=list)
     best_score: float = -math.inf
     best_epoch: int = 0
     best_state: dict[str, torch.Tensor] | None = None
 
-    def add(self, number: int, loss: float, score: float, lr: float, network: nn.Module) -> None:
-        self.history.append({"epoch": number, "loss": loss, "score": score, "lr": lr})
-        if score > self.best_score or self.best_state is None:
-            self.best_score, self.best_epoch = score, number
-            self.best_state = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    def add(self, row: HistoryRow, state: Callable[[], dict[str, torch.Tensor]]) -> None:
+        """Take an epoch in; `state` gives the weights, asked for if it is the best."""
+        self.history.append(row)
+        if row["score"] > self.best_score or self.best_state is None:
+            self.best_score, self.best_epoch, self.best_state = row["score"], int(row["epoch"]), state()
 
     def finished(self, recipe: TrainingRecipe) -> bool:
+        """Whether epochs or patience are used up."""
         done = len(self.history)
-        return done >= recipe.epochs or done - self.best_epoch >= recipe.patience
+        if done >= recipe.epochs:
+            return True
+        return recipe.patience is not None and done > 0 and done - self.best_epoch >= recipe.patience
+
+    def epoch(self, recipe: TrainingRecipe) -> Epoch:
+        """The last epoch, for the hook."""
+        last = self.history[-1]
+        best = (self.best_score, self.best_epoch, self.finished(recipe))
+        return Epoch(int(last["epoch"]), last["loss"], last["score"], *best)
 
 
-@dataclass(frozen=True)
+def copied(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A network's weights, which don't change when it trains on."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+@dataclass
 class Trainer:
-    """One member's training.
+    """One stage of one member's training.
 
     Attributes:
         network: trained in place; at the end it holds the weights of the best dev epoch.
         train, dev: data on the network's device.
-        loss, recipe, seed: from the member's spec.
+        stage: loss and recipe. seed: the member's.
         classes: C of the data set. monitor: the metric that is the dev score.
-        worker: this worker's part; alone by default.
+        attention: what DDAMFN's heads are drawn to. groups: of the 3D parameters, for masking.
+        worker: this worker's part; alone by default. compiled: whether torch.compile is applied.
     """
 
     network: Standardised
     train: Labelled
     dev: Labelled
-    loss: LossSpec
-    recipe: TrainingRecipe
+    stage: Stage
     seed: int
     classes: int
     monitor: str
+    attention: Attention = "none"
+    groups: tuple[tuple[str, int], ...] = ()
     worker: Worker = Worker()
+    compiled: bool = False
 
-    def run(self, on_epoch: OnEpoch, state: dict[str, Any] | None = None) -> list[dict[str, float]]:
+    @property
+    def loss(self) -> LossSpec:
+        return self.stage.loss
+
+    @property
+    def recipe(self) -> TrainingRecipe:
+        return self.stage.recipe
+
+    def run(self, on_epoch: OnEpoch, state: dict[str, Any] | None = None) -> list[HistoryRow]:
         """Train until the recipe's epochs or patience are used up.
 
         Args:
@@ -120,22 +157,27 @@ class Trainer:
             state: of an earlier call, to go on from.
 
         Returns:
-            One row per epoch: epoch, loss, score, lr.
+            One row per epoch: epoch, loss, score, lr, and every dev metric.
 
         Raises:
-            NonFiniteLoss: with the epoch and step at which it happened.
+            NonFiniteLoss: with the epoch and step at which it happened; the network then holds the best epoch.
         """
-        progress, steps = _Progress(), self._steps()
+        self.plan = EpochPlan(self.recipe, self.seed, self.train.labels.cpu(), self.classes)
         if state is None:
-            self.network.fit_to(self.train.x)
-        model = self.worker.wrap(self.network.network)
-        optimiser, schedule = self._optimiser(steps)
-        if state is not None:
+            self.fit_scalings()
+        else:
             self.network.load_state_dict(state["network"])
+        self._prepare()
+        self.model = self.worker.wrap(self.network.network)
+        if self.compiled:
+            self.model = torch.compile(self.model)  # type: ignore[assignment]
+        optimiser = make_optimiser(self.recipe, self.network.parameters())
+        schedule = Schedule(self.recipe, optimiser, self.plan.steps)
+        progress = Progress()
+        if state is not None:
             optimiser.load_state_dict(state["optimiser"])
             schedule.load_state_dict(state["schedule"])
-            progress = _Progress(**state["progress"])
-        criterion = TrainingLoss(self.loss, self.train.labels.cpu(), self.classes, self.train.x.device)
+            progress = Progress(**state["progress"])
 
         def current() -> dict[str, Any]:
             return {
@@ -145,57 +187,56 @@ class Trainer:
                 "progress": vars(progress),
             }
 
-        while not progress.finished(self.recipe):
-            number = len(progress.history) + 1
-            loss = self._epoch(number, steps, model, criterion, optimiser, schedule)
-            score = self.worker.agree(self._dev_score())
-            progress.add(number, loss, score, float(schedule.get_last_lr()[0]), self.network)
-            best = (progress.best_score, progress.best_epoch, progress.finished(self.recipe))
-            on_epoch(Epoch(number, loss, score, *best), current)
-        assert progress.best_state is not None
-        self.network.load_state_dict(progress.best_state)
+        try:
+            while not progress.finished(self.recipe):
+                number = len(progress.history) + 1
+                loss = self._epoch(number, optimiser, schedule)
+                scores = self._dev_scores(schedule)
+                row = {"epoch": number, "loss": loss, "lr": schedule.rate} | scores
+                schedule.after_epoch(scores.get("dev_loss", 0.0))
+                progress.add(row, lambda: copied(self.network))
+                on_epoch(progress.epoch(self.recipe), current)
+        finally:
+            if progress.best_state is not None:
+                self.network.load_state_dict(progress.best_state)
         return progress.history
 
-    def _steps(self) -> int:
-        return max(1, len(self.train.x) // self.recipe.batch_size)
+    def fit_scalings(self) -> None:
+        """Fit the standardisation of the inputs to the training data."""
+        some = self.train.x.some()
+        for scaling, x in zip(self.network.scalings, some, strict=True):
+            if scaling.fitted:
+                scaling.fit_to(x)
 
-    def _optimiser(self, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        recipe = self.recipe
-        optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.base_lr, weight_decay=recipe.weight_decay)
-        half_cycle = max(1, steps // 2)
-        schedule = torch.optim.lr_scheduler.CyclicLR(
-            optimiser, recipe.base_lr, recipe.max_lr, step_size_up=half_cycle, cycle_momentum=False
-        )
-        return optimiser, schedule
+    def _prepare(self) -> None:
+        device = self.network.device
+        self.sees_images = any(scaling.mean.dim() == 3 for scaling in self.network.scalings)
+        if self.sees_images:
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        auto = self.recipe.precision == "auto" and device.type == "cuda" and self.sees_images
+        self.autocast = auto or self.recipe.precision == "bf16"
+        self.class_weights = class_weights(self.loss, self.train.labels.cpu(), self.classes).to(device)
 
-    def _epoch(
-        self,
-        number: int,
-        steps: int,
-        model: nn.Module,
-        criterion: TrainingLoss,
-        optimiser: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
-    ) -> float:
+    def _epoch(self, number: int, optimiser: torch.optim.Optimizer, schedule: Schedule) -> float:
         """One pass over the training data; the mean loss."""
-        data, size, worker = self.train, self.recipe.batch_size, self.worker
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
-        order = torch.randperm(len(data.x), generator=generator)
-        # Dropout draws from the global generator, and each worker must draw its own.
-        torch.manual_seed((self.seed * 1_000_003 + number) * 1_009 + worker.rank)
-        model.train()
-        losses = torch.zeros(steps, device=data.x.device)
-        for step in range(steps):
-            mine = order[step * size : (step + 1) * size][worker.rank :: worker.world].to(data.x.device)
-            x = self.network.standardise(data.x[mine])
-            if x.dim() == 4:
-                x = augment(x, generator)
-            loss = criterion(model(x), data.labels[mine], data.va[mine], generator)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            losses[step] = loss.detach()
+        device, worker = self.network.device, self.worker
+        draws = self.plan.draw(number)
+        weights = va_weights(self.loss, draws.va_draws).to(device)
+        # Dropout draws for itself on each worker, from the global generator or one of its own.
+        torch.manual_seed(self.plan.dropout_seed(number, worker.rank))
+        dropping = torch.Generator(device).manual_seed(self.plan.dropout_seed(number, worker.rank))
+        for module in self.network.modules():
+            if isinstance(module, SeededDropout):
+                module.generator = dropping
+        self.model.train()
+        losses = torch.zeros(self.plan.steps, device=device)
+        mine = [rows[worker.share] for rows in draws.batches]
+        for step, raw in enumerate(self.train.x.batches(mine)):
+            inputs = self._inputs(raw, draws)
+            rows = mine[step].to(device, non_blocking=True)
+            target = (self.train.labels[rows], self.train.va[rows], weights[step])
+            losses[step] = self._step(inputs, target, optimiser)
+            schedule.after_step()
         # Checked once an epoch, on a number that all workers share: they must stop together.
         mean = worker.agree(float(losses.mean()))
         if not math.isfinite(mean):
@@ -203,10 +244,85 @@ class Trainer:
             raise NonFiniteLoss(f"the loss became {mean} in epoch {number}, about step {step}; lower recipe.max_lr")
         return mean
 
-    def _dev_score(self) -> float:
+    def _inputs(self, raw: Batch, draws: EpochDraws) -> Batch:
+        """What the network is trained on: augmented, standardised, erased, masked."""
+        how, share = AUGMENTATIONS[self.recipe.augment], self.worker.share
+        of = Draws(draws.batches.shape[1], share, draws.generator, self.network.device)
+        raw = tuple(augment(x, how, of) if x.dim() == 4 else x for x in raw)
+        inputs = []
+        for x in self.network.standardise(raw):
+            if x.dim() == 4:
+                x = erase(x, how, of).contiguous(memory_format=torch.channels_last)
+            elif self.recipe.mask:
+                uniform = of.uniform(x.shape[1] + 2 * len(self.groups))
+                x = mask_params(x, self.groups, self.recipe.mask, uniform)
+            inputs.append(x)
+        return tuple(inputs)
+
+    def _step(self, inputs: Batch, target: tuple[torch.Tensor, ...], optimiser: torch.optim.Optimizer) -> torch.Tensor:
+        def backward() -> torch.Tensor:
+            optimiser.zero_grad(set_to_none=True)
+            loss = self._loss(inputs, target)
+            loss.backward()
+            return loss.detach()
+
+        def clip() -> None:
+            if self.recipe.clip_norm is not None:
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
+
+        if self.recipe.sam_rho is not None:
+            return sam_step(optimiser, self.recipe.sam_rho, backward, clip)
+        loss = backward()
+        clip()
+        optimiser.step()
+        return loss
+
+    def _loss(self, inputs: Batch, target: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        labels, va, weights = target
+        with torch.autocast(self.network.device.type, torch.bfloat16, enabled=self.autocast):
+            out = self.model(*inputs)
+        scores = out.scores if isinstance(out, Attended) else out
+        classes = self.classes if self.loss.has_classes else 0
+        loss = member_loss(scores.float(), labels, va, classes, self.class_weights, weights)
+        if isinstance(out, Attended) and len(out.heads) > 1:
+            loss = loss + ATTENTION_WEIGHT * attention_loss(out.heads, self.attention)
+        return loss
+
+    def _dev_scores(self, schedule: Schedule) -> dict[str, float]:
+        """The dev score, agreed upon, and every dev metric of what is trained."""
         scores = network_scores(self.network, self.dev.x)
-        if metrics.task_of(self.monitor) == "expression":
-            found = metrics.score("expression", scores[:, : self.classes], self.dev.labels.cpu().numpy())
-        else:
-            found = metrics.score("va", scores[:, self.classes :], self.dev.va.cpu().numpy())
-        return found[self.monitor]
+        found = dev_metrics(scores, self.dev, self.loss, self.classes)
+        row = {"score": self.worker.agree(dev_score(found, self.monitor))} | {f"dev_{k}": v for k, v in found.items()}
+        if schedule.needs_dev_loss:
+            row["dev_loss"] = self.worker.agree(self._dev_loss(scores))
+        return row
+
+    def _dev_loss(self, scores: Any) -> float:
+        """The loss on dev, its classes not weighted and its random weights equal."""
+        plain = self.loss.model_copy(update={"class_weights": "none"})
+        ones = torch.ones(self.classes)
+        weights = va_weights(plain, torch.ones(1, 3))[0]
+        classes = self.classes if self.loss.has_classes else 0
+        truth = (self.dev.labels.cpu(), self.dev.va.cpu())
+        return float(member_loss(torch.from_numpy(scores), *truth, classes, ones, weights))
+
+
+def dev_metrics(scores: Any, dev: Labelled, loss: LossSpec, classes: int) -> dict[str, float]:
+    """Accuracy and macro F1 of the classes, CCC and RMSE of valence and arousal, as far as they are trained.
+
+    Args:
+        scores: `[N, outputs]` of the dev samples.
+    """
+    found: dict[str, float] = {}
+    if loss.has_classes:
+        of = metrics.score("expression", scores[:, :classes], dev.labels.cpu().numpy())
+        found |= {name: of[name] for name in ("accuracy", "macro_f1")}
+    if loss.has_va:
+        of = metrics.score("va", scores[:, -2:], dev.va.cpu().numpy())
+        found |= {name: of[name] for name in ("ccc_mean", "rmse")}
+    return found
+
+
+def dev_score(found: dict[str, float], monitor: str) -> float:
+    """The number that patience waits for: the monitored metric, or accuracy where a first stage has no other."""
+    return found[monitor] if monitor in found else found["accuracy"]

@@ -1,0 +1,99 @@
+"""CAGE: torchvision's backbones with heads for classes, for valence and arousal, or for both."""
+
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.members.spec import Backbone
+
+IMAGE_SIZE = 224
+_MAXVIT_CHANNELS = 512
+_DECLARED: list[torch.library.Library] = []
+_DESCRIBED = re.compile(r"register_fake\(\s*[\"']torchvision::(\w+)")
+
+
+@cache
+def torchvision_models() -> ModuleType:
+    """torchvision's models, also where its compiled operators don't fit the installed torch.
+
+    A CPU build of torch can't load the operators of the package index's torchvision, whose import then fails at
+    the first line that describes one of them. No network here uses any, so they are declared, without code.
+
+    Raises:
+        Ig3dError: torchvision isn't installed, or isn't made for this torch.
+    """
+    package = importlib.util.find_spec("torchvision")
+    if package is None or package.origin is None:
+        raise Ig3dError("torchvision is not installed, and CAGE's networks need it: pip install 'ig3d-ray[backbones]'")
+    folder = Path(package.origin).parent
+    if not _operators_load(folder):
+        _declare_operators(folder)
+    try:
+        import torchvision.models
+    except (ImportError, RuntimeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        told = f"torchvision cannot be used beside torch {torch.__version__}: {reason}"
+        raise Ig3dError(f"{told}; install the torchvision that belongs to this torch") from error
+    models: ModuleType = torchvision.models
+    return models
+
+
+def _operators_load(folder: Path) -> bool:
+    """Whether torchvision's compiled operators are there and load; if they do, they stay loaded."""
+    for library in sorted(folder.glob("_C.*")):
+        try:
+            torch.ops.load_library(str(library))
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _declare_operators(folder: Path) -> None:
+    """Name the operators that torchvision describes when it is imported; calling one would fail."""
+    described = {name for file in folder.glob("*.py") for name in _DESCRIBED.findall(file.read_text())}
+    # Kept alive here: the names go when their library is collected.
+    _DECLARED.append(torch.library.Library("torchvision", "DEF"))
+    for name in sorted(described):
+        _DECLARED[0].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
+def maxvit_features() -> nn.Module:
+    """MaxViT up to the activation before its last layer: `[B, 3, 224, 224]` to `[B, 512]`."""
+    network = torchvision_models().maxvit_t()
+    network.classifier = nn.Sequential(*_maxvit_neck())
+    return network
+
+
+def _maxvit_neck() -> list[nn.Module]:
+    channels = _MAXVIT_CHANNELS
+    linear = nn.Linear(channels, channels)
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(channels), linear, nn.Tanh()]
+
+
+def cage_network(backbone: Backbone, outputs: int, dropout: float = 0.0) -> nn.Module:
+    """One of CAGE's networks, `[B, 3, 224, 224]` normalised to raw scores `[B, outputs]`.
+
+    Args:
+        backbone: torchvision's name of it. outputs: C + 2 (combined), C (discrete), or 2 (valence, arousal).
+        dropout: before the last layer of MaxViT; 0.3 in the published valence-arousal network. The layer has
+            another number then: `classifier.6` instead of `classifier.5`.
+    """
+    models = torchvision_models()
+    if backbone == "maxvit_t":
+        network: nn.Module = models.maxvit_t()
+        last = nn.Linear(_MAXVIT_CHANNELS, outputs, bias=False)
+        network.classifier = nn.Sequential(*_maxvit_neck(), *([nn.Dropout(dropout)] if dropout else []), last)
+    elif backbone == "efficientnet_v2_s":
+        network = models.efficientnet_v2_s()
+        network.classifier = nn.Sequential(nn.Dropout(0.2, inplace=True), nn.Linear(1280, outputs))
+    else:
+        network = models.swin_v2_t()
+        network.head = nn.Linear(768, outputs)
+    return network

@@ -1,0 +1,127 @@
+"""What a network is fed: parameters and small picture sets lie on its device, large ones are decoded ahead of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.params3d import subset_columns
+from ig3d_ray.data.samples import Samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.members.spec import IntermediateSpec, Mlp3dSpec, TrainableSpec
+from ig3d_ray.storage import Store
+
+GIB = 2**30
+Batch = tuple[torch.Tensor, ...]
+FITTED_ON = 2000
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """How inputs reach the network.
+
+    Attributes:
+        device: the network's. decoders: processes that decode pictures ahead; none, and it is done in between.
+        memory: decoded pictures of a split are kept on the device up to so many bytes.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    decoders: int = 0
+    memory: float = 2 * GIB
+
+
+class Inputs:
+    """Raw inputs of samples, in their order: resident tensors `[N, ...]`, and pictures that are decoded when wanted."""
+
+    def __init__(self, parts: Sequence["torch.Tensor | Decoded"]) -> None:
+        self.parts = tuple(parts)
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def batches(self, order: Sequence[torch.Tensor]) -> Iterator[Batch]:
+        """The inputs of each batch of rows, on the device."""
+        streams = [part.batches(order) if isinstance(part, Decoded) else _picked(part, order) for part in self.parts]
+        return zip(*streams, strict=True)
+
+    def some(self) -> Batch:
+        """Inputs of a few thousand samples at equal distances, for fitting means and deviations."""
+        rows = torch.arange(0, len(self), max(1, len(self) // FITTED_ON))
+        whole = [part if isinstance(part, torch.Tensor) and part.dim() == 2 else None for part in self.parts]
+        if all(part is not None for part in whole):
+            return tuple(part for part in whole if part is not None)
+        (batch,) = self.batches([rows])
+        return tuple(found if part is None else part for part, found in zip(whole, batch, strict=True))
+
+
+def _picked(x: torch.Tensor, order: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    for rows in order:
+        yield x[rows.to(x.device, non_blocking=True)]
+
+
+class Decoded:
+    """Pictures `[N, 3, H, W]` uint8 that loader processes decode ahead of the training."""
+
+    def __init__(self, pictures: Pictures, feeding: Feeding) -> None:
+        self.pictures, self.feeding = pictures, feeding
+        self._order: list[list[int]] = []
+        # One loader for all epochs: its processes stay, and ask for the order of the epoch that begins.
+        self._loader: DataLoader[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def batches(self, order: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The pictures of each batch of rows, on the device."""
+        self._order[:] = [rows.tolist() for rows in order]
+        if self._loader is None:
+            decoders, pinned = self.feeding.decoders, self.feeding.device.type == "cuda"
+            ahead: dict[str, Any] = {"prefetch_factor": 4, "persistent_workers": True} if decoders else {}
+            self._loader = DataLoader(
+                _Decoding(self.pictures), batch_sampler=self._order, num_workers=decoders, pin_memory=pinned, **ahead
+            )
+        for pictures in self._loader:
+            yield pictures.to(self.feeding.device, non_blocking=True)
+
+
+class _Decoding(Dataset[torch.Tensor]):
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self.pictures[index]))
+
+
+def member_samples(spec: TrainableSpec, samples: Samples, split: str) -> Samples:
+    """The samples of a split that have what this member looks at.
+
+    Raises:
+        Ig3dError: there are none.
+    """
+    chosen = samples.in_split(split)
+    for feature in spec.features:
+        chosen = chosen.with_feature(feature)
+        if len(chosen) == 0:
+            raise Ig3dError(f"{samples.dataset}: no {split} sample has {feature}, which {spec.name} needs")
+    return chosen
+
+
+def member_inputs(spec: TrainableSpec, samples: Samples, store: Store, feeding: Feeding | None = None) -> Inputs:
+    """Raw inputs of samples that all have this member's features, in their order."""
+    feeding = feeding or Feeding()
+    parts: list[torch.Tensor | Decoded] = []
+    if not isinstance(spec, Mlp3dSpec):
+        pictures = Pictures(store, samples, spec.image_size)
+        fits = len(pictures) * 3 * spec.image_size**2 <= feeding.memory
+        parts.append(torch.from_numpy(pictures.all()).to(feeding.device) if fits else Decoded(pictures, feeding))
+    if isinstance(spec, Mlp3dSpec | IntermediateSpec):
+        columns = subset_columns(spec.representation, spec.subset)
+        parts.append(torch.from_numpy(samples.params(spec.representation)[:, columns].copy()).to(feeding.device))
+    return Inputs(parts)

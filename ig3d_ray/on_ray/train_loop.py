@@ -1,0 +1,277 @@
+"""What each worker of a Ray Train run does: train what is missing, checkpoint every epoch, publish, go on.
+
+Members that can train as one network do (`members/cohort.py`); the others train one after another.
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from ray.train import Checkpoint
+from ray.train.collective import barrier, broadcast_from_rank_zero
+
+from ig3d_ray.data import catalog
+from ig3d_ray.data.samples import Samples, load_samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.members.build import Standardised, build_network, carry_over, start_from
+from ig3d_ray.members.checkpoint import from_bytes, load_checkpoint, read_weights, to_bytes
+from ig3d_ray.members.cohort import CohortTrainer, cohorts
+from ig3d_ray.members.epochs import EpochPlan
+from ig3d_ray.members.inputs import GIB, Feeding, member_inputs, member_samples
+from ig3d_ray.members.publishing import publish, publish_failed
+from ig3d_ray.members.runs import is_cached, is_trained
+from ig3d_ray.members.spec import Mlp3dSpec, TrainableSpec, parameter_groups, parse_spec
+from ig3d_ray.members.training import Epoch, HistoryRow, Labelled, Trainer, Worker
+from ig3d_ray.space import Resources
+from ig3d_ray.storage import Store
+
+STATE_FILE = "state.pt"
+Member = tuple[str, TrainableSpec]
+Failures = dict[str, str]
+
+
+def train_loop(config: dict[str, Any]) -> Failures:
+    """Train the members of a run that are not cached yet.
+
+    Returns:
+        fingerprint -> message, of the members that could not be trained.
+    """
+    work = _Work(config)
+    torch.set_num_threads(work.resources.cpus_per_worker)
+    state = _last_state()
+    todo = [fingerprint for fingerprint, _ in work.members if not is_cached(work.store, work.dataset, fingerprint)]
+    if work.world > 1:
+        # What is cached is decided once: rank 0 publishes while the others look.
+        todo = broadcast_from_rank_zero(todo)
+    failures = work.finish(todo)
+    for group in cohorts(work.members, work.steps, work.resources.cohort):
+        names = [fingerprint for fingerprint, _ in group]
+        resumed = state if state is not None and set(state["members"]) <= set(names) else None
+        # A cohort goes on with those that it had; a new one takes what is missing.
+        taken = resumed["members"] if resumed else [name for name in names if name in todo]
+        members = [(name, spec) for name, spec in group if name in taken]
+        if not any(name in todo for name in taken):
+            continue
+        try:
+            failures |= work.train(members, todo, resumed)
+        except Exception as error:
+            # Workers of one training must fail together, or some would wait for the others.
+            if work.world > 1 and not isinstance(error, Ig3dError):
+                raise
+            failures |= {name: _last_line(error) for name, _ in members if name in todo}
+        if work.world > 1:
+            barrier()
+    return failures
+
+
+@dataclass
+class _Work:
+    """A run on this worker: where it reads and writes, and what it has read."""
+
+    config: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        context = ray.train.get_context()
+        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+        self.store, self.dataset = Store(self.config["storage"]), self.config["dataset"]
+        self.resources = Resources(**self.config["resources"])
+        self.members: list[Member] = []
+        for fingerprint, text in self.config["members"]:
+            spec = parse_spec(text)
+            assert isinstance(spec, TrainableSpec)
+            self.members.append((fingerprint, spec))
+        self.samples: Samples = load_samples(self.store, self.dataset)
+        self.about = catalog.dataset(self.dataset)
+        self.read: dict[object, Labelled] = {}
+
+    @cached_property
+    def feeding(self) -> Feeding:
+        # Ray shows a worker the GPUs that it was given, so the first is its own.
+        device = torch.device("cuda", 0) if self.resources.gpus_per_worker > 0 else torch.device("cpu")
+        return Feeding(device, self.resources.cpus_per_worker - 1, self.resources.image_memory_gib * GIB)
+
+    def steps(self, spec: TrainableSpec) -> int:
+        """Batches in an epoch of a member."""
+        labels = torch.from_numpy(member_samples(spec, self.samples, "train").expression)
+        return EpochPlan(spec.recipe, spec.seed, labels, len(self.about.class_names)).steps
+
+    def labelled(self, spec: TrainableSpec, split: str) -> Labelled:
+        """A split's inputs and labels on the device, read once for members that look at the same."""
+        size = None if isinstance(spec, Mlp3dSpec) else spec.image_size
+        key = (spec.features, parameter_groups(spec), size, split)
+        if key not in self.read:
+            if size is not None:
+                self.read.clear()
+            chosen, device = member_samples(spec, self.samples, split), self.feeding.device
+            inputs = member_inputs(spec, chosen, self.store, self.feeding)
+            labels, va = torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va).nan_to_num()
+            self.read[key] = Labelled(inputs, labels.to(device), va.to(device))
+        return self.read[key]
+
+    def finish(self, todo: list[str]) -> Failures:
+        """Write the logits of members whose weights are published; they leave `todo`."""
+        failures: Failures = {}
+        for fingerprint, spec in self.members:
+            trained = fingerprint in todo and is_trained(self.store, self.dataset, fingerprint)
+            if self.world > 1:
+                trained = broadcast_from_rank_zero(trained)
+            if not trained:
+                continue
+            todo.remove(fingerprint)
+            try:
+                if self.rank == 0:
+                    network = load_checkpoint(self.store, self.dataset, fingerprint)
+                    self.publish(fingerprint, spec, network, None)
+            except Ig3dError as error:
+                failures[fingerprint] = str(error)
+        return failures
+
+    def train(self, members: Sequence[Member], todo: Sequence[str], resumed: dict[str, Any] | None) -> Failures:
+        """Train a cohort, or one member, and publish those that are wanted."""
+        if len(members) == 1:
+            return self._train_alone(*members[0], resumed)
+        return self._train_cohort(members, todo, resumed)
+
+    def trainer(self, spec: TrainableSpec, stage: int) -> Trainer:
+        """One stage of a member's training, its network new."""
+        torch.manual_seed(spec.seed)
+        network = build_network(spec, self.about, stage).to(self.feeding.device)
+        worker = Worker()
+        if self.world > 1:
+            wrap = torch.nn.parallel.DistributedDataParallel
+            worker = Worker(self.rank, self.world, wrap, lambda score: float(broadcast_from_rank_zero(score)))
+        return Trainer(
+            network=network,
+            train=self.labelled(spec, "train"),
+            dev=self.labelled(spec, "dev"),
+            stage=spec.stages[stage],
+            seed=spec.seed,
+            classes=len(self.about.class_names),
+            monitor=spec.monitor,
+            attention=getattr(spec, "attention", "none"),
+            groups=parameter_groups(spec),
+            worker=worker,
+            compiled=self.resources.compile == "images" and "image" in spec.features,
+        )
+
+    def _train_alone(self, fingerprint: str, spec: TrainableSpec, resumed: dict[str, Any] | None) -> Failures:
+        """All stages of one member; published by rank 0."""
+        first = resumed["stage"] if resumed else 0
+        history: list[HistoryRow] = list(resumed["earlier"]) if resumed else []
+        network: Standardised | None = None
+        for stage in range(first, len(spec.stages)):
+            trainer = self.trainer(spec, stage)
+            if network is not None:
+                carry_over(network, trainer.network)
+            elif stage == 0:
+                self._start_from(spec, trainer.network)
+            network = trainer.network
+            state = resumed["state"] if resumed and stage == first else None
+            try:
+                history = self._stage(fingerprint, spec, stage, trainer, history, state)
+            except Ig3dError as error:
+                if self.rank == 0:
+                    publish_failed(self.store, self.dataset, fingerprint, spec, network, str(error))
+                return {fingerprint: str(error)}
+        assert network is not None
+        if self.rank == 0:
+            self.publish(fingerprint, spec, network, history)
+        return {}
+
+    def _stage(
+        self,
+        fingerprint: str,
+        spec: TrainableSpec,
+        stage: int,
+        trainer: Trainer,
+        earlier: list[HistoryRow],
+        state: dict[str, Any] | None,
+    ) -> list[HistoryRow]:
+        """One stage's training, reported epoch by epoch: the history so far."""
+        content = {"members": [fingerprint], "stage": stage, "earlier": earlier}
+
+        def on_epoch(epoch: Epoch, current: Callable[[], dict[str, Any]]) -> None:
+            self._tell(spec, epoch, stage)
+            _report(_numbers(epoch), content, current if self.rank == 0 else None, len(earlier) + epoch.number)
+
+        rows = trainer.run(on_epoch, state)
+        return earlier + [row | {"stage": stage + 1} for row in rows]
+
+    def _start_from(self, spec: TrainableSpec, network: Standardised) -> None:
+        name = getattr(spec, "start_from", None)
+        if name is not None:
+            start_from(network, read_weights(self.store, name), f"weights {name}")
+
+    def _train_cohort(self, members: Sequence[Member], todo: Sequence[str], resumed: dict[str, Any] | None) -> Failures:
+        trainers = [self.trainer(spec, 0) for _, spec in members]
+        names = [fingerprint for fingerprint, _ in members]
+
+        def on_epoch(epochs: dict[int, Epoch], current: Callable[[], dict[str, Any]]) -> None:
+            for index, epoch in epochs.items():
+                self._tell(members[index][1], epoch, 0)
+            number = max((epoch.number for epoch in epochs.values()), default=0)
+            _report({"epoch": number}, {"members": names}, current, number)
+
+        failures: Failures = {}
+        ended = CohortTrainer(trainers).run(on_epoch, resumed["state"] if resumed else None)
+        for (fingerprint, spec), trainer, end in zip(members, trainers, ended, strict=True):
+            if fingerprint not in todo:
+                continue
+            if end.error is not None:
+                publish_failed(self.store, self.dataset, fingerprint, spec, trainer.network, str(end.error))
+                failures[fingerprint] = str(end.error)
+            else:
+                self.publish(fingerprint, spec, trainer.network, [row | {"stage": 1} for row in end.history])
+        return failures
+
+    def publish(
+        self, fingerprint: str, spec: TrainableSpec, network: Standardised, history: list[HistoryRow] | None
+    ) -> None:
+        """Weights and logits of a member whose training is over."""
+        events = self.resources.events == "tensorboard"
+        size = publish(self.store, self.samples, fingerprint, spec, network, history, self.feeding, events)
+        self.config["board"].post.remote({"member": spec.name, "cached": True, "bytes": size})
+
+    def _tell(self, spec: TrainableSpec, epoch: Epoch, stage: int) -> None:
+        if self.rank == 0:
+            news = {"member": spec.name, "epochs": spec.stages[stage].recipe.epochs, "best": epoch.best_score}
+            self.config["board"].post.remote(_numbers(epoch) | news)
+
+
+def _numbers(epoch: Epoch) -> dict[str, float]:
+    return {"epoch": epoch.number, "loss": epoch.loss, "score": epoch.score}
+
+
+def _last_state() -> dict[str, Any] | None:
+    """The state at the last epoch that Ray Train has registered, of whichever members it was."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return None
+    with checkpoint.as_directory() as folder:
+        path = Path(folder) / STATE_FILE
+        return from_bytes(path.read_bytes(), str(path))
+
+
+def _report(
+    numbers: dict[str, float], content: dict[str, Any], current: Callable[[], dict[str, Any]] | None, epoch: int
+) -> None:
+    """Tell Ray Train about an epoch, with a checkpoint from rank 0."""
+    if current is None:
+        ray.train.report(numbers)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / STATE_FILE).write_bytes(to_bytes(content | {"state": current()}))
+        name = f"{content['members'][0]}-{epoch:05d}"
+        ray.train.report(numbers, checkpoint=Checkpoint.from_directory(folder), checkpoint_dir_name=name)
+
+
+def _last_line(error: Exception) -> str:
+    """One line of an error, whose message may hold the traceback of another process."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    last = lines[-1].removeprefix("ig3d_ray.errors.Ig3dError: ")
+    return last if isinstance(error, Ig3dError) else f"{type(error).__name__}: {last}"
