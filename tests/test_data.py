@@ -10,7 +10,7 @@ from PIL import Image
 
 from ig3d_ray.data import catalog
 from ig3d_ray.data.faces import contact_sheet, make_faces
-from ig3d_ray.data.images import augment, load_images
+from ig3d_ray.data.images import Pictures
 from ig3d_ray.data.labels import Labels, find_labels, merge_labels, save_labels
 from ig3d_ray.data.params3d import GROUPS, WIDTHS, subset_columns, subset_groups
 from ig3d_ray.data.samples import Samples, load_samples, samples_name
@@ -125,13 +125,13 @@ def test_too_few_faces_are_refused(tmp_path: Path) -> None:
 def test_images_come_in_the_order_of_the_samples(small_faces: tuple[Store, Samples]) -> None:
     store, samples = small_faces
     few = Samples("faces", samples.table.slice(0, 6))
-    images = load_images(store, few, 112)
+    images = Pictures(store, few, 112).all()
     assert images.shape == (6, 3, 112, 112)
     assert images.dtype == np.uint8
     assert images.std() > 20
-    turned = load_images(store, Samples("faces", few.table.take([5, 4, 3, 2, 1, 0])), 112)
+    turned = Pictures(store, Samples("faces", few.table.take([5, 4, 3, 2, 1, 0])), 112).all()
     assert (turned[::-1] == images).all()
-    assert load_images(store, few, 32).shape == (6, 3, 32, 32)
+    assert Pictures(store, few, 32).all().shape == (6, 3, 32, 32)
 
 
 def test_a_broken_image_names_its_sample(tmp_path: Path) -> None:
@@ -139,19 +139,9 @@ def test_a_broken_image_names_its_sample(tmp_path: Path) -> None:
     store.write("datasets/faces/a.png", b"no picture")
     samples = Samples("faces", table(image=["a.png", "b.png"]))
     with pytest.raises(Ig3dError, match=r"a.png: not a readable image"):
-        load_images(store, Samples("faces", samples.table.slice(0, 1)), 112)
+        Pictures(store, Samples("faces", samples.table.slice(0, 1)), 112).all()
     with pytest.raises(Ig3dError, match=r"cannot read .*b.png"):
-        load_images(store, Samples("faces", samples.table.slice(1, 1)), 112)
-
-
-def test_augmentation_depends_on_its_generator_alone() -> None:
-    import torch
-
-    images = torch.randn(8, 3, 32, 32)
-    same = [augment(images, torch.Generator().manual_seed(5)) for _ in range(2)]
-    assert torch.equal(*same)
-    assert not torch.equal(same[0], augment(images, torch.Generator().manual_seed(6)))
-    assert same[0].shape == images.shape
+        Pictures(store, Samples("faces", samples.table.slice(1, 1)), 112).all()
 
 
 def test_the_contact_sheet_is_a_picture_of_every_expression() -> None:

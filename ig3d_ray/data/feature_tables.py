@@ -1,0 +1,126 @@
+"""3D parameters from one merged file: CSV by column names or positions, NPZ, Parquet."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ig3d_ray.data.params3d import GROUPS, WIDTHS, Representation
+from ig3d_ray.errors import Ig3dError
+
+ID_COLUMNS = ("sample_id", "number", "name", "file", "image")
+Skips = list[tuple[str, str]]
+Columns = dict[str, tuple[int, int]]
+
+
+def read_table(
+    file: Path, representation: Representation, columns: Columns | None
+) -> tuple[list[str], np.ndarray, Skips]:
+    """Names and parameters `[K, 334 | 358]` float32 of a merged file's rows, and (what, why) of those left out.
+
+    Args:
+        columns: of a CSV, group -> (first, one past the last) column; by names `<group>_<i>` without.
+
+    Raises:
+        Ig3dError: the file can't be read, or has no such columns.
+    """
+    readers = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}
+    if file.suffix.lower() not in readers:
+        raise Ig3dError(f"{file}: parameters come as a folder, or a file ending in {', '.join(readers)}")
+    if columns and file.suffix.lower() != ".csv":
+        raise Ig3dError(f"--columns: {file.name} names its groups itself; positions are for CSV files")
+    names, vectors = readers[file.suffix.lower()](file, representation, columns or {})
+    finite = np.isfinite(vectors).all(axis=1)
+    skipped = [(names[row], "a number is missing, NaN or infinite") for row in np.flatnonzero(~finite)]
+    return [names[row] for row in np.flatnonzero(finite)], vectors[finite], skipped
+
+
+def _read_csv(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
+    try:
+        frame = pd.read_csv(file, dtype={0: str}, low_memory=False)
+    except (OSError, ValueError) as error:
+        raise Ig3dError(f"{file}: cannot be read as CSV ({str(error).splitlines()[0]})") from error
+    header = [str(name) for name in frame.columns]
+    places: list[int] = []
+    for group, size in GROUPS[representation]:
+        places += _places(file, header, group, size, columns)
+    numbers = frame.iloc[:, places].apply(pd.to_numeric, errors="coerce")
+    id_column = next((name for name in ID_COLUMNS if name in header), header[0])
+    return [_stem(str(value)) for value in frame[id_column]], numbers.to_numpy(np.float32)
+
+
+def _places(file: Path, header: list[str], group: str, size: int, columns: Columns) -> list[int]:
+    if columns:
+        if group not in columns:
+            raise Ig3dError(f"--columns: {group} is not there; missing parameters are never filled up")
+        first, end = columns[group]
+        if end - first != size or end > len(header):
+            raise Ig3dError(
+                f"--columns {group}={first}:{end}: {file.name} has {len(header)} columns, {group} needs {size}"
+            )
+        return list(range(first, end))
+    names = [f"{group}_{i}" for i in range(size)]
+    if any(name not in header for name in names):
+        first_missing = next(name for name in names if name not in header)
+        raise Ig3dError(
+            f"{file}: no column {first_missing!r}; name them <group>_<i>, or give --columns {group}=4:54 ..."
+        )
+    return [header.index(name) for name in names]
+
+
+def _read_npz(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            content = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError) as error:
+        raise Ig3dError(f"{file}: cannot be read as NPZ ({str(error).splitlines()[0]})") from error
+    return _from_arrays(file, representation, content)
+
+
+def _read_parquet(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
+    try:
+        table = pq.ParquetFile(file).read(use_threads=False)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise Ig3dError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+    content = {}
+    for name in table.column_names:
+        values = table[name].to_pylist()
+        if name in ID_COLUMNS or all(isinstance(value, list) for value in values):
+            content[name] = _array(file, name, values)
+    return _from_arrays(file, representation, content)
+
+
+def _array(file: Path, name: str, values: list[object]) -> np.ndarray:
+    try:
+        return np.array(values, dtype=np.str_ if name in ID_COLUMNS else np.float32)
+    except (ValueError, TypeError) as error:
+        raise Ig3dError(f"{file}: {name} has rows of different lengths, or no numbers") from error
+
+
+def _from_arrays(
+    file: Path, representation: Representation, content: dict[str, np.ndarray]
+) -> tuple[list[str], np.ndarray]:
+    ids = next((content[name] for name in ID_COLUMNS if name in content), None)
+    if ids is None:
+        raise Ig3dError(f"{file}: holds no sample_id; found: {', '.join(content)}")
+    if representation in content:
+        vectors = content[representation]
+    else:
+        missing = [name for name, _ in GROUPS[representation] if name not in content]
+        if missing:
+            raise Ig3dError(f"{file}: holds neither {representation} nor {missing[0]}; found: {', '.join(content)}")
+        for name, size in GROUPS[representation]:
+            if content[name].shape != (len(ids), size):
+                raise Ig3dError(f"{file}: {name} is {content[name].shape}, not {(len(ids), size)}")
+        vectors = np.concatenate([content[name] for name, _ in GROUPS[representation]], axis=1)
+    if vectors.shape != (len(ids), WIDTHS[representation]):
+        raise Ig3dError(f"{file}: {representation} is {vectors.shape}, not {(len(ids), WIDTHS[representation])}")
+    return [_stem(str(name)) for name in ids], vectors.astype(np.float32)
+
+
+def _stem(name: str) -> str:
+    """A name without the suffix of a picture."""
+    base, dot, suffix = name.rpartition(".")
+    return base if dot and suffix.lower() in ("jpg", "jpeg", "png", "bmp", "gif", "json") else name
