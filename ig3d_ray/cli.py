@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ig3d_ray.cli_audit import audit_app
+from ig3d_ray.cli_data import check_ending, data_app
+from ig3d_ray.cli_import import import_app, named_split
 from ig3d_ray.errors import Ig3dError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ig3d_ray.data.catalog import Split
     from ig3d_ray.pipeline import Outcome
     from ig3d_ray.space import SearchSpace
 
@@ -30,8 +31,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-data_app = typer.Typer(help="Make data sets.", no_args_is_help=True)
-import_app = typer.Typer(help="Bring your own models' predictions.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(import_app, name="import")
 app.add_typer(audit_app, name="audit")
@@ -126,9 +125,9 @@ def predict(
     from ig3d_ray.ensemble import read_ensemble
     from ig3d_ray.storage import Store
 
-    _ending(out, ".parquet", "--out")
+    check_ending(out, ".parquet", "--out")
     ensemble, store = read_ensemble(spec), Store(storage)
-    done = predicting.predict(ensemble, store, _split(split))
+    done = predicting.predict(ensemble, store, named_split(split))
     Store(str(out.absolute().parent)).write(out.name, predicting.table_bytes(predicting.prediction_table(done)))
     if as_json:
         content = {"out": str(out), "samples": len(done.pool), "scores": done.scores, "compared": done.compared}
@@ -144,91 +143,6 @@ def predict(
         if split == ensemble.protocol.choose_on:
             report = ensemble.scores.report
             print(f"these samples chose the ensemble; its report score is {report.metrics[objective].value:.6f}")
-
-
-@data_app.command("faces")
-def data_faces(
-    out: Annotated[str | None, typer.Option(metavar="URI", help="The store that gets the data set.")] = None,
-    samples: Annotated[int, typer.Option(help="How many faces, at least 200.")] = 4000,
-    seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
-    sheet: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw a contact sheet of the expressions.")
-    ] = None,
-) -> None:
-    """Draw the built-in data set: faces with expressions, and 3D parameters as an encoder might give them."""
-    from ig3d_ray.data.faces import contact_sheet
-    from ig3d_ray.pipeline import draw_faces
-    from ig3d_ray.storage import Store
-
-    if out is None and sheet is None:
-        raise Ig3dError("nothing to do: give --out URI, --sheet FILE.png, or both")
-    if sheet is not None:
-        _ending(sheet, ".png", "--sheet")
-    if out is not None:
-        store = Store(out)
-        store.prepare()
-        made = draw_faces(store, samples, seed)
-        print(f"{store.locate('datasets/faces')}: {len(made)} faces, fingerprint {made.fingerprint}")
-    if sheet is not None:
-        Store(str(sheet.absolute().parent)).write(sheet.name, contact_sheet(seed))
-        print(f"{sheet}: ten faces of each expression")
-
-
-@import_app.command("predictions")
-def import_predictions(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, Parquet or NPZ.")],
-    dataset: Annotated[str, typer.Option(help="Which data set the samples are of.")],
-    member: Annotated[str, typer.Option(help="What to call the model.")],
-    view: Annotated[str, typer.Option(help="What the model looks at: 2d, 3d or 2d+3d.")],
-    storage: Storage,
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
-    row_order_is_id: Annotated[
-        bool, typer.Option("--row-order-is-id", help="Row i is the same sample in every file.")
-    ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace this member's earlier predictions.")] = False,
-) -> None:
-    """Put a model's predictions into the logit cache, where `ig3d search` finds them."""
-    from pydantic import ValidationError
-
-    from ig3d_ray.data import catalog
-    from ig3d_ray.members.imported import import_predictions as bring
-    from ig3d_ray.members.spec import ImportedSpec
-    from ig3d_ray.storage import Store
-
-    names = catalog.dataset(dataset).class_names
-    of_split = _split(split)
-    try:
-        spec = ImportedSpec(name=member, view=view)
-    except ValidationError as error:
-        option, first = {"name": "--member", "view": "--view"}[str(error.errors()[0]["loc"][0])], error.errors()[0]
-        raise Ig3dError(f"{option} {first['input']}: {first['msg']}") from error
-    store = Store(storage)
-    store.prepare()
-    done = bring(store, file, dataset, spec, of_split, row_order_is_id, replace)
-    numbered = ", rows numbered" if done.numbered else ""
-    print(
-        f"{member} ({view}): {len(done.table.ids)} samples of {dataset} {split}, {' and '.join(done.found)}{numbered}"
-    )
-    if done.scores:
-        print("on its labels: " + ", ".join(f"{metric} {value:.4f}" for metric, value in done.scores.items()))
-    if "logits" in done.found:
-        print(f"classes 0 to {len(names) - 1} are: {', '.join(names)}")
-
-
-def _ending(file: Path, ending: str, option: str) -> None:
-    if file.suffix.lower() != ending:
-        raise Ig3dError(f"{option} {file}: this writes {ending} only; let the name end so")
-    if not file.absolute().parent.is_dir():
-        raise Ig3dError(f"{option} {file}: there is no folder {file.absolute().parent}; make it first")
-
-
-def _split(name: str) -> "Split":
-    from ig3d_ray.data.catalog import SPLITS
-
-    for split in SPLITS:
-        if name == split:
-            return split
-    raise Ig3dError(f"--split {name}: allowed: {', '.join(SPLITS)}")
 
 
 def _space(path: Path, overrides: list[str] | None) -> "SearchSpace":

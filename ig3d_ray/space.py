@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ig3d_ray import metrics
 from ig3d_ray.data import catalog
-from ig3d_ray.data.catalog import Task
+from ig3d_ray.data.catalog import Dataset, Task
 from ig3d_ray.fusion.many import METHODS, Method
 from ig3d_ray.fusion.spaces import Space
 from ig3d_ray.fusion.strategies import Strategy
@@ -136,14 +136,14 @@ def _with_recipe(item: Any, named: Any, where: str) -> Any:
     return item
 
 
-def _unfit(spec: TrainableSpec, has_va: bool, classes: int, objective: str, workers: int) -> str:
+def _unfit(spec: TrainableSpec, about: Dataset, objective: str, workers: int) -> str:
     """Why a member can't be trained for an objective; empty if it can."""
     task = metrics.task_of(objective)
     for stage in spec.stages:
-        if stage.loss.has_va and not has_va:
-            return "loss.va_terms must be 'none': there are no such labels"
-        if stage.loss.class_weights == "cage" and classes not in (7, 8):
-            return f"loss.class_weights: CAGE has weights for 7 or 8 classes, not {classes}"
+        if stage.loss.has_va and not about.has_va:
+            return f"loss.va_terms must be 'none': {about.name} has no such labels"
+        if stage.loss.class_weights == "cage" and not about.name.startswith("affectnet"):
+            return f"loss.class_weights 'cage' are AffectNet's, not {about.name}'s; allowed: none, inverse_frequency"
         if stage.recipe.batch_size % workers or stage.recipe.batch_size < 2 * workers:
             return f"recipe.batch_size {stage.recipe.batch_size} is not a multiple of {workers} workers, 2 or more each"
     if task == "va" and not spec.last_loss.has_va:
@@ -210,7 +210,7 @@ class SearchSpace(Frozen):
         if repeated:
             raise ValueError(f"pool: two members are called {repeated[0]!r}; let them differ in seed, loss or width")
         for spec in self.trainable():
-            wrong = _unfit(spec, about.has_va, len(about.class_names), self.objective, self.resources.workers)
+            wrong = _unfit(spec, about, self.objective, self.resources.workers)
             if wrong:
                 raise ValueError(f"pool: {spec.name}: {wrong}")
         return self

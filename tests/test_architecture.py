@@ -33,14 +33,14 @@ ORDER = [
         "on_ray",
         "pipeline",
     ),
-    *("cli_audit", "cli", "__main__"),
+    *("cli_audit", "cli_data", "cli_import", "cli", "__main__"),
 ]
 # Files that may import torch, as data flows; everything on_ray/ may import both.
 TORCH = {
     "data/augment.py",
     *(f"members/{name}.py" for name in ["mlp3d", "cnn", "ddamfn", "cage", "intermediate", "losses", "build"]),
     *(f"members/{name}.py" for name in ["epochs", "optimisers", "inputs", "training", "cohort", "inference"]),
-    *(f"members/{name}.py" for name in ["checkpoint", "publishing", "published"]),
+    *(f"members/{name}.py" for name in ["checkpoint", "publishing", "recognise", "published"]),
     "predict.py",
 }
 LIGHT = ["ig3d_ray.search", "ig3d_ray.report", "ig3d_ray.inventory", "ig3d_ray.pipeline", "ig3d_ray.members.imported"]

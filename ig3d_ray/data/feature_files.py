@@ -68,15 +68,17 @@ def _read_chunk(job: tuple[Sequence[str], Representation, bool]) -> Read:
     width = WIDTHS[representation]
     vectors, broken = np.empty((len(paths), width), np.float32), []
     read = np.zeros(len(paths), bool)
-    for row, path in enumerate(paths):
-        try:
-            if folders:
-                _read_folder(path, representation, vectors[row])
-            else:
-                vectors[row] = _json_values(path, representation)
-            read[row] = True
-        except (OSError, ValueError, TypeError) as error:
-            broken.append((row, _why(error)))
+    # A number too large for float32 becomes infinite, which is found below.
+    with np.errstate(over="ignore"):
+        for row, path in enumerate(paths):
+            try:
+                if folders:
+                    _read_folder(path, representation, vectors[row])
+                else:
+                    vectors[row] = _json_values(path, representation)
+                read[row] = True
+            except (OSError, ValueError, TypeError) as error:
+                broken.append((row, _why(error)))
     finite = np.isfinite(vectors).all(axis=1)
     broken += [(int(row), "holds NaN or infinity") for row in np.flatnonzero(read & ~finite)]
     kept = np.flatnonzero(read & finite)

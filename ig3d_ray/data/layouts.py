@@ -90,13 +90,13 @@ def read_affectnet(images: Path, annotations: dict[str, Path], about: Dataset) -
                 layout.skipped.append((sample_id, f"{annotations[word].name}: a second row"))
                 continue
             numbers.add(number)
-            file, label = found.get(number, (None, None))
-            if label is not None and label != expression:
-                layout.skipped.append((sample_id, f"in folder {label}, but annotated as {expression}"))
+            picture, folder = found.get(number, (None, None))
+            if folder is not None and folder != expression:
+                layout.skipped.append((sample_id, f"in folder {folder}, but annotated as {expression}"))
                 continue
-            if file is None:
+            if picture is None:
                 layout.skipped.append((sample_id, "annotated, but there is no picture; kept without one"))
-            layout.take(Entry(sample_id, is_train, file, expression, valence, arousal), about)
+            layout.take(Entry(sample_id, is_train, picture, expression, valence, arousal), about)
         layout.skipped += [(f"{word}/{stem}", "picture without annotation") for stem in sorted(set(found) - numbers)]
     return layout
 
@@ -116,12 +116,12 @@ def read_rafdb(images: Path, labels: Path | None, about: Dataset) -> Layout:
         found, doubles = _by_stem(images, layout)
         layout.skipped += doubles
         seen = set()
-        for stem, label in _label_lines(labels, layout):
+        for stem, number in _label_lines(labels, layout):
             seen.add(stem)
             if stem not in found:
                 layout.skipped.append((stem, "labelled, but there is no picture; kept without one"))
             file = found.get(stem, (None, None))[0]
-            layout.take(Entry(stem, stem.startswith("train"), file, label - 1), about)
+            layout.take(Entry(stem, stem.startswith("train"), file, number - 1), about)
         layout.skipped += [(stem, "picture without label") for stem in sorted(set(found) - seen)]
         return layout
     for is_train in (True, False):

@@ -66,12 +66,17 @@ class TrainedSpec(Frozen):
         """What it is called in tables: unique within a search space."""
         if self.origin is not None:
             return self.origin.name
+        losses = "-".join(stage.loss.label for stage in self.stages)
         tag = f"-{self.tag}" if self.tag else ""
-        return f"{self._architecture}-{'-'.join(stage.loss.label for stage in self.stages)}{tag}-s{self.seed}"
+        return f"{self._architecture}-{losses}{self._size}{tag}-s{self.seed}"
 
     @property
     def _architecture(self) -> str:
         raise NotImplementedError
+
+    @property
+    def _size(self) -> str:
+        return ""
 
 
 class Mlp3dSpec(TrainedSpec):
@@ -97,8 +102,11 @@ class Mlp3dSpec(TrainedSpec):
     @property
     def _architecture(self) -> str:
         variant = "" if self.variant == "paper" else f"-{self.variant.replace('_', '')}"
-        width = "" if self.width == 2048 else f"-w{self.width}"
-        return f"mlp3d-{self.representation}-{self.subset}{variant}{width}"
+        return f"mlp3d-{self.representation}-{self.subset}{variant}"
+
+    @property
+    def _size(self) -> str:
+        return "" if self.width == 2048 else f"-w{self.width}"
 
 
 class CnnSpec(TrainedSpec):

@@ -1,0 +1,123 @@
+"""Looks at a data set before hours are spent on it: counts against the published ones, gaps, the same face twice."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ig3d_ray.data import catalog
+from ig3d_ray.data.features import missing_by_split
+from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.ingest import class_table
+from ig3d_ray.data.params3d import WIDTHS
+from ig3d_ray.data.samples import Samples
+from ig3d_ray.storage import Store
+
+_AFFECTNET_TRAIN = (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750)
+_AFFECTNET_VAL = (500, 500, 500, 500, 500, 500, 500, 499)
+PUBLISHED: dict[str, dict[str, tuple[int, ...]]] = {
+    "affectnet8": {"train": _AFFECTNET_TRAIN, "test": _AFFECTNET_VAL},
+    "affectnet_va": {"train": _AFFECTNET_TRAIN, "test": _AFFECTNET_VAL},
+    "affectnet7": {"train": _AFFECTNET_TRAIN[:7], "test": _AFFECTNET_VAL[:7]},
+    # The paper prints 12,272 and 3,096; the official split has 12,271 and 3,068.
+    "rafdb": {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)},
+}
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What a look at a data set found.
+
+    Attributes:
+        counts: rows of (what, per class, all): each split, and the published counts beside train + dev and test.
+        notes: what to know. faults: what should be put right before training.
+    """
+
+    class_names: tuple[str, ...]
+    counts: list[tuple[str, list[int], int]]
+    notes: list[str]
+    faults: list[str]
+
+
+def check_data(store: Store, samples: Samples) -> DataCheck:
+    """Counts per class and split, missing features, pictures that stand twice, empty classes."""
+    about, table = catalog.dataset(samples.dataset), class_table(samples)
+    rows = [(split, counts.tolist(), int(counts.sum())) for split, counts in table.items()]
+    notes, faults = _against_published(samples.dataset, table)
+    for what, counts in PUBLISHED.get(samples.dataset, {}).items():
+        rows.append((f"published {'train + dev' if what == 'train' else what}", list(counts), sum(counts)))
+    faults += _empty(about.class_names, table)
+    for feature in ("image", *WIDTHS):
+        missing = missing_by_split(samples, feature)
+        if sum(missing.values()) == len(samples):
+            notes.append(f"no sample has {feature}")
+        elif missing:
+            told = ", ".join(f"{count} {split}" for split, count in sorted(missing.items()))
+            notes.append(f"without {feature}: {told}; members that look at it are compared on the others")
+    unlabelled = int((samples.expression < 0).sum())
+    if unlabelled:
+        notes.append(f"{unlabelled} samples have no class")
+    if about.has_va and np.isnan(samples.va).any():
+        notes.append(f"{int(np.isnan(samples.va).any(axis=1).sum())} samples have no valence and arousal")
+    for message, is_fault in _doubles(store, samples):
+        (faults if is_fault else notes).append(message)
+    return DataCheck(about.class_names, rows, notes, faults)
+
+
+def _against_published(dataset: str, table: dict[str, np.ndarray]) -> tuple[list[str], list[str]]:
+    notes, faults = [], []
+    for what, counts in PUBLISHED.get(dataset, {}).items():
+        ours = table["train"] + table["dev"] if what == "train" else table["test"]
+        published = np.array(counts)
+        if (ours == published).all():
+            notes.append(f"{what}: every class has the published count")
+            continue
+        if sorted(ours.tolist()) == sorted(counts) or _order_is_off(ours, published):
+            faults.append(f"{what}: the counts look like the published ones in another order: are classes mixed up?")
+        else:
+            notes.append(f"{what}: {int(ours.sum())} samples, published {int(published.sum())}")
+    return notes, faults
+
+
+def _order_is_off(ours: np.ndarray, published: np.ndarray) -> bool:
+    """Whether another order of classes would bring the shares of each class much nearer to the published."""
+    if not ours.sum():
+        return False
+    shares, wanted = ours / ours.sum(), published / published.sum()
+    best = np.empty_like(shares)
+    best[np.argsort(wanted)] = np.sort(shares)
+    return float(np.abs(shares - wanted).sum()) > 0.2 and float(np.abs(best - wanted).sum()) < 0.05
+
+
+def _empty(class_names: Sequence[str], table: dict[str, np.ndarray]) -> list[str]:
+    found = []
+    for split, counts in table.items():
+        if not counts.sum():
+            found.append(f"{split} has no labelled samples")
+            continue
+        found += [f"no {split} sample is {name}" for name, count in zip(class_names, counts, strict=True) if not count]
+    return found
+
+
+def _doubles(store: Store, samples: Samples) -> list[tuple[str, bool]]:
+    """Pictures with the same bytes: (message, whether they stand in two splits)."""
+    pictured = samples.with_feature("image")
+    if not len(pictured):
+        return []
+    pictures, splits = Pictures(store, pictured, 1), pictured.table["split"].to_pylist()
+    seen: dict[bytes, int] = {}
+    within: list[tuple[int, int]] = []
+    across: list[tuple[int, int]] = []
+    for index in range(len(pictures)):
+        digest = hashlib.sha256(pictures.encoded(index)[0]).digest()
+        first = seen.setdefault(digest, index)
+        if first != index:
+            (within if splits[first] == splits[index] else across).append((first, index))
+    told = []
+    for pairs, is_fault, where in ((across, True, "in two splits"), (within, False, "twice in a split")):
+        if pairs:
+            a, b = pairs[0]
+            example = f"{pictured.ids[a]} ({splits[a]}) and {pictured.ids[b]} ({splits[b]})"
+            told.append((f"{len(pairs)} pictures stand {where}, such as {example}", is_fault))
+    return told

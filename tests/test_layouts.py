@@ -1,0 +1,478 @@
+"""Publishers' files in every layout that people have, correct and with each defect."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ig3d_ray.data import catalog
+from ig3d_ray.data.check import PUBLISHED, check_data
+from ig3d_ray.data.features import import_features, parse_columns
+from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.ingest import class_table, ingest
+from ig3d_ray.data.layouts import annotation_part, read_affectnet, read_rafdb
+from ig3d_ray.data.params3d import GROUPS, WIDTHS
+from ig3d_ray.data.samples import Samples, load_samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage import Store
+
+AFFECTNET, RAFDB = catalog.dataset("affectnet8"), catalog.dataset("rafdb")
+
+
+def picture(path: Path, value: int) -> None:
+    """A small picture that differs by value."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ramp = (np.arange(24 * 24 * 3).reshape(24, 24, 3) * (1 + value) + value) % 256
+    Image.fromarray(ramp.astype(np.uint8)).save(path)
+
+
+def annotations(path: Path, rows: list[tuple[Any, ...]]) -> Path:
+    path.write_text("number,exp,val,aro\n" + "".join(",".join(map(str, row)) + "\n" for row in rows))
+    return path
+
+
+def affectnet(root: Path, class_folders: bool = False) -> dict[str, Path]:
+    """24 train and 16 val pictures of eight classes: the annotation files."""
+    files = {}
+    for part, word, count in (("train_set", "train", 24), ("val_set", "val", 16)):
+        rows = []
+        for number in range(count):
+            label = number % 8
+            folder = root / word / str(label) if class_folders else root / part / "images"
+            picture(folder / f"{number}.jpg", number + 100 * (word == "val"))
+            rows.append((number, label, round(-0.9 + 0.05 * number, 3), 0.25))
+        files[word] = annotations(root / f"{word}_set_annotation_without_lnd.csv", rows)
+    return files
+
+
+def rafdb(root: Path, as_folders: int | None = None) -> Path:
+    """21 train and 14 test pictures of seven classes, in one folder or in folders that count from `as_folders`."""
+    lines = []
+    for word, count in (("train", 21), ("test", 14)):
+        for number in range(count):
+            name, label = f"{word}_{number:04d}", 1 + number % 7
+            lines.append(f"{name}.jpg {label}")
+            where = root if as_folders is None else root / word / str(label - 1 + as_folders)
+            picture(where / f"{name}_aligned.jpg", number + 100 * (word == "test"))
+    labels = root / "list_patition_label.txt"
+    labels.write_text("\n".join(lines) + "\n")
+    return labels
+
+
+def skipped_rows(store: Store, dataset: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(store.read(f"datasets/{dataset}/skipped.csv").decode())))[1:]
+
+
+@pytest.mark.parametrize("class_folders", [False, True])
+@pytest.mark.parametrize("annotated", [True, False])
+def test_affectnet_flat_and_by_class(tmp_path: Path, class_folders: bool, annotated: bool) -> None:
+    files = affectnet(tmp_path, class_folders)
+    if not annotated and not class_folders:
+        with pytest.raises(Ig3dError, match="no train annotations, and no folders named by class"):
+            read_affectnet(tmp_path, {}, AFFECTNET)
+        return
+    layout = read_affectnet(tmp_path, files if annotated else {}, AFFECTNET)
+    assert layout.skipped == []
+    by_id = {entry.sample_id: entry for entry in layout.entries}
+    assert len(by_id) == 40
+    assert by_id["train/9"].expression == 1
+    assert by_id["train/9"].is_train
+    assert not by_id["val/9"].is_train
+    assert by_id["val/9"].file != by_id["train/9"].file
+    if annotated:
+        assert (by_id["train/9"].valence, by_id["train/9"].arousal) == (-0.45, 0.25)
+    else:
+        assert np.isnan(by_id["train/9"].valence)
+
+
+def test_affectnet_becomes_a_samples_table(store: Store, tmp_path: Path) -> None:
+    files = affectnet(tmp_path)
+    done = ingest(store, "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 0, replace=False)
+    counts = {split: of.tolist() for split, of in class_table(done.samples).items()}
+    assert counts == {"train": [2] * 8, "dev": [1] * 8, "test": [2] * 8}
+    assert load_samples(store, "affectnet8").fingerprint == done.samples.fingerprint
+    decoded = Pictures(store, done.samples, 24).all()
+    row = done.samples.ids.tolist().index("val/3")
+    original = np.asarray(Image.open(tmp_path / "val_set" / "images" / "3.jpg").convert("RGB")).transpose(2, 0, 1)
+    assert (decoded[row] == original).all()
+    with pytest.raises(Ig3dError, match="is there already, and members may be trained on it; use --replace"):
+        ingest(store, "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 0, replace=False)
+    again = ingest(store, "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 0, replace=True)
+    assert again.samples.fingerprint == done.samples.fingerprint
+    other = ingest(store, "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 1, replace=True)
+    assert other.samples.fingerprint != done.samples.fingerprint
+
+
+def test_a_sample_keeps_its_split_when_others_come(tmp_path: Path) -> None:
+    files = affectnet(tmp_path)
+    few = ingest(Store(str(tmp_path / "a")), "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 0, False)
+    rows = [(number, number % 8, 0.0, 0.0) for number in range(32)]
+    for number in range(24, 32):
+        picture(tmp_path / "train_set" / "images" / f"{number}.jpg", number)
+    files["train"] = annotations(tmp_path / "train_more.csv", rows)
+    more = ingest(Store(str(tmp_path / "b")), "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 0, False)
+    was = dict(zip(few.samples.ids.tolist(), few.samples.table["split"].to_pylist(), strict=True))
+    now = dict(zip(more.samples.ids.tolist(), more.samples.table["split"].to_pylist(), strict=True))
+    assert sum(was[sample] != now[sample] for sample in was) <= 8
+
+
+def test_every_defect_of_affectnet_is_listed(tmp_path: Path) -> None:
+    files, images = affectnet(tmp_path), tmp_path / "train_set" / "images"
+    text = files["train"].read_text()
+    text = text.replace("\n5,5,", "\n5,11,").replace("\n6,6,-0.6,", "\n6,6,-2,").replace("\n7,7,", "\n7,seven,")
+    files["train"].write_text(text + "3,3,0.1,0.1\n500,0,0.1,0.1\n")
+    (images / "9.jpg").write_bytes(b"not a picture")
+    (images / "10.jpg").write_bytes((images / "10.jpg").read_bytes()[:200])
+    picture(images / "777.jpg", 7)
+    picture(images / "more" / "8.jpg", 8)
+    store = Store(str(tmp_path / "store"))
+    done = ingest(store, "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 0, replace=False)
+    why = {what: reason for source, what, reason in skipped_rows(store, "affectnet8") if source == "images"}
+    assert len(why) == len(done.skipped) == 10
+    assert why["train/5"] == "expression 11 is outside 0..7"
+    assert why["train/6"].startswith("valence -2, arousal 0.25: outside [-1, 1]")
+    assert why["train_set_annotation_without_lnd.csv: 7,seven,-0.55,0.25"] == "not four numbers"
+    assert why["train/7"] == "picture without annotation"
+    assert why["train/3"] == "train_set_annotation_without_lnd.csv: a second row"
+    assert why["train/500"] == "annotated, but there is no picture; kept without one"
+    assert why["train/777"] == "picture without annotation"
+    assert why["more/8.jpg"] == "the same name as 8.jpg"
+    for number in (9, 10):
+        assert why[str(images / f"{number}.jpg")] == f"not a readable image; train/{number} is kept without a picture"
+    places = dict(zip(done.samples.ids.tolist(), done.samples.table["image"].to_pylist(), strict=True))
+    assert {sample for sample, place in places.items() if place is None} == {"train/9", "train/10", "train/500"}
+    assert len(done.samples) == 40 - 3 + 1
+
+
+def test_a_folder_that_contradicts_its_annotation_is_skipped(tmp_path: Path) -> None:
+    files = affectnet(tmp_path, class_folders=True)
+    (tmp_path / "train" / "2" / "10.jpg").rename(tmp_path / "train" / "3" / "10.jpg")
+    layout = read_affectnet(tmp_path, files, AFFECTNET)
+    assert layout.skipped == [("train/10", "in folder 3, but annotated as 2")]
+
+
+def test_affectnet7_leaves_contempt_out(tmp_path: Path) -> None:
+    layout = read_affectnet(tmp_path, affectnet(tmp_path), catalog.dataset("affectnet7"))
+    assert len(layout.entries) == 35
+    assert {why for _, why in layout.skipped} == {"expression 7 is outside 0..6"}
+
+
+def test_what_cannot_be_a_data_set_says_why(tmp_path: Path) -> None:
+    with pytest.raises(Ig3dError, match="has none of the folders train_set, train; give the one"):
+        read_affectnet(tmp_path, {}, AFFECTNET)
+    (tmp_path / "train").mkdir()
+    with pytest.raises(Ig3dError, match=r"train: holds no pictures \(.jpg"):
+        read_affectnet(tmp_path, {}, AFFECTNET)
+    with pytest.raises(Ig3dError, match=r"labels\.csv: its name must say train or val"):
+        annotation_part(tmp_path / "labels.csv")
+    files = affectnet(tmp_path)
+    (tmp_path / "train").rmdir()
+    files["val"].write_text("id,expression\n1,2\n")
+    with pytest.raises(Ig3dError, match="no column 'number'; its first line should be number,exp,val,aro"):
+        read_affectnet(tmp_path, files, AFFECTNET)
+
+
+def test_an_empty_class_is_refused(tmp_path: Path) -> None:
+    files = affectnet(tmp_path)
+    files["train"].write_text(files["train"].read_text().replace("\n4,4,", "\n4,3,").replace("\n12,4,", "\n12,3,"))
+    files["train"].write_text(files["train"].read_text().replace("\n20,4,", "\n20,3,"))
+    store = Store(str(tmp_path / "store"))
+    with pytest.raises(Ig3dError, match="affectnet8: no train sample is Fear; check the folders"):
+        ingest(store, "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.1, 0, replace=False)
+    assert store.names() == []
+
+
+@pytest.mark.parametrize("as_folders", [None, 0, 1])
+def test_rafdb_in_one_folder_and_by_class(tmp_path: Path, as_folders: int | None) -> None:
+    labels = rafdb(tmp_path, as_folders)
+    layout = read_rafdb(tmp_path, labels if as_folders is None else None, RAFDB)
+    assert layout.skipped == []
+    by_id = {entry.sample_id: entry for entry in layout.entries}
+    assert len(by_id) == 35
+    assert (by_id["train_0008"].expression, by_id["train_0008"].is_train) == (1, True)
+    assert (by_id["test_0006"].expression, by_id["test_0006"].is_train) == (6, False)
+
+
+def test_every_defect_of_rafdb_is_listed(tmp_path: Path) -> None:
+    labels = rafdb(tmp_path)
+    text = labels.read_text().replace("train_0003.jpg 4", "train_0003.jpg 9").replace("train_0004.jpg 5", "train_0004")
+    labels.write_text(text + "train_0005.jpg 6\ntrain_9999.jpg 1\nother_1.jpg 2\n")
+    picture(tmp_path / "test_7777_aligned.jpg", 3)
+    layout = read_rafdb(tmp_path, labels, RAFDB)
+    assert dict(layout.skipped) == {
+        "train_0003": "expression 8 is outside 0..6",
+        "list_patition_label.txt line 5": "not a file name and a label: train_0004",
+        "train_0004": "picture without label",
+        "train_0005": "list_patition_label.txt line 36: stands twice",
+        "train_9999": "labelled, but there is no picture; kept without one",
+        "other_1": "neither train_... nor test_...",
+        "test_7777": "picture without label",
+    }
+    labels = rafdb(tmp_path / "folders", as_folders=1)
+    for word in ("train", "test"):
+        for file in (tmp_path / "folders" / word / "7").iterdir():
+            file.unlink()
+    with pytest.raises(Ig3dError, match=r"folders \[1, 2, 3, 4, 5, 6\]: neither 0 nor 7 is there"):
+        read_rafdb(tmp_path / "folders", None, RAFDB)
+
+
+def vectors(representation: Any, count: int) -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((count, WIDTHS[representation])).astype(np.float32)
+
+
+def groups_of(representation: Any, vector: np.ndarray) -> dict[str, np.ndarray]:
+    parts, start = {}, 0
+    for name, size in GROUPS[representation]:
+        parts[name], start = vector[start : start + size], start + size
+    return parts
+
+
+def as_json(representation: Any, vector: np.ndarray, **changed: Any) -> str:
+    suffix = "_params" if representation == "smirk" else ""
+    content = {f"{name}{suffix}": values.tolist() for name, values in groups_of(representation, vector).items()}
+    # The published files have cam too, and their order is anybody's.
+    content = {"cam": [1.0, 0.0, 0.0]} | dict(reversed(content.items()))
+    return json.dumps({name: value for name, value in (content | changed).items() if value is not None})
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[Store, Samples, Path]:
+    """AffectNet in a store, its parameters not there yet, and the folder of its files."""
+    store = Store(str(tmp_path / "store"))
+    root = tmp_path / "files"
+    root.mkdir()
+    files = affectnet(root, class_folders=True)
+    return store, ingest(store, "affectnet8", read_affectnet(root, files, AFFECTNET), 0.34, 0, False).samples, root
+
+
+def check_params(done: Any, representation: Any, expected: dict[str, np.ndarray]) -> None:
+    with_params = done.samples.with_feature(representation)
+    assert set(with_params.ids.tolist()) == set(expected)
+    found = dict(zip(with_params.ids.tolist(), with_params.params(representation), strict=True))
+    for sample, values in expected.items():
+        assert (found[sample] == values).all(), sample
+
+
+@pytest.mark.parametrize("representation", ["emoca", "smirk"])
+def test_json_beside_the_images(made: tuple[Store, Samples, Path], representation: Any) -> None:
+    store, samples, root = made
+    values, expected = vectors(representation, len(samples)), {}
+    for sample, vector in zip(samples.ids.tolist(), values, strict=True):
+        word, number = sample.split("/")
+        file = root / word / str(int(number) % 8) / f"{number}.json"
+        file.write_text(as_json(representation, vector))
+        expected[sample] = vector
+    done = import_features(store, samples, representation, root)
+    assert done.skipped == []
+    assert done.added == 40
+    check_params(done, representation, expected)
+    assert load_samples(store, "affectnet8").fingerprint == done.samples.fingerprint
+
+
+def test_emocas_demo_output(made: tuple[Store, Samples, Path], tmp_path: Path) -> None:
+    store, samples, _ = made
+    values, expected = vectors("emoca", len(samples)), {}
+    out = tmp_path / "emoca"
+    for sample, vector in zip(samples.ids.tolist(), values, strict=True):
+        folder = out / sample.split("/")[0] / f"{sample.split('/')[1]}00"
+        folder.mkdir(parents=True)
+        for name, part in groups_of("emoca", vector).items():
+            np.save(folder / f"{name}.npy", part[None] if name == "exp" else part)
+        (folder / "inputs.png").write_bytes(b"picture")
+        expected[sample] = vector
+    done = import_features(store, samples, "emoca", out)
+    assert done.skipped == []
+    check_params(done, "emoca", expected)
+    # One part's folder alone: numbers stand in both parts, so the split must be given.
+    with pytest.raises(Ig3dError, match=r"nothing in it belongs to a sample.*could be train/0 or val/0; give --split"):
+        import_features(store, samples, "emoca", out / "val")
+    assert import_features(store, samples, "emoca", out / "val", split="test").added == 16
+
+
+def test_every_broken_file_is_listed_and_none_is_filled_up(made: tuple[Store, Samples, Path], tmp_path: Path) -> None:
+    store, samples, _ = made
+    folder, good = tmp_path / "json" / "train", vectors("emoca", 30)
+    folder.mkdir(parents=True)
+    for number in range(24):
+        (folder / f"{number}.json").write_text(as_json("emoca", good[number]))
+    (folder / "0.json").unlink()
+    (folder / "1.json").write_text(as_json("emoca", good[1])[:500])
+    (folder / "2.json").write_text(as_json("emoca", good[2], exp=[0.0] * 49))
+    (folder / "3.json").write_text(as_json("emoca", good[3], detail=None))
+    (folder / "4.json").write_text(as_json("emoca", good[4], pose=[float("nan")] * 6))
+    (folder / "5.json").write_text(as_json("emoca", good[5], pose=["a"] * 6))
+    (folder / "6.json").write_text("[1, 2]")
+    (folder / "7.json").write_text(as_json("emoca", good[7], pose=[1e39] * 6))
+    (folder / "500.json").write_text(as_json("emoca", good[8]))
+    (folder / "other").mkdir()
+    (folder / "other" / "8.json").write_text(as_json("emoca", good[9]))
+    done = import_features(store, samples, "emoca", folder.parent, split="train")
+    why = {what: reason for source, what, reason in skipped_rows(store, "affectnet8") if source == "emoca"}
+    assert why["train/1.json"] == "not JSON"
+    assert why["train/2.json"] == "exp has 49 numbers, not 50"
+    assert why["train/3.json"] == "has no list detail"
+    assert why["train/4.json"] == "not JSON"
+    assert "could not convert" in why["train/5.json"]
+    assert why["train/6.json"] == "not a JSON object of parameter groups"
+    assert why["train/7.json"] == "holds NaN or infinity"
+    assert why["train/500"] == "no such sample"
+    assert "a second one for sample train/8" in why.values()
+    missing = [what for what, reason in why.items() if reason == "no parameters found"]
+    assert sorted(missing) == sorted(f"train/{number}" for number in range(8))
+    assert done.added == 16
+    assert done.samples.table["emoca"].null_count == 40 - 16
+    # What is repaired and brought again completes the table.
+    for number in range(8):
+        (folder / f"{number}.json").write_text(as_json("emoca", good[number]))
+    again = import_features(store, done.samples, "emoca", folder.parent, split="train")
+    assert again.samples.table["emoca"].null_count == 16
+
+
+def test_broken_arrays_are_listed(made: tuple[Store, Samples, Path], tmp_path: Path) -> None:
+    store, samples, _ = made
+    out, good = tmp_path / "emoca" / "train", vectors("emoca", 5)
+    for number in range(5):
+        (out / f"{number}00").mkdir(parents=True)
+        for name, part in groups_of("emoca", good[number]).items():
+            np.save(out / f"{number}00" / f"{name}.npy", part)
+    (out / "000" / "tex.npy").unlink()
+    np.save(out / "100" / "tex.npy", np.zeros(49))
+    (out / "200" / "tex.npy").write_bytes(b"nothing")
+    (out / "300" / "tex.npy").write_bytes((out / "300" / "tex.npy").read_bytes()[:150])
+    done = import_features(store, samples, "emoca", tmp_path / "emoca", split="train")
+    why = {what: reason for what, reason in done.skipped if reason != "no parameters found"}
+    assert why["train/000"] == "tex.npy is missing"
+    assert why["train/100"] == "tex.npy has 49 numbers, not 50"
+    assert why["train/200"] == "not a .npy file of numbers"
+    assert "buffer" in why["train/300"]
+    assert done.added == 1
+    check_params(done, "emoca", {"train/4": good[4]})
+
+
+@pytest.mark.parametrize("form", ["names", "positions", "npz", "parquet", "npz-groups"])
+def test_merged_files(made: tuple[Store, Samples, Path], tmp_path: Path, form: str) -> None:
+    store, samples, _ = made
+    train = [sample for sample in samples.ids.tolist() if sample.startswith("train")]
+    values = vectors("emoca", len(train))
+    numbers = [sample.split("/")[1] for sample in train]
+    columns = None
+    if form in ("names", "positions"):
+        names = [f"{name}_{i}" for name, size in GROUPS["emoca"] for i in range(size)]
+        if form == "positions":
+            names = [f"f{i}" for i in range(334)]
+            sizes, start, texts = dict(GROUPS["emoca"]), 2, []
+            for name, _ in GROUPS["emoca"]:
+                texts.append(f"{name}={start}:{start + sizes[name]}")
+                start += sizes[name]
+            columns = parse_columns(texts)
+        lines = [",".join(["number", "exp_label", *names])]
+        lines += [
+            ",".join([n, "0", *(repr(float(v)) for v in vector)]) for n, vector in zip(numbers, values, strict=True)
+        ]
+        file = tmp_path / "merged.csv"
+        file.write_text("\n".join(lines))
+    elif form == "parquet":
+        file = tmp_path / "merged.parquet"
+        pq.write_table(pa.table({"sample_id": train, "emoca": values.tolist(), "note": ["x"] * len(train)}), file)
+    else:
+        file = tmp_path / "merged.npz"
+        parts = {"emoca": values} if form == "npz" else {}
+        if form == "npz-groups":
+            start = 0
+            for name, size in GROUPS["emoca"]:
+                parts[name], start = values[:, start : start + size], start + size
+        np.savez(file, sample_id=np.array([f"{n}.jpg" for n in numbers]), **parts)
+    done = import_features(store, samples, "emoca", file, split="train", columns=columns)
+    check_params(done, "emoca", dict(zip(train, values, strict=True)))
+
+
+def test_merged_files_that_are_not_understood_say_why(made: tuple[Store, Samples, Path], tmp_path: Path) -> None:
+    store, samples, _ = made
+
+    def fails(file: Path, message: str, columns: Any = None) -> None:
+        with pytest.raises(Ig3dError, match=message):
+            import_features(store, samples, "emoca", file, columns=columns)
+
+    fails(tmp_path / "none", "none: no such file or folder")
+    (tmp_path / "empty").mkdir()
+    fails(tmp_path / "empty", "holds no JSON files")
+    (tmp_path / "a.csv").write_text("number,x\n1,2\n")
+    fails(tmp_path / "a.csv", "no column 'exp_0'; name them <group>_<i>, or give --columns exp=4:54")
+    fails(tmp_path / "a.csv", "a.csv has 2 columns, exp needs 50", {"exp": (1, 51)})
+    np.savez(tmp_path / "a.npz", sample_id=np.array(["train/1"]), emoca=np.zeros((1, 156)))
+    fails(tmp_path / "a.npz", r"emoca is \(1, 156\), not \(1, 334\)")
+    np.savez(tmp_path / "b.npz", emoca=np.zeros((1, 334)))
+    fails(tmp_path / "b.npz", "holds no sample_id")
+    (tmp_path / "c.npz").write_bytes(b"zip?")
+    fails(tmp_path / "c.npz", "cannot be read as NPZ")
+    (tmp_path / "d.txt").write_text("")
+    fails(tmp_path / "d.txt", "a folder, or a file ending in .csv, .npz, .parquet")
+    with pytest.raises(Ig3dError, match="--columns exp: write it as group=first:end"):
+        parse_columns(["exp"])
+
+
+def test_thousands_of_files_are_read_by_several_processes(made: tuple[Store, Samples, Path], tmp_path: Path) -> None:
+    from ig3d_ray.data.feature_files import read_many
+
+    good = vectors("smirk", 5)
+    texts = [as_json("smirk", vector) for vector in good]
+    paths = []
+    for number in range(2100):
+        paths.append(str(tmp_path / f"{number}.json"))
+        Path(paths[-1]).write_text(texts[number % 5] if number % 100 else "{}")
+    read = read_many(paths, "smirk", folders=False)
+    assert [row for row, _ in read.broken] == list(range(0, 2100, 100))
+    assert read.rows.tolist() == [row for row in range(2100) if row % 100]
+    assert (read.vectors == good[read.rows % 5]).all()
+
+
+def test_a_check_finds_what_is_wrong(made: tuple[Store, Samples, Path]) -> None:
+    store, samples, root = made
+    found = check_data(store, samples)
+    assert ("test", [2] * 8, 16) in found.counts
+    assert ("published test", [500] * 7 + [499], 3999) in found.counts
+    assert found.faults == []
+    assert "no sample has emoca" in found.notes
+    (root / "val" / "3" / "3.jpg").write_bytes((root / "train" / "3" / "3.jpg").read_bytes())
+    (root / "train" / "2" / "2.jpg").write_bytes((root / "train" / "2" / "10.jpg").read_bytes())
+    files = {"train": root / "train_set_annotation_without_lnd.csv", "val": root / "val_set_annotation_without_lnd.csv"}
+    files["val"].write_text(files["val"].read_text().replace(",7,", ",6,"))
+    for number in (7, 15):
+        (root / "val" / "7" / f"{number}.jpg").rename(root / "val" / "6" / f"{number}.jpg")
+    again = ingest(store, "affectnet8", read_affectnet(root, files, AFFECTNET), 0.34, 0, True)
+    found = check_data(store, again.samples)
+    assert "no test sample is Contempt" in found.faults
+    (across,) = [fault for fault in found.faults if "in two splits" in fault]
+    assert "1 pictures stand in two splits, such as " in across
+    assert "val/3 (test)" in across
+    splits = dict(zip(again.samples.ids.tolist(), again.samples.table["split"].to_pylist(), strict=True))
+    assert any("stand" in note for note in (*found.notes, *found.faults))
+    assert {splits["train/2"], splits["train/10"]} <= {"train", "dev"}
+
+
+def test_classes_in_another_order_are_noticed() -> None:
+    for dataset, parts in PUBLISHED.items():
+        about = catalog.dataset(dataset)
+        assert all(len(counts) == len(about.class_names) for counts in parts.values())
+    assert sum(PUBLISHED["affectnet8"]["train"]) == 287_651
+    assert sum(PUBLISHED["rafdb"]["train"]) == 12_271
+    assert sum(PUBLISHED["rafdb"]["test"]) == 3_068
+    # DDAMFN's order of RAF-DB's classes.
+    counts = [PUBLISHED["rafdb"]["test"][i] for i in (6, 3, 4, 0, 1, 2, 5)]
+    labels = np.repeat(np.arange(7), [c // 10 for c in counts])
+    table = pa.table(
+        {
+            "sample_id": [f"test_{i}" for i in range(len(labels))],
+            "split": ["test"] * len(labels),
+            "expression": labels,
+        }
+    )
+    found = check_data(Store("unused"), Samples("rafdb", table))
+    assert any("in another order" in fault for fault in found.faults)
