@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ig3d_ray.data import catalog
 from ig3d_ray.data.catalog import SPLITS, Split
 from ig3d_ray.data.labels import find_labels
 from ig3d_ray.data.samples import Samples, load_samples, samples_name
@@ -112,6 +113,8 @@ def check_trainable(samples: Samples, specs: Sequence[TrainableSpec]) -> None:
     """
     for split in SPLITS:
         part = samples.in_split(split)
+        if split != "test":
+            _check_classes(samples.dataset, part, split)
         if len(part) == 0:
             raise Ig3dError(
                 f"{samples.dataset}: the samples table has no {split} samples; set `split` to {split} for some"
@@ -132,6 +135,20 @@ def check_trainable(samples: Samples, specs: Sequence[TrainableSpec]) -> None:
                     first, count = seen.ids[int(lacking.argmax())], int(lacking.sum())
                     told = f"{split} sample {str(first)!r} has no {label} ({count} such)"
                     raise Ig3dError(f"{samples.dataset}: {told}, which {spec.name} needs to train")
+
+
+def _check_classes(dataset: str, part: Samples, split: str) -> None:
+    """Every class must be there to be learnt, and more than one to choose an epoch by."""
+    names = catalog.dataset(dataset).class_names
+    counts = np.bincount(part.expression[part.expression >= 0], minlength=len(names))
+    there = [name for name, count in zip(names, counts, strict=True) if count]
+    if split == "train" and there and len(there) < len(names):
+        missing = ", ".join(name for name in names if name not in there)
+        raise Ig3dError(
+            f"{dataset}: no train sample is {missing}; a network would never learn it: see `ig3d data check`"
+        )
+    if split == "dev" and len(there) == 1:
+        raise Ig3dError(f"{dataset}: every dev sample is {there[0]}; epochs can't be chosen by that: carve dev anew")
 
 
 def check_startable(store: Store, specs: Sequence[TrainableSpec]) -> None:

@@ -81,8 +81,10 @@ class Decoded:
         if self._loader is None:
             decoders, pinned = self.feeding.decoders, self.feeding.device.type == "cuda"
             ahead: dict[str, Any] = {"prefetch_factor": 4, "persistent_workers": True} if decoders else {}
+            # A loader draws a seed for its processes; from the global generator it would disturb dropout's draws.
+            own = {"generator": torch.Generator(), "pin_memory": pinned}
             self._loader = DataLoader(
-                _Decoding(self.pictures), batch_sampler=self._order, num_workers=decoders, pin_memory=pinned, **ahead
+                _Decoding(self.pictures), batch_sampler=self._order, num_workers=decoders, **own, **ahead
             )
         for pictures in self._loader:
             yield pictures.to(self.feeding.device, non_blocking=True)

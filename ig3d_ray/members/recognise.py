@@ -94,19 +94,19 @@ def _loss(outputs: int, about: Dataset, what: str, with_va: Literal["random", "m
 
 def _shape(weights: Weights, name: str, kind: Kind) -> tuple[int, ...]:
     if name not in weights:
-        raise Ig3dError(
-            f"not a published {kind}: there is no {name}; its first layers are {', '.join(list(weights)[:3])}"
-        )
+        first = ", ".join(list(weights)[:3])
+        raise Ig3dError(f"not a published {kind}: there is no layer {name}; the first are {first}")
     return tuple(weights[name].shape)
 
 
 def _ddamfn(weights: Weights, about: Dataset, base: dict[str, Any], notes: list[str]) -> tuple[str, TrainableSpec]:
     outputs = _shape(weights, "fc.weight", "ddamfn")[0]
     loss = _loss(outputs, about, "ddamfn", "mse")
-    return "fc", DdamfnSpec(loss=loss, heads=_heads(weights), **base)
+    return "fc", DdamfnSpec(loss=loss, heads=_heads(weights, "ddamfn"), **base)
 
 
-def _heads(weights: Weights) -> int:
+def _heads(weights: Weights, kind: Kind) -> int:
+    _shape(weights, "cat_head0.CoordAtt.conv1.weight", kind)
     return len({name.split(".", 1)[0] for name in weights if name.startswith("cat_head")})
 
 
@@ -157,7 +157,12 @@ def _intermediate(
     representation, subset = _inputs(_shape(weights, "Wash_Linear1.weight", "intermediate")[1], "intermediate")
     _drop_dead(weights, "out", about, notes)
     loss = _loss(_shape(weights, "out.weight", "intermediate")[0], about, "intermediate", "random")
-    own = {"representation": representation, "subset": subset, "heads": _heads(weights), "raw_params": True}
+    own = {
+        "representation": representation,
+        "subset": subset,
+        "heads": _heads(weights, "intermediate"),
+        "raw_params": True,
+    }
     return "out", IntermediateSpec(loss=loss, **own, **base)
 
 
