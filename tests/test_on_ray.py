@@ -1,5 +1,6 @@
 """The edge: Ray Train and Ray Tune give what the plain code gives, on one worker, on two, after a death."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import SMALL_SPACE
 from test_search import MANY, make_pool, space
@@ -15,8 +17,9 @@ from test_search import MANY, make_pool, space
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitStore
+from ig3d_ray.members.recipe import LossSpec, Stage, TrainingRecipe
 from ig3d_ray.members.runs import Run, is_cached, make_runs
-from ig3d_ray.members.spec import LossSpec, Mlp3dSpec, TrainingRecipe, fingerprint
+from ig3d_ray.members.spec import CageSpec, DdamfnSpec, IntermediateSpec, Mlp3dSpec, TrainableSpec, fingerprint
 from ig3d_ray.pipeline import run
 from ig3d_ray.progress import Reporter
 from ig3d_ray.protocol import plan
@@ -24,6 +27,7 @@ from ig3d_ray.search import Explorer, run_local
 from ig3d_ray.space import Resources
 from ig3d_ray.space_file import load_space
 from ig3d_ray.storage import Store
+from ig3d_ray.tables import table_from_bytes
 
 pytestmark = pytest.mark.slow
 RECIPE = TrainingRecipe(batch_size=16, epochs=6, patience=6, base_lr=1e-4, max_lr=5e-3)
@@ -215,6 +219,166 @@ def test_two_workers_train_and_cache_every_sample_once_beside_a_member_that_fail
     labels = dict(zip(samples.ids.tolist(), samples.expression.tolist(), strict=True))
     right = [labels[i] == top for i, top in zip(table.ids.tolist(), table.logits.argmax(axis=1), strict=True)]
     assert sum(right) / len(right) > 0.3
+
+
+def trained(store: Store, run: Run, **resources: object) -> list[list[dict[str, float]]]:
+    """Train a run whole: each member's history."""
+    from ig3d_ray.on_ray.train import train_runs
+
+    assert train_runs([run], Resources(**resources), lambda event: None) == {}  # type: ignore[arg-type]
+    names = [f"members/faces/{mark}/history.parquet" for mark, _ in run.members]
+    return [table_from_bytes(store.read(name)).to_pylist() for name in names]
+
+
+def test_a_cohort_on_ray_trains_to_what_each_member_is_alone(
+    local_ray: None, faces: tuple[Store, Samples], tmp_path: Path
+) -> None:
+    store, samples = faces
+    # smirk is missing for a few faces, so its epochs may have another number of steps: it may be a cohort of its own.
+    specs = [
+        member(representation=r, loss=LossSpec(va_terms=terms), seed=seed)
+        for seed, (r, terms) in enumerate([("emoca", "random"), ("emoca", "fixed"), ("smirk", "mse"), ("emoca", "mse")])
+    ]
+    one = run_of(store, samples, *specs)
+    alone = Store(str(tmp_path / "alone"))
+    for name in store.names():
+        alone.write(name, store.read(name))
+    together = trained(store, one)
+    apart = trained(alone, run_of(alone, samples, *specs), cohort=1)
+    for spec, ours, theirs in zip(specs, together, apart, strict=True):
+        assert len(ours) == len(theirs) == 6
+        for row, expected in zip(ours, theirs, strict=True):
+            for key, value in expected.items():
+                assert row[key] == pytest.approx(value, rel=1e-4, abs=1e-5), (spec.name, key)
+    for mark, _ in one.members:
+        for split in ("dev", "test"):
+            mine, other = (LogitStore(s).read("faces", mark, split) for s in (store, alone))
+            assert (mine.ids == other.ids).all()
+            assert mine.logits is not None
+            assert np.allclose(mine.logits, other.logits, atol=1e-3)
+
+
+def test_a_killed_cohort_goes_on_and_changes_no_weight(
+    local_ray: None, faces: tuple[Store, Samples], tmp_path: Path
+) -> None:
+    from ig3d_ray.on_ray.train import train_runs
+
+    store, samples = faces
+    untouched = Store(str(tmp_path / "untouched"))
+    for name in store.names():
+        untouched.write(name, store.read(name))
+    specs = [member(loss=LossSpec(va_terms="random"), seed=seed) for seed in range(3)]
+    trained(untouched, run_of(untouched, samples, *specs))
+    epochs: list[int] = []
+    killed: list[int] = []
+
+    def kill_at_the_third_epoch(event: dict) -> None:
+        if "epoch" in event and event["member"] == specs[0].name:
+            epochs.append(event["epoch"])
+            if event["epoch"] == 3 and not killed:
+                killed.extend(pid for pid, words in descendants(os.getpid()) if "RayTrainWorker" in words)
+                for pid in killed:
+                    os.kill(pid, 9)
+
+    assert train_runs([run_of(store, samples, *specs)], Resources(), kill_at_the_third_epoch) == {}
+    assert killed
+    assert max(epochs) == 6
+    assert len(epochs) < 12, "it began anew"
+    for name in untouched.names("members") + untouched.names("logits"):
+        assert store.read(name) == untouched.read(name), name
+
+
+def test_one_workers_curve_is_two_workers_curve(local_ray: None, faces: tuple[Store, Samples], tmp_path: Path) -> None:
+    store, samples = faces
+    other = Store(str(tmp_path / "two"))
+    for name in store.names():
+        other.write(name, store.read(name))
+    # Batch norm and dropout are each worker's own, so the curves agree up to that noise; this network has little of it.
+    recipe = RECIPE.model_copy(update={"batch_size": 32, "epochs": 8, "patience": None, "max_lr": 2e-3})
+    spec = member(variant="published_va", width=64, recipe=recipe, loss=LossSpec(va_terms="fixed"))
+    (one,) = trained(store, run_of(store, samples, spec))
+    (two,) = trained(other, run_of(other, samples, spec.model_copy(update={"workers": 2})), workers=2)
+    assert len(one) == len(two) == 8
+    for a, b in zip(one, two, strict=True):
+        assert a["lr"] == b["lr"]
+        assert b["loss"] == pytest.approx(a["loss"], rel=0.15)
+    assert two[-1]["loss"] < 0.7 * two[0]["loss"]
+    assert two[-1]["score"] == pytest.approx(one[-1]["score"], abs=0.15)
+
+
+def test_two_trainings_of_a_member_and_its_events(local_ray: None, faces: tuple[Store, Samples]) -> None:
+    store, samples = faces
+    short = RECIPE.model_copy(update={"epochs": 3})
+    spec = member(
+        loss=LossSpec(va_terms="mse"),
+        recipe=short,
+        monitor="ccc_mean",
+        then=Stage(loss=LossSpec(va_terms="ccc"), recipe=short),
+    )
+    one = run_of(store, samples, spec)
+    (history,) = trained(store, one, events="tensorboard")
+    assert [(row["stage"], row["epoch"]) for row in history] == [(s, e) for s in (1, 2) for e in (1, 2, 3)]
+    table = LogitStore(store).read("faces", one.members[0][0], "test")
+    assert table.logits is None
+    assert table.va is not None
+    events = [name for name in store.names("members") if "/tensorboard/" in name]
+    assert len(events) == 1
+    assert b"dev_ccc_mean" in store.read(events[0])
+
+
+def test_a_member_of_a_cohort_that_fails_keeps_its_last_good_weights(
+    local_ray: None, faces: tuple[Store, Samples], tmp_path: Path
+) -> None:
+    from ig3d_ray.on_ray.train import train_runs
+
+    store, samples = faces
+    # One label that is far off makes a huge loss, and a learning rate that survives the others' epochs does not then.
+    good = [
+        member(loss=LossSpec(va_terms="mse", w1=w1), recipe=RECIPE.model_copy(update={"optimiser": "sgd"}))
+        for w1 in (5, 6)
+    ]
+    bad = good[0].model_copy(update={"loss": LossSpec(va_terms="mse", w1=1e38)})
+    one = run_of(store, samples, good[0], bad, good[1])
+    failed = train_runs([one], Resources(), lambda event: None)
+    ((mark, why),) = failed.items()
+    assert mark == one.members[1][0]
+    assert why.startswith("the loss became ")
+    assert "in epoch 1, about step" in why
+    assert json.loads(store.read(f"members/faces/{mark}/failed.json"))["why"] == why
+    for fine in (one.members[0][0], one.members[2][0]):
+        assert is_cached(store, "faces", fine)
+    assert not is_cached(store, "faces", mark)
+
+
+def test_every_image_network_trains_through_ray_and_caches_its_logits(
+    local_ray: None, faces: tuple[Store, Samples]
+) -> None:
+    from ig3d_ray.on_ray.train import train_runs
+
+    store, samples = faces
+    table = samples.with_feature("emoca").table
+    few = [i for i, split in enumerate(table["split"].to_pylist()) if split != "train"][::6]
+    few += [i for i, split in enumerate(table["split"].to_pylist()) if split == "train"][:32]
+    small = Samples("faces", table.take(few))
+    small.save(store)
+    recipe = TrainingRecipe(batch_size=16, epochs=2, schedule="constant", max_lr=1e-3, augment="ddamfn")
+    specs: list[TrainableSpec] = [
+        DdamfnSpec(recipe=recipe),
+        CageSpec(backbone="efficientnet_v2_s", image_size=64, recipe=recipe, loss=LossSpec(va_terms="mse")),
+        IntermediateSpec(representation="emoca", subset="short", recipe=recipe, loss=LossSpec(va_terms="random")),
+    ]
+    members = [(fingerprint("faces", small.fingerprint, spec), spec) for spec in specs]
+    runs = make_runs(store, "faces", members, size=8)
+    assert len(runs) == 3
+    assert train_runs(runs, Resources(cpus_per_worker=2), lambda event: None) == {}
+    for mark, spec in members:
+        found = LogitStore(store).read("faces", mark, "test")
+        there = small.in_split("test")
+        for feature in spec.features:
+            there = there.with_feature(feature)
+        assert sorted(found.ids.tolist()) == sorted(there.ids.tolist())
+        history = table_from_bytes(store.read(f"members/faces/{mark}/history.parquet")).to_pylist()
+        assert history[1]["loss"] < history[0]["loss"], spec.name
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ class Decoded:
             decoders, pinned = self.feeding.decoders, self.feeding.device.type == "cuda"
             ahead: dict[str, Any] = {"prefetch_factor": 4, "persistent_workers": True} if decoders else {}
             # A loader draws a seed for its processes; from the global generator it would disturb dropout's draws.
-            own = {"generator": torch.Generator(), "pin_memory": pinned}
+            own: dict[str, Any] = {"generator": torch.Generator(), "pin_memory": pinned}
             self._loader = DataLoader(
                 _Decoding(self.pictures), batch_sampler=self._order, num_workers=decoders, **own, **ahead
             )
