@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fast bench bench-quick lint clean
+.PHONY: demo test fast bench bench-quick bench-training lint clean
 .DELETE_ON_ERROR:
 
 # Made once, and again when what is to be installed changes.
@@ -32,6 +32,10 @@ bench: .venv/installed .peers/installed
 
 bench-quick: .venv/installed .peers/installed
 	$(BIN)/python -m benchmarks --quick
+
+# Reading and training; about six minutes on two cores. On a machine with a GPU also: python -m benchmarks.train_gpu
+bench-training: .venv/installed
+	$(BIN)/python -m benchmarks.training
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -139,4 +139,6 @@ def test_who_can_train_together() -> None:
     by_steps = cohorts(members, lambda spec: 10 if spec.features == ("emoca",) else 11, 32)
     assert [[name for name, _ in group] for group in by_steps] == [["0", "2"], ["1", "3"]]
     assert [len(group) for group in cohorts(members, lambda spec: 10, 3)] == [3, 1]
+    assert [len(group) for group in cohorts(members, lambda spec: 10, 32, widest=16)] == [4]
+    assert [len(group) for group in cohorts(members, lambda spec: 10, 32, widest=15)] == [1, 1, 1, 1]
     assert [len(group) for group in cohorts(copy.copy(members), lambda spec: 10, 1)] == [1, 1, 1, 1]

@@ -33,21 +33,27 @@ from ig3d_ray.members.training import (
 )
 
 LAYERS = ("1", "2", "3", "4")
+# Above this a CPU is busy with one member's weights alone, and a cohort's don't fit its caches (benchmarks/training.md).
+WIDEST_ON_CPU = 1024
 OnCohortEpoch = Callable[[dict[int, Epoch], Callable[[], dict[str, Any]]], None]
 
 
 def cohorts(
-    members: Sequence[tuple[str, TrainableSpec]], steps: Callable[[TrainableSpec], int], at_most: int
+    members: Sequence[tuple[str, TrainableSpec]],
+    steps: Callable[[TrainableSpec], int],
+    at_most: int,
+    widest: int | None = None,
 ) -> list[list[tuple[str, TrainableSpec]]]:
     """Members in groups that can train together: those that can't are alone.
 
     Args:
         members: (fingerprint, spec). steps: how many batches an epoch of a member has.
-        at_most: members in a group.
+        at_most: members in a group. widest: hidden units of a member beyond which it trains alone.
     """
     groups: dict[object, list[tuple[str, TrainableSpec]]] = {}
     for member, spec in members:
-        key = _kind_of_cohort(spec, steps) if at_most > 1 else None
+        fits = isinstance(spec, Mlp3dSpec) and (widest is None or spec.width <= widest)
+        key = _kind_of_cohort(spec, steps) if at_most > 1 and fits else None
         groups.setdefault(member if key is None else key, []).append((member, spec))
     return [group[i : i + at_most] for group in groups.values() for i in range(0, len(group), at_most)]
 

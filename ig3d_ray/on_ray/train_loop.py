@@ -20,7 +20,7 @@ from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.build import Standardised, build_network, carry_over, start_from
 from ig3d_ray.members.checkpoint import from_bytes, load_checkpoint, read_weights, to_bytes
-from ig3d_ray.members.cohort import CohortTrainer, cohorts
+from ig3d_ray.members.cohort import WIDEST_ON_CPU, CohortTrainer, cohorts
 from ig3d_ray.members.epochs import EpochPlan
 from ig3d_ray.members.inputs import GIB, Feeding, member_inputs, member_samples
 from ig3d_ray.members.publishing import publish, publish_failed
@@ -49,7 +49,8 @@ def train_loop(config: dict[str, Any]) -> Failures:
         # What is cached is decided once: rank 0 publishes while the others look.
         todo = broadcast_from_rank_zero(todo)
     failures = work.finish(todo)
-    for group in cohorts(work.members, work.steps, work.resources.cohort):
+    widest = None if work.feeding.device.type == "cuda" else WIDEST_ON_CPU
+    for group in cohorts(work.members, work.steps, work.resources.cohort, widest):
         names = [fingerprint for fingerprint, _ in group]
         resumed = state if state is not None and set(state["members"]) <= set(names) else None
         # A cohort goes on with those that it had; a new one takes what is missing.
