@@ -256,7 +256,7 @@ def page(found: dict[str, Any]) -> str:
         "# Benchmarks of reading and training",
         "",
         "Written by `make bench-training`. Every ratio is of two things measured one after the other in the same run,",
-        "on the same files or arrays. The published way is one JSON file per sample, read in each epoch by a DataLoader",
+        "on the same files or arrays. The published way is a JSON file per sample, read in each epoch by a DataLoader",
         "that collates its numbers one by one; the published scripts also decode the picture, which is left out here.",
         "",
         f"This run: {machine['cores']} cores, Python {machine['python']}, torch {machine['torch']}, commit"
