@@ -34,7 +34,7 @@ from ig3d_ray.members.training import (
 
 LAYERS = ("1", "2", "3", "4")
 # Above this a CPU is busy with one member's weights, and a cohort's don't fit its caches (benchmarks/training.md).
-WIDEST_ON_CPU = 1024
+WIDEST_ON_CPU = 512
 OnCohortEpoch = Callable[[dict[int, Epoch], Callable[[], dict[str, Any]]], None]
 
 
