@@ -176,6 +176,8 @@ def _show(space: "SearchSpace", outcome: "Outcome", uri: str, as_json: bool) -> 
     console.print(render(space, outcome.board, console.width))
     for name, why in (outcome.missing | outcome.failed).items():
         print(f"left out: {name}: {why}")
+    if outcome.failed:
+        print(f"{len(outcome.failed)} members could not be trained (above); the others were searched")
     if outcome.unused:
         print(f"{outcome.unused} trained members in the storage are not in this space; repeat the --set of their run")
     print(f"spec: {spec_uri}")

@@ -102,7 +102,6 @@ def import_weights(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A state dict, such as ImageNet's of a backbone.")],
     name: Annotated[str, typer.Option(help="What `start_from` in a search space calls them.")],
     storage: Storage,
-    replace: Replace = False,
 ) -> None:
     """Bring weights that networks start their training from. No code in the file is run."""
     from ig3d_ray.members.published import import_weights as bring
@@ -111,7 +110,7 @@ def import_weights(
     store = Store(storage)
     store.prepare()
     called = _name("--name", name)
-    print(f"{called}: {bring(store, file, called, replace)} tensors; in a search space: start_from: {called}")
+    print(f"{called}: {bring(store, file, called)} tensors; in a search space: start_from: {called}")
 
 
 def _one_of(option: str, value: str, allowed: tuple[T, ...]) -> T:

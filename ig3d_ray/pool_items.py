@@ -111,10 +111,11 @@ class IntermediatePool(TrainedPool):
     heads: int = Field(default=1, ge=1, le=4)
     attention: Attention = "together"
     start_from: WeightsName | None = None
+    params: Literal["standardised", "raw"] = "standardised"
 
     def members(self) -> Iterator[IntermediateSpec]:
         own: dict[str, Any] = {"backbone": self.backbone, "heads": self.heads, "attention": self.attention}
-        own |= {"start_from": self.start_from}
+        own |= {"start_from": self.start_from, "raw_params": self.params == "raw"}
         for r, s, training in itertools.product(self.representation, self.subset, list(self.trainings())):
             yield IntermediateSpec(representation=r, subset=s, **own, **training)
 

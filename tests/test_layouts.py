@@ -296,6 +296,21 @@ def test_emocas_demo_output(made: tuple[Store, Samples, Path], tmp_path: Path) -
     assert import_features(store, samples, "emoca", out / "val", split="test").added == 16
 
 
+def test_a_train_picture_lends_its_parameters_to_no_val_sample(tmp_path: Path) -> None:
+    # Number 15 is contempt in train, which affectnet7 leaves out, and another face in val.
+    files = affectnet(tmp_path / "files")
+    files["val"].write_text(files["val"].read_text().replace("\n15,7,", "\n15,0,"))
+    about, store = catalog.dataset("affectnet7"), Store(str(tmp_path / "store"))
+    samples = ingest(store, "affectnet7", read_affectnet(tmp_path / "files", files, about), 0.34, 0, False).samples
+    good = vectors("emoca", 2)
+    for part, vector in zip(("train_set", "val_set"), good, strict=True):
+        (tmp_path / "json" / part).mkdir(parents=True)
+        (tmp_path / "json" / part / "15.json").write_text(as_json("emoca", vector))
+    done = import_features(store, samples, "emoca", tmp_path / "json")
+    assert ("train_set/15", "no such sample") in done.skipped
+    check_params(done, "emoca", {"val/15": good[1]})
+
+
 def test_every_broken_file_is_listed_and_none_is_filled_up(made: tuple[Store, Samples, Path], tmp_path: Path) -> None:
     store, samples, _ = made
     folder, good = tmp_path / "json" / "train", vectors("emoca", 30)
@@ -412,6 +427,13 @@ def test_merged_files_that_are_not_understood_say_why(made: tuple[Store, Samples
     fails(tmp_path / "b.npz", "holds no sample_id")
     (tmp_path / "c.npz").write_bytes(b"zip?")
     fails(tmp_path / "c.npz", "cannot be read as NPZ")
+    rows = {"sample_id": ["train/1", "train/2"], "emoca": [[0.0] * 334, [0.0] * 3]}
+    pq.write_table(pa.table(rows), tmp_path / "e.parquet")
+    fails(tmp_path / "e.parquet", "emoca has rows of 334 and 3 numbers")
+    pq.write_table(pa.table(rows | {"emoca": ["a", "b"]}), tmp_path / "e.parquet")
+    fails(tmp_path / "e.parquet", "emoca holds no lists of numbers")
+    pq.write_table(pa.table(rows | {"emoca": [[1.0] * 334, None]}), tmp_path / "e.parquet")
+    assert import_features(store, samples, "emoca", tmp_path / "e.parquet", split="train").added == 1
     (tmp_path / "d.txt").write_text("")
     fails(tmp_path / "d.txt", "a folder, or a file ending in .csv, .npz, .parquet")
     with pytest.raises(Ig3dError, match="--columns exp: write it as group=first:end"):

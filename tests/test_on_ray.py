@@ -288,6 +288,29 @@ def test_a_killed_cohort_goes_on_and_changes_no_weight(
         assert store.read(name) == untouched.read(name), name
 
 
+def test_what_was_under_way_goes_on_and_the_others_begin(local_ray: None, faces: tuple[Store, Samples]) -> None:
+    from ig3d_ray.on_ray.train import train_runs
+
+    store, samples = faces
+    specs = [member(loss=LossSpec(va_terms="random"), seed=seed) for seed in range(3)]
+    one = run_of(store, samples, *specs)
+
+    def kill_for_good(event: dict) -> None:
+        if event.get("epoch") == 3:
+            for pid, words in descendants(os.getpid()):
+                if "RayTrainWorker" in words:
+                    os.kill(pid, 9)
+
+    failed = train_runs([one], Resources(cohort=1, max_failures=0), kill_for_good)
+    assert set(failed) == {mark for mark, _ in one.members}
+    epochs: list[tuple[str, int]] = []
+    again = train_runs([one], Resources(), lambda e: epochs.append((e["member"], e["epoch"])) if "epoch" in e else None)
+    assert again == {}
+    assert all(is_cached(store, "faces", mark) for mark, _ in one.members)
+    assert min(epoch for name, epoch in epochs if name == specs[0].name) > 1
+    assert min(epoch for name, epoch in epochs if name == specs[1].name) == 1
+
+
 def test_one_workers_curve_is_two_workers_curve(local_ray: None, faces: tuple[Store, Samples], tmp_path: Path) -> None:
     store, samples = faces
     other = Store(str(tmp_path / "two"))

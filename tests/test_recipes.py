@@ -29,7 +29,7 @@ from ig3d_ray.members.losses import (
 )
 from ig3d_ray.members.optimisers import Schedule, make_optimiser, sam_step
 from ig3d_ray.members.recipe import LossSpec, TrainingRecipe
-from ig3d_ray.members.spec import CageSpec, Mlp3dSpec
+from ig3d_ray.members.spec import CageSpec, IntermediateSpec, Mlp3dSpec
 
 CONFUSIONS = SHARED / "reference" / "confusion_counts.json"
 
@@ -226,6 +226,10 @@ def test_recipes_that_make_no_sense_are_refused() -> None:
             TrainingRecipe(**changed)  # type: ignore[arg-type]
     with pytest.raises(ValidationError, match="has no cross entropy that class_weights could weight"):
         LossSpec(va_terms="ccc", class_weights="cage")
+    with pytest.raises(ValidationError, match="published_residual has layers of its own"):
+        Mlp3dSpec(representation="smirk", subset="short", variant="published_residual", width=64)
+    with pytest.raises(ValidationError, match="only ddamfn has them, not maxvit_t"):
+        IntermediateSpec(backbone="maxvit_t", representation="smirk", subset="short", heads=2)
     with pytest.raises(ValidationError, match="maxvit_t's windows fit 224 only"):
         CageSpec(image_size=112)
     with pytest.raises(ValidationError, match="a second training is for valence and arousal alone"):

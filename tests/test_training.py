@@ -11,7 +11,7 @@ from test_members import CNN, MLP, RECIPE, ignore
 from ig3d_ray.data import catalog
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.members.build import build_network, carry_over, outputs_of, start_from
+from ig3d_ray.members.build import MFN_LAYERS, build_network, carry_over, outputs_of, start_from
 from ig3d_ray.members.checkpoint import from_bytes, to_bytes
 from ig3d_ray.members.inference import logit_table, network_scores
 from ig3d_ray.members.inputs import Decoded, Feeding, Inputs, member_inputs, member_samples
@@ -221,6 +221,13 @@ def test_weights_to_start_from_fill_the_image_part_and_nothing_else() -> None:
         start_from(network, backbone, "weights mfn")
         for name, value in network.network.state_dict().items():
             assert torch.equal(value, backbone.get(name, before[name])), name
+    # The published pretrained backbone names its layers, DDAMFN counts them.
+    named = {f"{MFN_LAYERS[int(n.split('.')[1])]}.{n.split('.', 2)[2]}": value for n, value in backbone.items()}
+    network = build_network(spec, FACES)
+    start_from(network, named | {"conv_6_dw.conv.weight": torch.zeros(1)}, "weights mfn")
+    assert torch.equal(
+        network.network.state_dict()["features.3.model.0.CA.conv1.weight"], torch.full((8, 128, 1, 1), 0.5)
+    )
     del backbone["features.8.conv.weight"]
     with pytest.raises(
         Ig3dError, match=r"weights mfn: .* features.8.conv.weight is \(512, 256, 1, 1\), the file has none"
@@ -247,7 +254,7 @@ def test_rows_are_fed_in_the_order_asked_for() -> None:
     batches = list(inputs.batches([torch.tensor([3, 1]), torch.tensor([9])]))
     assert [batch[0].flatten().tolist() for batch in batches] == [[3, 1], [9]]
     assert [batch[1].flatten().tolist() for batch in batches] == [[30, 10], [90]]
-    assert np.isclose(Inputs([torch.arange(5.0)[:, None]]).some()[0].mean(), 2)
+    assert np.isclose(Inputs([torch.arange(5.0)[:, None]]).some(0).mean(), 2)
 
 
 def test_members_know_what_they_look_at() -> None:

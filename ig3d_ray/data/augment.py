@@ -103,6 +103,12 @@ class Draws:
         drawn = torch.rand(self.batch, *shape, generator=self.generator)[self.mine]
         return drawn.to(self.device, non_blocking=True)
 
+    def noise(self, *shape: int) -> torch.Tensor:
+        """`[B, *shape]` normal noise for the pictures that are here, made on the device: it is too much to be sent."""
+        seed = int(torch.randint(2**31, (1,), generator=self.generator))
+        own = torch.Generator(self.device).manual_seed(seed)
+        return torch.randn(self.batch, *shape, generator=own, device=self.device)[self.mine]
+
     def between(self, low: float, high: float, *shape: int) -> torch.Tensor:
         """The same in [low, high)."""
         return low + (high - low) * self.uniform(*shape)
@@ -159,9 +165,7 @@ def erase(images: torch.Tensor, how: Augmentation, draws: Draws) -> torch.Tensor
     hole = (hit[:, None, None] & in_rows[:, :, None] & in_columns[:, None, :])[:, None]
     if not how.erase_with_noise:
         return images.masked_fill(hole, 0.0)
-    # A sum of three uniforms, scaled to deviation 1, is near enough to normal noise and cheap to share out.
-    noise = 2 * (draws.uniform(3, 3, height, width) - 0.5).sum(1)
-    return torch.where(hole, noise, images)
+    return torch.where(hole, draws.noise(3, height, width), images)
 
 
 def _resample(images: torch.Tensor, how: Augmentation, draws: Draws) -> torch.Tensor:
@@ -194,9 +198,10 @@ def _perspective(grid: torch.Tensor, how: Augmentation, draws: Draws) -> torch.T
 
 
 def _displacement(batch: int, height: int, width: int, how: Augmentation, draws: Draws) -> torch.Tensor:
-    noise = draws.between(-1, 1, 2, height, width)
+    # torchvision's: uniform noise (deviation 1/sqrt(3)), smoothed, times alpha / side in the units of the grid.
+    noise = draws.noise(2, height, width) / math.sqrt(3)
     smooth = _gaussian(noise, torch.full((batch,), how.elastic_smooth, device=noise.device), radius=15)
-    return (smooth * (2 * how.elastic / 224)).permute(0, 2, 3, 1)
+    return (smooth * (how.elastic / 224)).permute(0, 2, 3, 1)
 
 
 def _gaussian(images: torch.Tensor, deviations: torch.Tensor, radius: int) -> torch.Tensor:

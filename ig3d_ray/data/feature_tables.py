@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ig3d_ray.data.params3d import GROUPS, WIDTHS, Representation
@@ -84,19 +85,29 @@ def _read_parquet(file: Path, representation: Representation, columns: Columns) 
         table = pq.ParquetFile(file).read(use_threads=False)
     except (OSError, pa.ArrowInvalid) as error:
         raise Ig3dError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+    wanted = {representation, *(name for name, _ in GROUPS[representation])}
     content = {}
     for name in table.column_names:
-        values = table[name].to_pylist()
-        if name in ID_COLUMNS or all(isinstance(value, list) for value in values):
-            content[name] = _array(file, name, values)
+        if name in ID_COLUMNS:
+            content[name] = np.array([str(value) for value in table[name].to_pylist()])
+        elif name in wanted:
+            content[name] = _lists(file, name, table[name].combine_chunks())
     return _from_arrays(file, representation, content)
 
 
-def _array(file: Path, name: str, values: list[object]) -> np.ndarray:
+def _lists(file: Path, name: str, column: pa.Array) -> np.ndarray:
+    """A column of lists of one length as `[K, size]` float32; a null row is NaN."""
     try:
-        return np.array(values, dtype=np.str_ if name in ID_COLUMNS else np.float32)
-    except (ValueError, TypeError) as error:
-        raise Ig3dError(f"{file}: {name} has rows of different lengths, or no numbers") from error
+        lengths = pc.list_value_length(column).drop_null().unique().to_pylist()
+        if len(lengths) != 1:
+            raise Ig3dError(f"{file}: {name} has rows of {' and '.join(map(str, lengths[:3])) or 'no'} numbers")
+        values = np.full((len(column), lengths[0]), np.nan, np.float32)
+        there = column.is_valid().to_numpy(zero_copy_only=False)
+        flat = pc.list_flatten(column.drop_null()).cast(pa.float32())
+        values[there] = flat.fill_null(float("nan")).to_numpy(zero_copy_only=False).reshape(-1, lengths[0])
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise Ig3dError(f"{file}: {name} holds no lists of numbers ({str(error).splitlines()[0]})") from error
+    return values
 
 
 def _from_arrays(

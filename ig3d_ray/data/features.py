@@ -139,9 +139,10 @@ class _Matcher:
             return self.whole[place], ""
         *folders, stem = place.split("/")
         there = self.by_stem.get(stem.removesuffix(ALIGNED), [])
-        if len(there) > 1:
-            words = {_part_word(folder) for folder in folders} - {""}
-            there = [i for i in there if self.ids[i].split("/", 1)[0] in words] or there
+        words = {_part_word(folder) for folder in folders} - {""}
+        if words:
+            # What lies in a train folder is of no val sample, though it be the only one of this name.
+            there = [i for i in there if "/" not in self.ids[i] or self.ids[i].split("/", 1)[0] in words]
         if len(there) == 1:
             return there[0], ""
         if not there:

@@ -6,6 +6,7 @@ Parquet file that holds many encoded pictures, so that a store isn't asked for e
 
 import hashlib
 import io
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -56,6 +57,7 @@ class Pictures:
         self.places = samples.table["image"].to_pylist()
         packs = sorted({place.split("#", 1)[0] for place in self.places if place and "#" in place})
         self.packs = {pack: _read_pack(store, samples.dataset, pack) for pack in packs}
+        self.process = os.getpid()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,6 +73,9 @@ class Pictures:
             if key not in rows:
                 raise Ig3dError(f"{self.dataset}: sample {sample_id}: {pack} holds no image {key!r}")
             return images[rows[key]].as_py(), f"{self.dataset}: sample {sample_id}"
+        if self.process != os.getpid():
+            # In a loader's process: a connection to S3 can't be shared with the one that it was forked from.
+            self.store, self.process = Store(self.store.uri), os.getpid()
         name = f"datasets/{self.dataset}/{place}"
         return self.store.read(name), self.store.locate(name)
 

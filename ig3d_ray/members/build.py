@@ -26,8 +26,11 @@ from ig3d_ray.members.spec import (
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 CAGE_VA_DROPOUT = 0.3
-# What a second training may begin anew: the last layer, with a batch norm of its width that DDAMFN registers.
-NEW_LAYERS = 2
+# What a second training begins anew: CAGE's whole head, or the last layer (with the batch norm that DDAMFN registers).
+NEW_HEAD = "network.classifier."
+NEW_LAYERS = 3
+# The layers of DDAMFN's backbone as its own pretrained file names them, and as DDAMFN counts them.
+MFN_LAYERS = ("conv1", "conv2_dw", "conv_23", "conv_3", "conv_34", "conv_4", "conv_45", "conv_5", "conv_6_sep")
 
 
 class Scaling(nn.Module):
@@ -174,7 +177,8 @@ def carry_over(before: Standardised, after: Standardised) -> None:
     """
     there = before.state_dict()
     state = after.state_dict()
-    taken = {name: there[name] for name in state if name in there and there[name].shape == state[name].shape}
+    fits = [name for name in state if name in there and there[name].shape == state[name].shape]
+    taken = {name: there[name] for name in fits if not name.startswith(NEW_HEAD)}
     new = {name.rsplit(".", 1)[0] for name in state if name not in taken}
     if len(new) > NEW_LAYERS:
         raise Ig3dError(f"the second training would begin with new layers {', '.join(sorted(new)[:4])} ...")
@@ -192,6 +196,10 @@ def start_from(network: Standardised, weights: dict[str, torch.Tensor], what: st
         Ig3dError: a layer of the image part is missing, or of another shape.
     """
     image_part = network.network.image if isinstance(network.network, MaxvitWithParams) else network.network
+    if f"{MFN_LAYERS[0]}.conv.weight" in weights:
+        numbers = {layer: f"features.{index}" for index, layer in enumerate(MFN_LAYERS)}
+        split = {name: name.partition(".") for name in weights}
+        weights = {f"{numbers[a]}.{b}": weights[name] for name, (a, _, b) in split.items() if a in numbers}
     state = image_part.state_dict()
     new = ("classifier.", "head.", "fc.", "bn.", "cat_head", "Linear.", "Wash_Linear1.", "linear_fusion.", "out.")
     for name, value in state.items():

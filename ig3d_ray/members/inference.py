@@ -16,11 +16,22 @@ BATCH = 512
 
 
 @torch.inference_mode()
-def network_scores(network: Standardised, x: Inputs, batch: int = BATCH) -> np.ndarray:
-    """`[N, outputs]` float32 raw scores of raw inputs, in evaluation mode, in fp32."""
+def network_scores(network: Standardised, x: Inputs, batch: int | None = None) -> np.ndarray:
+    """`[N, outputs]` float32 raw scores of raw inputs, in evaluation mode, in fp32 (no TF32 either).
+
+    Args:
+        batch: samples at once; by default as many as a network on pictures of this size has room for.
+    """
     network.eval()
+    if batch is None:
+        batch = BATCH if x.image_size is None else max(8, BATCH * 112**2 // (2 * x.image_size**2))
     order = torch.arange(len(x)).split(batch)
-    return np.asarray(torch.cat([network(*inputs).float().cpu() for inputs in x.batches(order)]).numpy())
+    tf32 = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        return np.asarray(torch.cat([network(*inputs).float().cpu() for inputs in x.batches(order)]).numpy())
+    finally:
+        torch.backends.cudnn.allow_tf32 = tf32
 
 
 def logit_table(

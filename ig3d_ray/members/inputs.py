@@ -18,6 +18,7 @@ from ig3d_ray.storage import Store
 GIB = 2**30
 Batch = tuple[torch.Tensor, ...]
 FITTED_ON = 2000
+PICTURES_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,25 @@ class Inputs:
         streams = [part.batches(order) if isinstance(part, Decoded) else _picked(part, order) for part in self.parts]
         return zip(*streams, strict=True)
 
-    def some(self) -> Batch:
-        """Inputs of a few thousand samples at equal distances, for fitting means and deviations."""
+    @property
+    def image_size(self) -> int | None:
+        """The side of the pictures, None if there are none."""
+        for part in self.parts:
+            if isinstance(part, Decoded):
+                return part.pictures.size
+            if part.dim() == 4:
+                return int(part.shape[-1])
+        return None
+
+    def some(self, index: int) -> torch.Tensor:
+        """One of the inputs, for fitting means and deviations: all parameters, or some thousand pictures."""
+        part = self.parts[index]
+        if isinstance(part, torch.Tensor) and part.dim() == 2:
+            return part
         rows = torch.arange(0, len(self), max(1, len(self) // FITTED_ON))
-        whole = [part if isinstance(part, torch.Tensor) and part.dim() == 2 else None for part in self.parts]
-        if all(part is not None for part in whole):
-            return tuple(part for part in whole if part is not None)
-        (batch,) = self.batches([rows])
-        return tuple(found if part is None else part for part, found in zip(whole, batch, strict=True))
+        if isinstance(part, torch.Tensor):
+            return part[rows.to(part.device)]
+        return torch.cat(list(part.batches(rows.split(PICTURES_AT_ONCE))))
 
 
 def _picked(x: torch.Tensor, order: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:

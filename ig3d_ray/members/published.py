@@ -109,16 +109,18 @@ def import_checkpoint(
     return Brought(found, {table.split: len(table.ids) for table in tables}, scores)
 
 
-def import_weights(store: Store, file: Path, name: str, replace: bool = False) -> int:
+def import_weights(store: Store, file: Path, name: str) -> int:
     """Publish a state dict for networks to start from (`start_from: name`): the number of its tensors.
+
+    A member's spec has the name, so a name stands for the same weights for ever.
 
     Raises:
         Ig3dError: the file can't be read, or other weights have this name.
     """
     weights, _ = read_state_dict(file)
     place, data = weights_name(name), to_bytes(dict(weights))
-    if store.exists(place) and store.read(place) != data and not replace:
-        raise Ig3dError(f"{store.locate(place)}: other weights have this name; give another --name, or --replace")
+    if store.exists(place) and store.read(place) != data:
+        raise Ig3dError(f"{store.locate(place)}: other weights have this name; give another --name")
     store.write(place, data)
     return len(weights)
 

@@ -70,7 +70,7 @@ def recognise(
     if kind in ("mlp3d", "intermediate"):
         _sort_va(weights, last, spec, about, va_order, notes)
     if dataset == "rafdb" and (class_order or ("ddamfn" if kind == "ddamfn" else "ours")) == "ddamfn":
-        for name in (f"{last}.weight", f"{last}.bias"):
+        for name in {f"{last}.weight", f"{last}.bias"} & set(weights):
             weights[name] = weights[name][list(DDAMFN_RAFDB)]
         notes.append("its classes were brought from DDAMFN's order into RAF-DB's; --class-order ours leaves them")
     network = build_network(spec, about)

@@ -91,6 +91,12 @@ class Mlp3dSpec(TrainedSpec):
     them as they are and drops 50 % after the first (`published`) or nothing (`published_va`); its network for
     SMIRK's short parameters on AffectNet is another one (`published_residual`)."""
 
+    @model_validator(mode="after")
+    def _has_a_width(self) -> "Mlp3dSpec":
+        if self.variant == "published_residual" and self.width != 2048:
+            raise ValueError(f"width {self.width}: published_residual has layers of its own; leave width away")
+        return self
+
     @property
     def view(self) -> View:
         return "3d"
@@ -197,6 +203,12 @@ class IntermediateSpec(TrainedSpec):
     start_from: WeightsName | None = None
     raw_params: bool = False
     """Take parameters as they are, as the published networks do, instead of standardised."""
+
+    @model_validator(mode="after")
+    def _has_heads(self) -> "IntermediateSpec":
+        if self.backbone != "ddamfn" and (self.heads, self.attention) != (1, "together"):
+            raise ValueError(f"heads, attention: only ddamfn has them, not {self.backbone}; leave them away")
+        return self
 
     @property
     def image_size(self) -> int:

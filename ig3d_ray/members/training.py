@@ -203,10 +203,9 @@ class Trainer:
 
     def fit_scalings(self) -> None:
         """Fit the standardisation of the inputs to the training data."""
-        some = self.train.x.some()
-        for scaling, x in zip(self.network.scalings, some, strict=True):
+        for index, scaling in enumerate(self.network.scalings):
             if scaling.fitted:
-                scaling.fit_to(x)
+                scaling.fit_to(self.train.x.some(index))
 
     def _prepare(self) -> None:
         device = self.network.device

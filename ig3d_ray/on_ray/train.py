@@ -54,6 +54,9 @@ def train_runs(runs: Sequence[Run], resources: Resources, on_event: Callable[[Ev
             failed |= {f: told for f, _ in run.members if not is_cached(store, run.dataset, f)}
         else:
             failed |= future.result()
+            store = Store(run.storage)
+            left = [f for f, _ in run.members if f not in failed and not is_cached(store, run.dataset, f)]
+            failed |= dict.fromkeys(left, "its run ended without it; start again")
     return failed
 
 

@@ -14,6 +14,7 @@ import ray.train
 import torch
 from ray.train import Checkpoint
 from ray.train.collective import barrier, broadcast_from_rank_zero
+from ray.train.torch import get_device
 
 from ig3d_ray.data import catalog
 from ig3d_ray.data.samples import Samples, load_samples
@@ -26,7 +27,7 @@ from ig3d_ray.members.inputs import GIB, Feeding, member_inputs, member_samples
 from ig3d_ray.members.publishing import publish, publish_failed
 from ig3d_ray.members.runs import is_cached, is_trained
 from ig3d_ray.members.spec import Mlp3dSpec, TrainableSpec, parameter_groups, parse_spec
-from ig3d_ray.members.training import Epoch, HistoryRow, Labelled, Trainer, Worker
+from ig3d_ray.members.training import Epoch, HistoryRow, Labelled, NonFiniteLoss, Trainer, Worker
 from ig3d_ray.space import Resources
 from ig3d_ray.storage import Store
 
@@ -53,20 +54,26 @@ def train_loop(config: dict[str, Any]) -> Failures:
     for group in cohorts(work.members, work.steps, work.resources.cohort, widest):
         names = [fingerprint for fingerprint, _ in group]
         resumed = state if state is not None and set(state["members"]) <= set(names) else None
-        # A cohort goes on with those that it had; a new one takes what is missing.
-        taken = resumed["members"] if resumed else [name for name in names if name in todo]
-        members = [(name, spec) for name, spec in group if name in taken]
-        if not any(name in todo for name in taken):
-            continue
-        try:
-            failures |= work.train(members, todo, resumed)
-        except Exception as error:
-            # Workers of one training must fail together, or some would wait for the others.
-            if work.world > 1 and not isinstance(error, Ig3dError):
-                raise
-            failures |= {name: _last_line(error) for name, _ in members if name in todo}
+        # What was under way goes on with those that it had; the others that are missing begin.
+        before = resumed["members"] if resumed else []
+        missing = [name for name in names if name in todo and name not in before]
+        for taken, going_on in ((before, resumed), (missing, None)):
+            if any(name in todo for name in taken):
+                failures |= _guarded(work, [member for member in group if member[0] in taken], todo, going_on)
+    return failures
+
+
+def _guarded(work: "_Work", members: list[Member], todo: list[str], resumed: dict[str, Any] | None) -> Failures:
+    """Train members; what goes wrong is theirs alone."""
+    try:
+        failures = work.train(members, todo, resumed)
+    except Exception as error:
+        # Workers of one training must fail together, or some would wait for the others.
         if work.world > 1:
-            barrier()
+            raise
+        failures = {name: last_line(error) for name, _ in members if name in todo}
+    if work.world > 1:
+        barrier()
     return failures
 
 
@@ -88,18 +95,28 @@ class _Work:
             self.members.append((fingerprint, spec))
         self.samples: Samples = load_samples(self.store, self.dataset)
         self.about = catalog.dataset(self.dataset)
-        self.read: dict[object, Labelled] = {}
+        self.read: dict[tuple[object, ...], Labelled] = {}
+        self.filtered: dict[object, Samples] = {}
 
     @cached_property
     def feeding(self) -> Feeding:
-        # Ray shows a worker the GPUs that it was given, so the first is its own.
-        device = torch.device("cuda", 0) if self.resources.gpus_per_worker > 0 else torch.device("cpu")
+        # Ray shows a worker all GPUs of its machine's workers, and says which is its own.
+        device = get_device() if self.resources.gpus_per_worker > 0 else torch.device("cpu")
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         return Feeding(device, self.resources.cpus_per_worker - 1, self.resources.image_memory_gib * GIB)
 
     def steps(self, spec: TrainableSpec) -> int:
         """Batches in an epoch of a member."""
-        labels = torch.from_numpy(member_samples(spec, self.samples, "train").expression)
+        labels = torch.from_numpy(self.chosen(spec, "train").expression)
         return EpochPlan(spec.recipe, spec.seed, labels, len(self.about.class_names)).steps
+
+    def chosen(self, spec: TrainableSpec, split: str) -> Samples:
+        """A split's samples that have what a member looks at, filtered once: at AffectNet's size that takes seconds."""
+        key = (spec.features, split)
+        if key not in self.filtered:
+            self.filtered[key] = member_samples(spec, self.samples, split)
+        return self.filtered[key]
 
     def labelled(self, spec: TrainableSpec, split: str) -> Labelled:
         """A split's inputs and labels on the device, read once for members that look at the same."""
@@ -107,8 +124,9 @@ class _Work:
         key = (spec.features, parameter_groups(spec), size, split)
         if key not in self.read:
             if size is not None:
-                self.read.clear()
-            chosen, device = member_samples(spec, self.samples, split), self.feeding.device
+                # Pictures are large: no others stay.
+                self.read = {other: kept for other, kept in self.read.items() if other[:3] == key[:3]}
+            chosen, device = self.chosen(spec, split), self.feeding.device
             inputs = member_inputs(spec, chosen, self.store, self.feeding)
             labels, va = torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va).nan_to_num()
             self.read[key] = Labelled(inputs, labels.to(device), va.to(device))
@@ -129,7 +147,7 @@ class _Work:
                     network = load_checkpoint(self.store, self.dataset, fingerprint)
                     self.publish(fingerprint, spec, network, None)
             except Ig3dError as error:
-                failures[fingerprint] = str(error)
+                failures[fingerprint] = last_line(error)
         return failures
 
     def train(self, members: Sequence[Member], todo: Sequence[str], resumed: dict[str, Any] | None) -> Failures:
@@ -176,9 +194,14 @@ class _Work:
             try:
                 history = self._stage(fingerprint, spec, stage, trainer, history, state)
             except Ig3dError as error:
+                if self.world > 1 and not isinstance(error, NonFiniteLoss):
+                    # One worker's broken picture: the others wait for its gradients, so all must go down.
+                    raise
                 if self.rank == 0:
-                    publish_failed(self.store, self.dataset, fingerprint, spec, network, str(error))
-                return {fingerprint: str(error)}
+                    publish_failed(self.store, self.dataset, fingerprint, spec, network, last_line(error))
+                return {fingerprint: last_line(error)}
+            # Its data go before the next stage's come.
+            del trainer
         assert network is not None
         if self.rank == 0:
             self.publish(fingerprint, spec, network, history)
@@ -271,7 +294,7 @@ def _report(
         ray.train.report(numbers, checkpoint=Checkpoint.from_directory(folder), checkpoint_dir_name=name)
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """One line of an error, whose message may hold the traceback of another process."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     last = lines[-1].removeprefix("ig3d_ray.errors.Ig3dError: ")
