@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from ig3d_ray.cli import app
 from ig3d_ray.data import catalog
-from ig3d_ray.data.images import pack_images
+from ig3d_ray.data.images import Pictures, pack_images
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.inventory import take_inventory
@@ -44,18 +44,12 @@ def of(network: nn.Module, kind: Any, dataset: str, **options: Any) -> Any:
 
 
 @pytest.fixture
-def rafdb(store: Store) -> tuple[Store, Samples]:
+def rafdb(store: Store, small_faces: tuple[Store, Samples]) -> tuple[Store, Samples]:
     """RAF-DB of 20 drawn pictures with parameters, two of them without."""
     rng = np.random.default_rng(0)
     ids = [f"s{i}" for i in range(20)]
     emoca = [None if i in (3, 12) else rng.standard_normal(334).tolist() for i in range(20)]
-    from ig3d_ray.data.faces import make_faces
-
-    drawn = make_faces(Store(store.uri + "/drawn"), samples=200, seed=1)
-    packed = Store(store.uri + "/drawn")
-    from ig3d_ray.data.images import Pictures
-
-    pictures = Pictures(packed, drawn, 112)
+    pictures = Pictures(*small_faces, 112)
     places = pack_images(store, "rafdb", {name: pictures.encoded(i)[0] for i, name in enumerate(ids)})
     table = pa.table(
         {
