@@ -105,11 +105,15 @@ def search(
 def plan(space_file: SpaceFile, storage: Storage, overrides: Overrides = None) -> None:
     """Say what a run would do; start nothing."""
     from ig3d_ray.inventory import take_inventory
+    from ig3d_ray.pipeline import what_is_missing
     from ig3d_ray.report import render_plan
     from ig3d_ray.storage import Store
 
     space, store = _space(space_file, overrides), Store(storage)
-    _console().print(render_plan(space, take_inventory(store, space), store.uri))
+    inventory = take_inventory(store, space)
+    _console().print(render_plan(space, inventory, store.uri))
+    for problem in what_is_missing(store, space, inventory):
+        print(f"missing: {problem}")
 
 
 @app.command()

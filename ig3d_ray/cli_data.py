@@ -120,6 +120,8 @@ def data_features(
 
     if emoca is None and smirk is None:
         raise Ig3dError("nothing to read: give --emoca PATH, --smirk PATH, or both")
+    if split not in (None, "train", "dev", "test"):
+        raise Ig3dError(f"--split {split}: allowed: train (with dev), dev, test (AffectNet's val)")
     store = Store(out)
     samples = load_samples(store, dataset)
     places = parse_columns(columns) if columns else None

@@ -95,6 +95,21 @@ def to_train(inventory: Inventory) -> list[Wanted]:
     return [w for w in inventory.missing(TRAINED_SPLITS) if not isinstance(w.spec, ImportedSpec)]
 
 
+def what_is_missing(store: Store, space: SearchSpace, inventory: Inventory) -> list[str]:
+    """Why members that are still to be trained couldn't be, one line per reason."""
+    specs = [w.spec for w in to_train(inventory) if isinstance(w.spec, TrainableSpec)]
+    samples = load_samples(store, space.dataset) if store.exists(samples_name(space.dataset)) else None
+    problems: dict[str, None] = {}
+    for spec in specs:
+        try:
+            check_startable(store, [spec])
+            if samples is not None:
+                check_trainable(samples, [spec])
+        except Ig3dError as error:
+            problems[str(error)] = None
+    return list(problems)
+
+
 def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]:
     """The Ray Train runs that a space's members make, trained or not."""
     wanted = [(w.fingerprint, w.spec) for w in inventory.wanted]

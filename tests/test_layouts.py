@@ -16,7 +16,7 @@ from ig3d_ray.data import catalog
 from ig3d_ray.data.check import PUBLISHED, check_data
 from ig3d_ray.data.features import import_features, parse_columns
 from ig3d_ray.data.images import Pictures
-from ig3d_ray.data.ingest import class_table, ingest
+from ig3d_ray.data.ingest import class_table, ingest, reasons
 from ig3d_ray.data.layouts import annotation_part, read_affectnet, read_rafdb
 from ig3d_ray.data.params3d import GROUPS, WIDTHS
 from ig3d_ray.data.samples import Samples, load_samples
@@ -203,7 +203,7 @@ def test_rafdb_in_one_folder_and_by_class(tmp_path: Path, as_folders: int | None
 def test_every_defect_of_rafdb_is_listed(tmp_path: Path) -> None:
     labels = rafdb(tmp_path)
     text = labels.read_text().replace("train_0003.jpg 4", "train_0003.jpg 9").replace("train_0004.jpg 5", "train_0004")
-    labels.write_text(text + "train_0005.jpg 6\ntrain_9999.jpg 1\nother_1.jpg 2\n")
+    labels.write_text(text + "train_0005.jpg 6\ntrain_9999.jpg 1\nother_1.jpg 2\ntrain_0006.jpg 1\n")
     picture(tmp_path / "test_7777_aligned.jpg", 3)
     layout = read_rafdb(tmp_path, labels, RAFDB)
     assert dict(layout.skipped) == {
@@ -211,6 +211,7 @@ def test_every_defect_of_rafdb_is_listed(tmp_path: Path) -> None:
         "list_patition_label.txt line 5": "not a file name and a label: train_0004",
         "train_0004": "picture without label",
         "train_0005": "list_patition_label.txt line 36: stands twice",
+        "train_0006": "list_patition_label.txt line 39: stands twice, as 7 and as 1; the first is kept",
         "train_9999": "labelled, but there is no picture; kept without one",
         "other_1": "neither train_... nor test_...",
         "test_7777": "picture without label",
@@ -333,8 +334,8 @@ def test_every_broken_file_is_listed_and_none_is_filled_up(made: tuple[Store, Sa
     assert why["train/1.json"] == "not JSON"
     assert why["train/2.json"] == "exp has 49 numbers, not 50"
     assert why["train/3.json"] == "has no list detail"
-    assert why["train/4.json"] == "not JSON"
-    assert "could not convert" in why["train/5.json"]
+    assert why["train/4.json"] == "holds NaN or infinity"
+    assert why["train/5.json"] == "holds something that is no number"
     assert why["train/6.json"] == "not a JSON object of parameter groups"
     assert why["train/7.json"] == "holds NaN or infinity"
     assert why["train/500"] == "no such sample"
@@ -348,6 +349,39 @@ def test_every_broken_file_is_listed_and_none_is_filled_up(made: tuple[Store, Sa
         (folder / f"{number}.json").write_text(as_json("emoca", good[number]))
     again = import_features(store, done.samples, "emoca", folder.parent, split="train")
     assert again.samples.table["emoca"].null_count == 16
+
+
+def test_a_bare_number_is_of_no_part(made: tuple[Store, Samples, Path], tmp_path: Path) -> None:
+    store, samples, _ = made
+    # Train has 20 and val has not, but whose file this is nobody says.
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "20.json").write_text(as_json("emoca", vectors("emoca", 1)[0]))
+    with pytest.raises(Ig3dError, match=r"the first: 20: of train or val\? give --split"):
+        import_features(store, samples, "emoca", tmp_path / "flat")
+    assert import_features(store, samples, "emoca", tmp_path / "flat", split="train").added == 1
+
+
+def test_reasons_are_counted_apart() -> None:
+    skipped = [(f"train/{i}", f"expression {8 + i % 2} is outside 0..7") for i in range(6)]
+    skipped += [(f"{i}", f"could be train/{i} or val/{i}; give --split") for i in range(9, 12)]
+    skipped += [(f"train_{i}", f"list_patition_label.txt line {i}: stands twice") for i in range(4)]
+    skipped += [("train/1", "valence -2, arousal 0.1: outside [-1, 1]"), ("a", "valence 3, arousal 2: outside [-1, 1]")]
+    told = reasons(skipped)
+    assert [line.split(",")[0] for line in told[:2]] == [
+        "4 x list_patition_label.txt line 0: stands twice",
+        "3 x expression 8 is outside 0..7",
+    ]
+    assert "3 x could be train/9 or val/9; give --split, such as 9" in told
+    assert any(line.startswith("2 x valence -2") for line in told)
+    assert reasons(skipped, at_most=2)[-1] == "8 for 3 other reasons"
+
+
+def test_pictures_of_other_names_are_an_error(tmp_path: Path) -> None:
+    files = affectnet(tmp_path)
+    for file in list((tmp_path / "train_set" / "images").iterdir()):
+        file.rename(file.with_name(f"image_{file.name}"))
+    with pytest.raises(Ig3dError, match="not one of 24 labelled train samples has a picture, such as train/0; are the"):
+        ingest(Store(str(tmp_path / "s")), "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.1, 0, False)
 
 
 def test_broken_arrays_are_listed(made: tuple[Store, Samples, Path], tmp_path: Path) -> None:
@@ -366,7 +400,7 @@ def test_broken_arrays_are_listed(made: tuple[Store, Samples, Path], tmp_path: P
     assert why["train/000"] == "tex.npy is missing"
     assert why["train/100"] == "tex.npy has 49 numbers, not 50"
     assert why["train/200"] == "not a .npy file of numbers"
-    assert "buffer" in why["train/300"]
+    assert why["train/300"] == "a .npy file is cut short"
     assert done.added == 1
     check_params(done, "emoca", {"train/4": good[4]})
 

@@ -154,7 +154,12 @@ def test_every_parameter_of_the_3d_branch_and_the_fusion_is_trained() -> None:
 
 @pytest.mark.slow
 def test_every_parameter_of_maxvit_with_params_is_trained() -> None:
-    moved = gradients_of(MaxvitWithParams(156, 9), torch.randn(2, 3, 224, 224), torch.randn(2, 156))
+    network = MaxvitWithParams(156, 9)
+    for module in network.modules():
+        if module.__class__.__name__ == "StochasticDepth":
+            # It drops whole branches of a picture at random, and with them their gradient.
+            module.p = 0.0
+    moved = gradients_of(network, torch.randn(2, 3, 224, 224), torch.randn(2, 156))
     assert [name for name, has_gradient in moved.items() if not has_gradient] == []
 
 

@@ -3,6 +3,7 @@
 The functions here run in those processes, so this module imports little.
 """
 
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -88,11 +89,16 @@ def _read_chunk(job: tuple[Sequence[str], Representation, bool]) -> Read:
 def _why(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{os.path.basename(error.filename)} is missing"
-    if isinstance(error, orjson.JSONDecodeError):
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         return "not JSON"
+    told = str(error).splitlines()[0]
+    if told.startswith(("could not convert", "float() argument")):
+        return "holds something that is no number"
+    if told.startswith("buffer is smaller"):
+        return "a .npy file is cut short"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
-    return str(error).splitlines()[0]
+    return told
 
 
 def _bytes(path: str) -> bytes:
@@ -111,7 +117,12 @@ def _bytes(path: str) -> bytes:
 
 
 def _json_values(path: str, representation: Representation) -> list[float]:
-    content = orjson.loads(_bytes(path))
+    data = _bytes(path)
+    try:
+        content = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        # Python's own writer puts NaN into JSON, which its reader alone takes.
+        content = json.loads(data)
     if not isinstance(content, dict):
         raise ValueError("not a JSON object of parameter groups")
     keys, values = JSON_KEYS[representation], []
@@ -119,6 +130,8 @@ def _json_values(path: str, representation: Representation) -> list[float]:
         group = content.get(keys[name])
         if not isinstance(group, list):
             raise ValueError(f"has no list {keys[name]}")
+        if group and isinstance(group[0], list):
+            raise ValueError(f"{keys[name]} is a list of lists, not of {size} numbers")
         if len(group) != size:
             raise ValueError(f"{keys[name]} has {len(group)} numbers, not {size}")
         values += group

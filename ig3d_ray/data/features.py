@@ -129,6 +129,9 @@ class _Matcher:
         ids = samples.ids.tolist()
         self.whole = {ids[i]: i for i in self.wanted}
         self.ids = ids
+        parts = {name.split("/", 1)[0] for name in ids if "/" in name}
+        # Where parts number their pictures alike, a bare number says nothing, even if one part lacks it here.
+        self.parts = sorted(parts) if split is None and len(parts) > 1 else []
         self.by_stem: dict[str, list[int]] = {}
         for i in self.wanted:
             self.by_stem.setdefault(ids[i].rsplit("/", 1)[-1], []).append(i)
@@ -143,6 +146,8 @@ class _Matcher:
         if words:
             # What lies in a train folder is of no val sample, though it be the only one of this name.
             there = [i for i in there if "/" not in self.ids[i] or self.ids[i].split("/", 1)[0] in words]
+        if len(there) == 1 and self.parts and not words and "/" in self.ids[there[0]]:
+            return None, f"of {' or '.join(self.parts)}? give --split"
         if len(there) == 1:
             return there[0], ""
         if not there:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import Store
 
 PER_PACK = 4096
+# What in a reason is about one sample: counting puts reasons together that differ in this alone.
+_OF_ONE_SAMPLE = re.compile(r"line \d+|valence [^:]*|\S+\.(?:jpe?g|png|bmp|gif)|\S*[/_]\S*\d\S*", re.IGNORECASE)
 Skips = list[tuple[str, str]]
 
 
@@ -51,6 +54,11 @@ def ingest(store: Store, dataset: str, layout: Layout, dev_share: float, seed: i
         raise Ig3dError(
             f"{dataset}: none of {len(layout.skipped)} files and rows is a sample; {_first(layout.skipped)}"
         )
+    for is_train, part in ((True, "train"), (False, "test")):
+        of_part = [entry for entry in layout.entries if entry.is_train == is_train]
+        if of_part and all(entry.file is None for entry in of_part):
+            told = f"not one of {len(of_part)} labelled {part} samples has a picture, such as {of_part[0].sample_id}"
+            raise Ig3dError(f"{dataset}: {told}; are the pictures called so?")
     counts = Counter(e.expression for e in layout.entries if e.is_train)
     empty = [name for index, name in enumerate(about.class_names) if not counts[index]]
     if empty:
@@ -86,11 +94,13 @@ def reasons(skipped: Skips, at_most: int = 8) -> list[str]:
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for what, why in skipped:
-        kind = "".join("#" if c.isdigit() else c for c in why)
+        kind = _OF_ONE_SAMPLE.sub("#", why)
         counts[kind] += 1
         first.setdefault(kind, f"{why}, such as {what}")
     common = counts.most_common(at_most)
-    return [f"{count} x {first[kind]}" for kind, count in common]
+    told = [f"{count} x {first[kind]}" for kind, count in common]
+    left = counts.total() - sum(count for _, count in common)
+    return told + ([f"{left} for {len(counts) - len(common)} other reasons"] if left else [])
 
 
 def _skipped_rows(store: Store, name: str) -> list[tuple[str, str, str]]:

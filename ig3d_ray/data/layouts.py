@@ -125,7 +125,7 @@ def read_rafdb(images: Path, labels: Path | None, about: Dataset) -> Layout:
         layout.skipped += [(stem, "picture without label") for stem in sorted(set(found) - seen)]
         return layout
     for is_train in (True, False):
-        root = _part(images, is_train)
+        root = _part(images, is_train, ", or --labels for one folder of all pictures")
         found, doubles = _by_stem(root, layout)
         layout.skipped += doubles
         _need_classes(root, found, "no --labels")
@@ -149,13 +149,15 @@ def annotation_part(file: Path) -> str:
     return words[0]
 
 
-def _part(images: Path, is_train: bool) -> Path:
+def _part(images: Path, is_train: bool, or_else: str = "") -> Path:
     names = TRAIN_FOLDERS if is_train else TEST_FOLDERS
     for name in names:
         if (images / name).is_dir():
             inner = images / name / "images"
             return inner if inner.is_dir() else images / name
-    raise Ig3dError(f"--images {images}: has none of the folders {', '.join(names)}; give the one that holds them")
+    raise Ig3dError(
+        f"--images {images}: has none of the folders {', '.join(names)}; give the one that holds them{or_else}"
+    )
 
 
 def picture_files(root: Path) -> Iterator[Path]:
@@ -211,7 +213,7 @@ def _annotations(file: Path, layout: Layout) -> Iterator[tuple[str, int, float, 
 
 
 def _label_lines(file: Path, layout: Layout) -> Iterator[tuple[str, int]]:
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
     for number, line in enumerate(_lines(file), 1):
         parts = line.split()
         if not parts:
@@ -223,9 +225,10 @@ def _label_lines(file: Path, layout: Layout) -> Iterator[tuple[str, int]]:
         if not stem.startswith(("train", "test")):
             layout.skipped.append((stem, "neither train_... nor test_..."))
         elif stem in seen:
-            layout.skipped.append((stem, f"{file.name} line {number}: stands twice"))
+            other = "" if int(parts[1]) == seen[stem] else f", as {seen[stem]} and as {parts[1]}; the first is kept"
+            layout.skipped.append((stem, f"{file.name} line {number}: stands twice{other}"))
         else:
-            seen.add(stem)
+            seen[stem] = int(parts[1])
             yield stem, int(parts[1])
 
 

@@ -170,7 +170,9 @@ def _drop_dead(weights: Weights, last: str, about: Dataset, notes: list[str]) ->
     """The published networks have ten outputs on RAF-DB too, of which seven are used."""
     name, classes = f"{last}.weight", len(about.class_names)
     if not about.has_va and name in weights and len(weights[name]) > classes:
-        notes.append(f"{len(weights[name]) - classes} outputs that were never used are left out")
+        notes.append(
+            f"{len(weights[name]) - classes} outputs that were never used are left out; of AffectNet they would be used"
+        )
         for part in ("weight", "bias"):
             weights[f"{last}.{part}"] = weights[f"{last}.{part}"][:classes]
 
