@@ -7,14 +7,14 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from torch import nn
+from torch import library, nn
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.spec import Backbone
 
 IMAGE_SIZE = 224
 _MAXVIT_CHANNELS = 512
-_DECLARED: list[torch.library.Library] = []
+_DECLARED: list[library.Library] = []
 _DESCRIBED = re.compile(r"register_fake\(\s*[\"']torchvision::(\w+)")
 
 
@@ -46,9 +46,9 @@ def torchvision_models() -> ModuleType:
 
 def _operators_load(folder: Path) -> bool:
     """Whether torchvision's compiled operators are there and load; if they do, they stay loaded."""
-    for library in sorted(folder.glob("_C.*")):
+    for compiled in sorted(folder.glob("_C.*")):
         try:
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(compiled))
         except OSError:
             continue
         return True
@@ -59,7 +59,7 @@ def _declare_operators(folder: Path) -> None:
     """Name the operators that torchvision describes when it is imported; calling one would fail."""
     described = {name for file in folder.glob("*.py") for name in _DESCRIBED.findall(file.read_text())}
     # Kept alive here: the names go when their library is collected.
-    _DECLARED.append(torch.library.Library("torchvision", "DEF"))
+    _DECLARED.append(library.Library("torchvision", "DEF"))
     for name in sorted(described):
         _DECLARED[0].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
