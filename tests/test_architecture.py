@@ -39,8 +39,11 @@ ORDER = [
 TORCH = {
     "data/augment.py",
     *(f"members/{name}.py" for name in ["mlp3d", "cnn", "ddamfn", "cage", "intermediate", "losses", "build"]),
-    *(f"members/{name}.py" for name in ["epochs", "optimisers", "inputs", "training", "cohort", "inference"]),
-    *(f"members/{name}.py" for name in ["checkpoint", "publishing", "recognise", "published"]),
+    *(f"members/{name}.py" for name in ["epochs", "optimisers", "inputs", "training", "inference"]),
+    *(
+        f"members/{name}.py"
+        for name in ["cohort", "cohort_network", "checkpoint", "publishing", "recognise", "published"]
+    ),
     "predict.py",
 }
 LIGHT = ["ig3d_ray.search", "ig3d_ray.report", "ig3d_ray.inventory", "ig3d_ray.pipeline", "ig3d_ray.members.imported"]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_layouts import affectnet, as_json, rafdb, vectors
+from test_features import as_json, vectors
+from test_layouts import affectnet, rafdb
 from typer.testing import CliRunner
 
 from ig3d_ray.cli import app
