@@ -1,7 +1,7 @@
-"""Any storage URI (a local folder, `s3://bucket/prefix`) behind five verbs: exists, read, write, names, remove.
+"""Any storage URI (a local folder, `s3://bucket/prefix`) behind a few verbs: exists, read, write, names, remove.
 
 A name is published whole or not at all: locally by renaming a finished file, on an object store by one
-put of finished bytes. Nobody ever reads half a file.
+put of finished bytes. Nobody ever reads half a file. What an object store refuses for the moment is tried again.
 """
 
 import contextlib
@@ -9,17 +9,22 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.retries import PATIENCE_SECONDS, patiently
+
+T = TypeVar("T")
 
 PARTIAL_SUFFIX = ".partial"
 STALE_PARTIAL_SECONDS = 3600.0
+# A mistyped endpoint should be told sooner than a busy one is given up.
+FIRST_PATIENCE_SECONDS = 8.0
 
 
 class Store:
@@ -53,11 +58,15 @@ class Store:
         # A cached listing would hide what another machine has just written.
         options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
         if self.uri.startswith("s3://"):
-            options["config_kwargs"] = {"retries": {"mode": "standard", "total_max_attempts": 4}}
+            # Tried again here, in one place: the libraries' own attempts would multiply.
+            options["config_kwargs"] = {"retries": {"mode": "standard", "total_max_attempts": 2}}
             options["config_kwargs"] |= {"connect_timeout": 5, "read_timeout": 30}
         elif self.is_local:
             options = {"auto_mkdir": False}
-        return fsspec.core.url_to_fs(self.uri, **options)[0]
+        fs = fsspec.core.url_to_fs(self.uri, **options)[0]
+        if self.uri.startswith("s3://"):
+            fs.retries = 1
+        return fs
 
     @cached_property
     def _root(self) -> str:
@@ -70,12 +79,10 @@ class Store:
         """The full URI of a name, for messages and for systems that do their own reading."""
         return f"{self.uri}/{name}"
 
-    @contextlib.contextmanager
-    def _refusals(self, doing: str, name: str) -> Iterator[None]:
+    def _ask(self, doing: str, name: str, call: Callable[[], T], patience: float = PATIENCE_SECONDS) -> T:
+        """What a call to the file system gives; it may be made more than once."""
         try:
-            yield
-        except Ig3dError:
-            raise
+            return patiently(call, 0.0 if self.is_local else patience)
         except FileNotFoundError as error:
             missing = "the bucket or object does not exist" if not self.is_local else "no such file"
             raise Ig3dError(f"{doing} {self.locate(name)}: {missing}; check --storage") from error
@@ -84,8 +91,19 @@ class Store:
 
     def exists(self, name: str) -> bool:
         """Whether something is published under this name."""
-        with self._refusals("cannot look up", name):
-            return bool(self._fs.exists(self._path(name)))
+        return self._ask("cannot look up", name, lambda: bool(self._fs.exists(self._path(name))))
+
+    def size(self, name: str) -> int | None:
+        """The length in bytes of what is published under a name; None where nothing is, or a folder."""
+
+        def look() -> int | None:
+            try:
+                about = self._fs.info(self._path(name))
+            except FileNotFoundError:
+                return None
+            return int(about["size"]) if about["type"] == "file" else None
+
+        return self._ask("cannot look up", name, look)
 
     def read(self, name: str) -> bytes:
         """The bytes published under a name.
@@ -93,22 +111,45 @@ class Store:
         Raises:
             Ig3dError: nothing is there, or the storage refuses.
         """
-        with self._refusals("cannot read", name):
-            data: bytes = self._fs.cat_file(self._path(name))
-            return data
+        return self._ask("cannot read", name, lambda: bytes(self._fs.cat_file(self._path(name))))
 
     def write(self, name: str, data: bytes) -> None:
         """Publish bytes under a name, whole or not at all; an older version is replaced."""
-        with self._refusals("cannot write", name):
-            if self.is_local:
-                _replace_file(Path(self._path(name)), data)
-            else:
-                # One put of finished bytes: an exception inside an open s3fs file would publish half of it.
-                self._fs.pipe_file(self._path(name), data)
+        self._ask("cannot write", name, lambda: self._write(name, data))
+
+    def _write(self, name: str, data: bytes) -> None:
+        if self.is_local:
+            _replace_file(Path(self._path(name)), data)
+        else:
+            # One put of finished bytes: an exception inside an open s3fs file would publish half of it.
+            self._fs.pipe_file(self._path(name), data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Publish bytes under a name that nothing is published under; of many who try, one succeeds.
+
+        Args:
+            data: must tell its writer from all others: an answer that was lost is recognised by it.
+
+        Returns:
+            Whether it was this caller's.
+        """
+
+        def put() -> bool:
+            try:
+                if self.is_local:
+                    _replace_file(Path(self._path(name)), data, only_new=True)
+                else:
+                    self._fs.pipe_file(self._path(name), data, mode="create")
+            except FileExistsError:
+                return bool(self._fs.cat_file(self._path(name)) == data)
+            return True
+
+        return self._ask("cannot write", name, put)
 
     def names(self, prefix: str = "") -> list[str]:
         """Every name below a folder, sorted; empty when there is no such folder."""
-        with self._refusals("cannot list", prefix):
+
+        def find() -> list[str]:
             try:
                 found = self._fs.find(self._path(prefix) if prefix else self._root)
             except FileNotFoundError:
@@ -117,10 +158,16 @@ class Store:
             names = (str(path)[start:] for path in found)
             return sorted(n for n in names if not n.endswith((PARTIAL_SUFFIX, "/")))
 
+        return self._ask("cannot list", prefix, find)
+
     def remove(self, prefix: str) -> None:
         """Delete a name or everything below a folder; nothing to delete is not an error."""
-        with self._refusals("cannot delete", prefix), contextlib.suppress(FileNotFoundError):
-            self._fs.rm(self._path(prefix), recursive=True)
+
+        def delete() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm(self._path(prefix), recursive=True)
+
+        self._ask("cannot delete", prefix, delete)
 
     def prepare(self) -> None:
         """Check that this storage can be written, and clear away what killed writers left unpublished.
@@ -131,7 +178,7 @@ class Store:
         # Named as a partial file is, so that one left by a killed process is swept away too.
         probe = f".probe.{socket.gethostname()}.{os.getpid()}.{PARTIAL_SUFFIX}"
         try:
-            self.write(probe, b"")
+            self._ask("cannot write", probe, lambda: self._write(probe, b""), FIRST_PATIENCE_SECONDS)
             self.remove(probe)
         except Ig3dError as error:
             # The probe's own name would only puzzle.
@@ -154,7 +201,7 @@ def _reason(error: Exception) -> str:
     return text
 
 
-def _replace_file(path: Path, data: bytes) -> None:
+def _replace_file(path: Path, data: bytes, only_new: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}.{socket.gethostname()}.{os.getpid()}."
     handle, partial = tempfile.mkstemp(prefix=prefix, suffix=PARTIAL_SUFFIX, dir=path.parent)
@@ -165,7 +212,12 @@ def _replace_file(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         # mkstemp makes the file private; a shared storage folder follows the user's umask instead.
         os.chmod(partial, 0o666 & ~_umask())
-        os.replace(partial, path)
+        if only_new:
+            # A link is refused where a name is taken; a rename would replace it.
+            os.link(partial, path)
+            os.unlink(partial)
+        else:
+            os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)

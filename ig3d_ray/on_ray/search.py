@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 from ig3d_ray.candidates import Candidate
 from ig3d_ray.ensemble import Fusion
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.on_ray.store_fs import ray_filesystem
 from ig3d_ray.protocol import Parts
 from ig3d_ray.scoring import Result, score_batch
 from ig3d_ray.search import Batch, Explorer, Remembered
@@ -147,7 +148,9 @@ def run_on_ray(
             max_concurrent_trials=space.search.concurrent * len(parts),
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name=name, storage_path=store.locate("tune"), verbose=0),
+        run_config=tune.RunConfig(
+            name=name, storage_path="tune", storage_filesystem=ray_filesystem(store), verbose=0
+        ),
     )
     tuner.fit()
     store.remove(f"tune/{name}")

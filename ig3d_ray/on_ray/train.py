@@ -16,6 +16,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ig3d_ray.members.runs import FOLDER, Run, is_cached
 from ig3d_ray.members.spec import spec_json
 from ig3d_ray.on_ray.cluster import slots
+from ig3d_ray.on_ray.store_fs import ray_filesystem
 from ig3d_ray.on_ray.train_loop import train_loop
 from ig3d_ray.space import Resources
 from ig3d_ray.storage import Store
@@ -94,7 +95,8 @@ def _fit(run: Run, resources: Resources, board: Any) -> dict[str, str]:
         scaling_config=ScalingConfig(num_workers=resources.workers, use_gpu=on_gpu, resources_per_worker=per_worker),
         run_config=RunConfig(
             name=run.name,
-            storage_path=store.locate(FOLDER),
+            storage_path=FOLDER,
+            storage_filesystem=ray_filesystem(store),
             failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=3),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
