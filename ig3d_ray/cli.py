@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import typer
 from ig3d_ray.cli_audit import audit_app
 from ig3d_ray.cli_data import check_ending, data_app
 from ig3d_ray.cli_import import import_app, named_split
-from ig3d_ray.errors import Ig3dError
+from ig3d_ray.errors import Ig3dError, Terminated
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ig3d_ray.space import SearchSpace
 
 INTERRUPTED = 130
+TERMINATED = 143
 LOG_WIDTH = 140
 
 app = typer.Typer(
@@ -196,14 +198,25 @@ def _console() -> "Console":
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C says how to continue, and leaves although threads still wait for Ray."""
+    """Ctrl-C and SIGTERM say how to continue, and leave although threads still wait for Ray."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     except KeyboardInterrupt:
-        print("\nig3d: interrupted; what is finished is kept: the same command goes on from there", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
+        _leave("interrupted", INTERRUPTED)
+    except Terminated:
+        _leave("told to end", TERMINATED)
+
+
+def _leave(why: str, code: int) -> None:
+    print(f"\nig3d: {why}; what is finished is kept: the same command goes on from there", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def main() -> None:

@@ -7,3 +7,7 @@ class Ig3dError(Exception):
     The message is one line: it names the file, field or sample, says what is wrong and what to do.
     The command line prints it and leaves with exit code 2.
     """
+
+
+class Terminated(BaseException):
+    """This process was told to end (SIGTERM): what is under way is put down where it can be taken up again."""

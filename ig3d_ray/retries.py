@@ -10,7 +10,13 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 8.0
 # What will be refused again however often it is asked. Named, because nobody should import botocore for a local folder.
-_FINAL = {"NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError", "InvalidRegionError"}
+_FINAL = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "ParamValidationError",
+    "InvalidRegionError",
+}
 _FINAL_TYPES = (FileNotFoundError, PermissionError, FileExistsError, IsADirectoryError, NotADirectoryError)
 _FINAL_ERRNOS = {errno.EINVAL, errno.ENAMETOOLONG, errno.ENOSPC, errno.EROFS}
 _PASSING_STATUS = {408, 425, 429}

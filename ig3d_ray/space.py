@@ -104,6 +104,8 @@ class Resources(Frozen):
     """Members of one kind that a run trains one after another; starting a run costs 10 to 30 s."""
     max_failures: int = Field(default=3, ge=0)
     """How often a run is resumed after losing a worker."""
+    checkpoint_minutes: float = Field(default=1.0, ge=0)
+    """A training writes what it goes on from after so much time, within an epoch too; 0: after every epoch."""
     cohort: int = Field(default=32, ge=1)
     """3D classifiers of a run that differ in loss weights, inputs and seeds train as one network, up to so many."""
     image_memory_gib: float = Field(default=2.0, ge=0)

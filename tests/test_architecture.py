@@ -10,7 +10,20 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "ig3d_ray"
 # A room uses only rooms to its left.
 ORDER = [
-    *("errors", "retries", "storage", "tables", "data", "logits", "metrics", "fusion", "members", "pool", "protocol", "bootstrap"),
+    *(
+        "errors",
+        "retries",
+        "storage",
+        "tables",
+        "data",
+        "logits",
+        "metrics",
+        "fusion",
+        "members",
+        "pool",
+        "protocol",
+        "bootstrap",
+    ),
     *(
         "ensemble",
         "pool_items",

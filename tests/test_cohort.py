@@ -93,12 +93,19 @@ def test_a_member_has_in_a_cohort_the_curve_that_it_has_alone(bench: Bench, reci
             assert torch.allclose(value.float(), other.network.state_dict()[name].float(), atol=1e-4), name
 
 
-def test_a_cohort_goes_on_from_any_epoch(bench: Bench) -> None:
+def test_a_cohort_goes_on_from_any_epoch_and_step(bench: Bench) -> None:
     members = specs()
     states: list[bytes] = []
     whole = [bench.trainer(spec) for spec in members]
-    ended = CohortTrainer(whole).run(lambda epochs, current: states.append(to_bytes(current())))
-    assert len(states) > 3
+    steps: list[int] = []
+
+    def on_step(current: Any) -> None:
+        steps.append(1)
+        if len(steps) % 11 == 5:
+            states.append(to_bytes(current()))
+
+    ended = CohortTrainer(whole).run(lambda epochs, current: states.append(to_bytes(current())), on_step=on_step)
+    assert len(states) > len(steps) // 11 > 2
     for number, state in enumerate(states, 1):
         resumed = [bench.trainer(spec) for spec in members]
         again = CohortTrainer(resumed).run(lambda epochs, current: None, from_bytes(state, "state"))

@@ -122,11 +122,27 @@ def test_going_on_from_any_epoch_gives_the_same_weights_bit_for_bit(
     whole = trainer(spec, small_faces)
     history = whole.run(lambda epoch, state: states.__setitem__(epoch.number, to_bytes(state())))
     assert len(history) == len(states) > 1
-    for number in states:
+    inside = some_states_inside_epochs(trainer(spec, small_faces))
+    assert len(inside) > 1
+    for number, state in enumerate([*states.values(), *inside]):
         resumed = trainer(spec, small_faces)
-        assert resumed.run(ignore, from_bytes(states[number], "state")) == history
+        assert resumed.run(ignore, from_bytes(state, "state")) == history
         for name, value in whole.network.state_dict().items():
             assert torch.equal(value, resumed.network.state_dict()[name]), (number, name)
+
+
+def some_states_inside_epochs(training: Trainer) -> list[bytes]:
+    """What a training would write if it were told to leave, at every seventh step."""
+    states: list[bytes] = []
+    steps: list[int] = []
+
+    def on_step(current: Any) -> None:
+        steps.append(1)
+        if len(steps) % 7 == 3:
+            states.append(to_bytes(current()))
+
+    training.run(ignore, on_step=on_step)
+    return states
 
 
 def test_training_learns_and_keeps_the_best_epoch(small_faces: tuple[Store, Samples]) -> None:

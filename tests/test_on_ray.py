@@ -30,6 +30,7 @@ from ig3d_ray.storage import Store
 from ig3d_ray.tables import table_from_bytes
 
 pytestmark = pytest.mark.slow
+EVERY_EPOCH = Resources(checkpoint_minutes=0)
 RECIPE = TrainingRecipe(batch_size=16, epochs=6, patience=6, base_lr=1e-4, max_lr=5e-3)
 
 
@@ -185,7 +186,7 @@ def test_a_killed_worker_costs_no_member_and_changes_no_weight(
                 os.kill(pid, 9)
             killed.extend(workers)
 
-    assert train_runs([run_of(store, samples, *specs)], Resources(), kill_at_the_third_epoch) == {}
+    assert train_runs([run_of(store, samples, *specs)], EVERY_EPOCH, kill_at_the_third_epoch) == {}
     assert killed
     first = [epoch for name, epoch in epochs if name == specs[0].name]
     assert first == sorted(set(first)), "the finished member was trained again"
@@ -257,7 +258,7 @@ def test_a_killed_cohort_goes_on_and_ends_as_each_member_does_alone(
                     os.kill(pid, 9)
 
     one = run_of(store, samples, *specs)
-    assert train_runs([one], Resources(), kill_at_the_third_epoch) == {}
+    assert train_runs([one], EVERY_EPOCH, kill_at_the_third_epoch) == {}
     assert killed
     assert max(epochs) == 6
     assert len(epochs) < 12, "it began anew"
@@ -288,7 +289,7 @@ def test_what_was_under_way_goes_on_and_the_others_begin(local_ray: None, faces:
                 if "RayTrainWorker" in words:
                     os.kill(pid, 9)
 
-    failed = train_runs([one], Resources(cohort=1, max_failures=0), kill_for_good)
+    failed = train_runs([one], Resources(cohort=1, max_failures=0, checkpoint_minutes=0), kill_for_good)
     assert set(failed) == {mark for mark, _ in one.members}
     epochs: list[tuple[str, int]] = []
     again = train_runs([one], Resources(), lambda e: epochs.append((e["member"], e["epoch"])) if "epoch" in e else None)

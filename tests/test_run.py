@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from conftest import SMALL_SPACE
+from faulty_s3 import FAULTS, FaultyProxy
 
 from ig3d_ray.storage import Store
 
@@ -82,11 +83,20 @@ def test_predict_reproduces_the_reported_number_without_ray(undisturbed: tuple[S
     assert pq.read_table(out).num_rows == said["samples"]
 
 
-def test_the_same_run_on_s3_gives_the_same_spec(undisturbed: tuple[Store, dict], bucket: str) -> None:
+def test_the_same_run_on_an_s3_that_fails_now_and_then_gives_the_same_spec(
+    undisturbed: tuple[Store, dict], s3_server: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store, _ = undisturbed
     storage = f"{bucket}/ig3d"
-    run_small(storage)
-    assert spec_bytes(Store(storage)) == spec_bytes(store)
+    proxy = FaultyProxy(s3_server, share=0.1)
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        run_small(storage)
+    proxy.close()
+    assert all(proxy.done[fault] for fault in FAULTS), proxy.done
+    there = Store(storage)
+    assert spec_bytes(there) == spec_bytes(store)
+    assert {n for n in there.names() if "searches" not in n} == {n for n in store.names() if "searches" not in n}
 
 
 def training_has_begun(store: Store) -> bool:

@@ -1,14 +1,19 @@
 """One behaviour on every store: whole or not at all, nothing seen of a half-written file, clear refusals."""
 
+import errno
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from faulty_s3 import FAULTS, FaultyProxy
 
+from ig3d_ray import retries
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import PARTIAL_SUFFIX, Store
 
@@ -122,3 +127,75 @@ def test_missing_credentials(s3_server: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(Ig3dError, match="no S3 credentials; set AWS_ACCESS_KEY_ID"):
         Store("s3://bucket/x").prepare()
+
+
+def test_of_many_who_create_a_name_one_succeeds(store: Store) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda i: Store(store.uri).create("claims/one", f"writer {i}".encode()), range(8)))
+    assert sum(won) == 1
+    assert store.read("claims/one") == f"writer {won.index(True)}".encode()
+    assert not store.create("claims/one", b"late")
+    assert store.names() == ["claims/one"]
+
+
+def test_sizes(store: Store) -> None:
+    store.write("a/b", b"12345")
+    assert (store.size("a/b"), store.size("a"), store.size("c")) == (5, None, None)
+
+
+def test_a_storage_that_fails_now_and_then_is_as_good_as_another(
+    s3_server: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = FaultyProxy(s3_server, share=0.4, seed=5)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    store = Store(bucket + "/faulty")
+    content = {f"x/{i}": os.urandom(1000 * i) for i in range(5)}
+    for name, data in content.items():
+        store.write(name, data)
+        assert store.create(f"claim/{name}", data + b"mine")
+        assert store.read(name) == data
+        assert store.size(name) == len(data)
+        assert not store.create(f"claim/{name}", b"another's")
+    assert store.names("x") == sorted(content)
+    store.remove("x")
+    assert store.names("x") == []
+    assert all(proxy.done[fault] for fault in FAULTS), proxy.done
+    proxy.close()
+
+
+def test_a_storage_that_never_answers_is_given_up(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        started = time.monotonic()
+        with pytest.raises(Ig3dError, match=r"cannot write s3://.*connect"):
+            Store(bucket).prepare()
+        assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (FileNotFoundError("x"), False),
+        (PermissionError("x"), False),
+        (OSError(errno.EBUSY, "slow down"), True),
+        (OSError(errno.ENOSPC, "full"), False),
+        (TimeoutError(), True),
+        (KeyError("a fault of ours"), False),
+    ],
+)
+def test_what_is_tried_again(error: Exception, again: bool) -> None:
+    calls = []
+
+    def call() -> str:
+        calls.append(1)
+        if len(calls) < 3:
+            raise error
+        return "done"
+
+    if again:
+        assert retries.patiently(call) == "done"
+    else:
+        with pytest.raises(type(error)):
+            retries.patiently(call)
+        assert len(calls) == 1

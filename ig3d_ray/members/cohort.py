@@ -26,15 +26,18 @@ from ig3d_ray.members.training import (
     HistoryRow,
     Labelled,
     NonFiniteLoss,
+    OnStep,
     Progress,
+    State,
     Trainer,
+    Within,
     dev_metrics,
     dev_score,
 )
 
 # Above this a CPU is busy with one member's weights, and a cohort's don't fit its caches (benchmarks/training.md).
 WIDEST_ON_CPU = 512
-OnCohortEpoch = Callable[[dict[int, Epoch], Callable[[], dict[str, Any]]], None]
+OnCohortEpoch = Callable[[dict[int, Epoch], Callable[[], State]], None]
 
 
 def cohorts(
@@ -110,19 +113,20 @@ class CohortTrainer:
         assert len({plan.steps for plan in self.plans}) == 1
         self.steps = self.plans[0].steps
 
-    def run(self, on_epoch: OnCohortEpoch, state: dict[str, Any] | None = None) -> list[_Ended]:
+    def run(self, on_epoch: OnCohortEpoch, state: State | None = None, on_step: OnStep | None = None) -> list[_Ended]:
         """Train until every member has ended.
 
         Args:
             on_epoch: called after each epoch with the members that took part in it.
             state: of an earlier call, to go on from.
+            on_step: called after each step that doesn't end an epoch, with the function that gives the state.
 
         Returns:
             For each member its history, and the error that ended it if its loss was not finite.
         """
         self._set_up(state)
 
-        def current() -> dict[str, Any]:
+        def current() -> State:
             return {
                 "active": self.active,
                 "network": self.network.state_dict(),
@@ -131,12 +135,18 @@ class CohortTrainer:
                 "scalings": [[s.state_dict() for s in t.network.scalings] for t in self.trainers],
                 "progress": [vars(p) for p in self.progress],
                 "failed": self.failed,
+                "within": self.within.state(),
             }
 
+        def after_step() -> None:
+            if on_step is not None and self.within.step < self.steps:
+                on_step(current)
+
         number = max((len(p.history) for p in self.progress), default=0)
+        self.within = Within((self.steps, len(self.active)), self.train.x.device, state)
         while self.active:
             number += 1
-            took_part = self._epoch(number)
+            took_part = self._epoch(number, after_step)
             on_epoch({i: self.progress[i].epoch(self.recipe) for i in took_part}, current)
         for trainer, progress in zip(self.trainers, self.progress, strict=True):
             if progress.best_state is not None:
@@ -173,14 +183,12 @@ class CohortTrainer:
                 self.optimiser.load_state_dict(state["optimiser"])
                 self.schedule.load_state_dict(state["schedule"])
 
-    def _epoch(self, number: int) -> list[int]:
+    def _epoch(self, number: int, after_step: Callable[[], None]) -> list[int]:
         """One pass of every active member; those that took part and go on or ended well."""
         device = self.train.x.device
         draws = [self.plans[i].draw(number) for i in self.active]
-        self.network.generators = [
-            torch.Generator(device).manual_seed(self.plans[i].dropout_seed(number)) for i in self.active
-        ]
-        losses = self._pass(draws)
+        self.network.generators = [torch.Generator(device) for _ in self.active]
+        losses = self._pass(number, draws, after_step)
         self.network.generators = []
         scores = self._dev_scores()
         rate = self.schedule.rate
@@ -203,12 +211,13 @@ class CohortTrainer:
                 going.append(slot)
         if len(going) < len(self.active):
             self.active = [self.active[slot] for slot in going]
+            self.within = Within((self.steps, len(going)), device)
             if going:
                 self.network.keep(going, self.optimiser)
         return took_part
 
-    def _pass(self, draws: list[EpochDraws]) -> torch.Tensor:
-        """Train on every batch: the losses `[steps, M]`."""
+    def _pass(self, number: int, draws: list[EpochDraws], after_step: Callable[[], None]) -> torch.Tensor:
+        """Train on every batch that is left: the losses `[steps, M]`."""
         device, index = self.train.x.device, torch.tensor(self.active)
         starts = self.train.starts[index.to(device)]
         rows = torch.stack([d.batches for d in draws], dim=1).to(device) + starts[None, :, None]
@@ -216,9 +225,10 @@ class CohortTrainer:
         weights_of_va = torch.stack(weights, dim=1).to(device)
         weights_of_classes = self.class_weights[index.to(device)]
         classes = self.classes if self.trainers[0].loss.has_classes else 0
-        losses = torch.zeros(self.steps, len(self.active), device=device)
         self.network.train()
-        for step in range(self.steps):
+        for step in range(self.within.step, self.steps):
+            for i, generator in zip(self.active, self.network.generators, strict=True):
+                generator.manual_seed(self.plans[i].dropout_seed(number, step))
             at = rows[step]
             self.optimiser.zero_grad(set_to_none=True)
             scores = self.network(self.train.x[at])
@@ -230,8 +240,9 @@ class CohortTrainer:
             self._clip()
             self.optimiser.step()
             self.schedule.after_step()
-            losses[step] = loss.detach()
-        return losses.cpu()
+            self.within.add(loss.detach())
+            after_step()
+        return self.within.over().cpu()
 
     def _clip(self) -> None:
         """Limit each member's gradient by its own norm."""

@@ -1,6 +1,7 @@
 """What is random in an epoch, drawn from (seed, epoch) alone: which samples, in which order, which loss weights.
 
-A member that trains alone, on several workers, in a cohort, or after an interruption draws the same.
+What is random in a step follows from (seed, epoch, step). So a member that trains alone, on several workers, in a
+cohort, or after an interruption at any step draws the same.
 """
 
 from dataclasses import dataclass
@@ -18,12 +19,10 @@ class EpochDraws:
     Attributes:
         batches: `[steps, B]` int64 rows of the training data, of all workers together.
         va_draws: `[steps, 3]` float32 in [0, 1), for random alpha, beta, gamma.
-        generator: CPU generator for what follows: the draws of each batch's pictures and masks.
     """
 
     batches: torch.Tensor
     va_draws: torch.Tensor
-    generator: torch.Generator
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,15 @@ class EpochPlan:
         rows = self._rows(generator)
         size = min(self.recipe.batch_size, len(rows))
         batches = rows[: self.steps * size].reshape(self.steps, size)
-        return EpochDraws(batches, torch.rand(self.steps, 3, generator=generator), generator)
+        return EpochDraws(batches, torch.rand(self.steps, 3, generator=generator))
 
-    def dropout_seed(self, number: int, rank: int = 0) -> int:
-        """Of an epoch's dropout; each worker drops for itself."""
-        return (self.seed * 1_000_003 + number) * 1_009 + rank
+    def dropout_seed(self, number: int, step: int, rank: int = 0) -> int:
+        """Of a step's dropout; each worker drops for itself."""
+        return (((self.seed * 1_000_003 + number) * 1_000_003 + step) * 1_009 + rank) % 2**63
+
+    def picture_seed(self, number: int, step: int) -> int:
+        """Of what is drawn for a step's pictures and masks, by all workers alike."""
+        return self.dropout_seed(number, step, 1_008)
 
     def _rows(self, generator: torch.Generator) -> torch.Tensor:
         sampling, count = self.recipe.sampling, len(self.labels)

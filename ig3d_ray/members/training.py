@@ -1,7 +1,7 @@
-"""The training loop: single-device torch, one hook per epoch, and a state to go on from.
+"""The training loop: single-device torch, a hook per epoch and per step, and a state to go on from.
 
-Everything random in an epoch follows from (seed, epoch), so a training that was interrupted and went on
-from any earlier epoch ends with the same weights, bit for bit, as one that ran through.
+Everything random follows from (seed, epoch, step), so a training that was interrupted and went on from any
+earlier step ends with the same weights, bit for bit, as one that ran through.
 """
 
 import math
@@ -17,7 +17,7 @@ from ig3d_ray.data.augment import AUGMENTATIONS, Draws, augment, erase
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.build import Standardised
 from ig3d_ray.members.ddamfn import Attended
-from ig3d_ray.members.epochs import EpochDraws, EpochPlan, mask_params
+from ig3d_ray.members.epochs import EpochPlan, mask_params
 from ig3d_ray.members.inference import network_scores
 from ig3d_ray.members.inputs import Batch, Inputs
 from ig3d_ray.members.losses import ATTENTION_WEIGHT, attention_loss, class_weights, member_loss, va_weights
@@ -53,7 +53,9 @@ class Epoch:
     finished: bool
 
 
-OnEpoch = Callable[[Epoch, Callable[[], dict[str, Any]]], None]
+State = dict[str, Any]
+OnEpoch = Callable[[Epoch, Callable[[], State]], None]
+OnStep = Callable[[Callable[[], State]], None]
 HistoryRow = dict[str, float]
 
 
@@ -111,6 +113,35 @@ class Progress:
         return Epoch(int(last["epoch"]), last["loss"], last["score"], *best)
 
 
+class Within:
+    """Where an epoch is: how many steps are done, and their losses.
+
+    Args:
+        shape: of an epoch's losses, steps first. device: theirs. state: of an earlier training, to go on from.
+    """
+
+    def __init__(self, shape: int | tuple[int, ...], device: torch.device, state: State | None = None) -> None:
+        self.losses, self.step = torch.zeros(shape, device=device), 0
+        inside = (state or {}).get("within")
+        if inside is not None:
+            self.step = int(inside["step"])
+            self.losses[: self.step] = inside["losses"].to(device)
+
+    def add(self, loss: torch.Tensor) -> None:
+        """Take a step in."""
+        self.losses[self.step] = loss
+        self.step += 1
+
+    def over(self) -> torch.Tensor:
+        """The losses of an epoch that is over; the next one begins."""
+        losses, self.losses, self.step = self.losses, torch.zeros_like(self.losses), 0
+        return losses
+
+    def state(self) -> State | None:
+        """To go on from; None between epochs."""
+        return {"step": self.step, "losses": self.losses[: self.step].clone()} if self.step else None
+
+
 def copied(network: nn.Module) -> dict[str, torch.Tensor]:
     """A network's weights, which don't change when it trains on."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -149,12 +180,13 @@ class Trainer:
     def recipe(self) -> TrainingRecipe:
         return self.stage.recipe
 
-    def run(self, on_epoch: OnEpoch, state: dict[str, Any] | None = None) -> list[HistoryRow]:
+    def run(self, on_epoch: OnEpoch, state: State | None = None, on_step: OnStep | None = None) -> list[HistoryRow]:
         """Train until the recipe's epochs or patience are used up.
 
         Args:
             on_epoch: called after each epoch with its numbers and a function that gives the state.
             state: of an earlier call, to go on from.
+            on_step: called after each step that doesn't end an epoch, with the function that gives the state.
 
         Returns:
             One row per epoch: epoch, loss, score, lr, and every dev metric.
@@ -178,19 +210,25 @@ class Trainer:
             optimiser.load_state_dict(state["optimiser"])
             schedule.load_state_dict(state["schedule"])
             progress = Progress(**state["progress"])
+        self.within = Within(self.plan.steps, self.network.device, state)
 
-        def current() -> dict[str, Any]:
+        def current() -> State:
             return {
                 "network": self.network.state_dict(),
                 "optimiser": optimiser.state_dict(),
                 "schedule": schedule.state_dict(),
                 "progress": vars(progress),
+                "within": self.within.state(),
             }
+
+        def after_step() -> None:
+            if on_step is not None and self.within.step < self.plan.steps:
+                on_step(current)
 
         try:
             while not progress.finished(self.recipe):
                 number = len(progress.history) + 1
-                loss = self._epoch(number, optimiser, schedule)
+                loss = self._epoch(number, optimiser, schedule, after_step)
                 scores = self._dev_scores(schedule)
                 row = {"epoch": number, "loss": loss, "lr": schedule.rate} | scores
                 schedule.after_epoch(scores.get("dev_loss", 0.0))
@@ -216,26 +254,25 @@ class Trainer:
         self.autocast = auto or self.recipe.precision == "bf16"
         self.class_weights = class_weights(self.loss, self.train.labels.cpu(), self.classes).to(device)
 
-    def _epoch(self, number: int, optimiser: torch.optim.Optimizer, schedule: Schedule) -> float:
-        """One pass over the training data; the mean loss."""
-        device, worker = self.network.device, self.worker
+    def _epoch(
+        self, number: int, optimiser: torch.optim.Optimizer, schedule: Schedule, after_step: Callable[[], None]
+    ) -> float:
+        """One pass over the training data, or what is left of it; the mean loss."""
+        device, worker, within = self.network.device, self.worker, self.within
         draws = self.plan.draw(number)
         weights = va_weights(self.loss, draws.va_draws).to(device)
-        # Dropout draws for itself on each worker, from the global generator or one of its own.
-        torch.manual_seed(self.plan.dropout_seed(number, worker.rank))
-        dropping = torch.Generator(device).manual_seed(self.plan.dropout_seed(number, worker.rank))
-        for module in self.network.modules():
-            if isinstance(module, SeededDropout):
-                module.generator = dropping
+        self._seed_with(torch.Generator(device))
         self.model.train()
-        losses = torch.zeros(self.plan.steps, device=device)
         mine = [rows[worker.share] for rows in draws.batches]
-        for step, raw in enumerate(self.train.x.batches(mine)):
-            inputs = self._inputs(raw, draws)
+        for step, raw in enumerate(self.train.x.batches(mine[within.step :]), within.step):
+            self._reseed(number, step)
+            inputs = self._inputs(raw, draws.batches.shape[1], self.plan.picture_seed(number, step))
             rows = mine[step].to(device, non_blocking=True)
             target = (self.train.labels[rows], self.train.va[rows], weights[step])
-            losses[step] = self._step(inputs, target, optimiser)
+            within.add(self._step(inputs, target, optimiser))
             schedule.after_step()
+            after_step()
+        losses = within.over()
         # Checked once an epoch, on a number that all workers share: they must stop together.
         mean = worker.agree(float(losses.mean()))
         if not math.isfinite(mean):
@@ -243,10 +280,23 @@ class Trainer:
             raise NonFiniteLoss(f"the loss became {mean} in epoch {number}, about step {step}; lower recipe.max_lr")
         return mean
 
-    def _inputs(self, raw: Batch, draws: EpochDraws) -> Batch:
+    def _seed_with(self, generator: torch.Generator) -> None:
+        """Dropout draws from the global generator, or from this one."""
+        self.dropping = generator
+        for module in self.network.modules():
+            if isinstance(module, SeededDropout):
+                module.generator = generator
+
+    def _reseed(self, number: int, step: int) -> None:
+        """Each worker drops for itself, in each step anew."""
+        seed = self.plan.dropout_seed(number, step, self.worker.rank)
+        torch.manual_seed(seed)
+        self.dropping.manual_seed(seed)
+
+    def _inputs(self, raw: Batch, batch_size: int, seed: int) -> Batch:
         """What the network is trained on: augmented, standardised, erased, masked."""
         how, share = AUGMENTATIONS[self.recipe.augment], self.worker.share
-        of = Draws(draws.batches.shape[1], share, draws.generator, self.network.device)
+        of = Draws(batch_size, share, torch.Generator().manual_seed(seed), self.network.device)
         raw = tuple(augment(x, how, of) if x.dim() == 4 else x for x in raw)
         inputs = []
         for x in self.network.standardise(raw):

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,8 @@ ANSWER_SECONDS = 8.0
 ENVIRONMENT = {
     # An epoch of a small member is shorter than the default poll of 2 s, and each report waits for one.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    # Of the 30 s that a cloud gives notice, few should pass before a training hears of it.
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # Tune's loggers cost more than a batch of candidates.
@@ -46,6 +49,7 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
         _probe(address, told_by)
     import ray  # after the environment, which Ray reads while importing
 
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     if address is None:
         # Nobody takes this machine away; the watcher would be one more process for each run.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
@@ -54,6 +58,8 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
         ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     else:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    # Ray takes this signal for itself.
+    signal.signal(signal.SIGTERM, on_sigterm)
     try:
         _check_fits(_machines(), training, f"the cluster at {address}" if address else "this machine")
         yield

@@ -148,9 +148,7 @@ def run_on_ray(
             max_concurrent_trials=space.search.concurrent * len(parts),
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(
-            name=name, storage_path="tune", storage_filesystem=ray_filesystem(store), verbose=0
-        ),
+        run_config=tune.RunConfig(name=name, storage_path="tune", storage_filesystem=ray_filesystem(store), verbose=0),
     )
     tuner.fit()
     store.remove(f"tune/{name}")

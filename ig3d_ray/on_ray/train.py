@@ -13,6 +13,7 @@ import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from ig3d_ray.errors import Terminated
 from ig3d_ray.members.runs import FOLDER, Run, is_cached
 from ig3d_ray.members.spec import spec_json
 from ig3d_ray.on_ray.cluster import slots
@@ -22,6 +23,8 @@ from ig3d_ray.space import Resources
 from ig3d_ray.storage import Store
 
 NEWS_SECONDS = 0.3
+# How long trainings have to write their checkpoints when this process is told to end.
+LEAVE_SECONDS = 15.0
 Event = dict[str, Any]
 
 
@@ -44,6 +47,11 @@ def train_runs(runs: Sequence[Run], resources: Resources, on_event: Callable[[Ev
             over = not wait(going, timeout=NEWS_SECONDS).not_done
             for event in ray.get(board.take.remote()):
                 on_event(event)
+    except Terminated:
+        pool.shutdown(wait=False, cancel_futures=True)
+        ray.get(board.stop.remote())
+        wait(going, timeout=LEAVE_SECONDS)
+        raise
     finally:
         # Not waiting: who interrupts a run does not want to see its trainings out.
         pool.shutdown(wait=False, cancel_futures=True)
@@ -63,10 +71,17 @@ def train_runs(runs: Sequence[Run], resources: Resources, on_event: Callable[[Ev
 
 @ray.remote(num_cpus=0)
 class _Board:
-    """Where workers leave news for the driver."""
+    """Where workers leave news for the driver, and learn that they should stop."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.stopping = False
+
+    def stop(self) -> None:
+        self.stopping = True
+
+    def is_stopping(self) -> bool:
+        return self.stopping
 
     def post(self, event: Event) -> None:
         self.events.append(event)
@@ -101,8 +116,11 @@ def _fit(run: Run, resources: Resources, board: Any) -> dict[str, str]:
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
-    failures: dict[str, str] = trainer.fit().return_value or {}
-    return failures
+    while True:
+        failures, left = trainer.fit().return_value
+        # A training that left a machine that is being taken away goes on where there is room, and this is no failure.
+        if left != "preempted":
+            return failures
 
 
 def _one_line(error: BaseException) -> str:

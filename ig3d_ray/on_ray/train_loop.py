@@ -1,9 +1,11 @@
-"""What each worker of a Ray Train run does: train what is missing, checkpoint every epoch, publish, go on.
+"""What each worker of a Ray Train run does: train what is missing, checkpoint now and then, publish, go on.
 
 Members that can train as one network do (`members/cohort.py`); the others train one after another.
 """
 
 import tempfile
+import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +29,8 @@ from ig3d_ray.members.inputs import GIB, Feeding, member_inputs, member_samples
 from ig3d_ray.members.publishing import publish, publish_failed
 from ig3d_ray.members.runs import is_cached, is_trained
 from ig3d_ray.members.spec import Mlp3dSpec, TrainableSpec, parameter_groups, parse_spec
-from ig3d_ray.members.training import Epoch, HistoryRow, Labelled, NonFiniteLoss, Trainer, Worker
+from ig3d_ray.members.training import Epoch, HistoryRow, Labelled, NonFiniteLoss, OnStep, State, Trainer, Worker
+from ig3d_ray.on_ray.watch import Leave, Watch, Word
 from ig3d_ray.space import Resources
 from ig3d_ray.storage import Store
 
@@ -36,20 +39,29 @@ Member = tuple[str, TrainableSpec]
 Failures = dict[str, str]
 
 
-def train_loop(config: dict[str, Any]) -> Failures:
+def train_loop(config: dict[str, Any]) -> tuple[Failures, Word]:
     """Train the members of a run that are not cached yet.
 
     Returns:
-        fingerprint -> message, of the members that could not be trained.
+        fingerprint -> message, of the members that could not be trained; and why it left before the end, if it did.
     """
-    work = _Work(config)
+    work, failures = _Work(config), Failures()
+    try:
+        _train_all(work, failures)
+    except Leave as left:
+        return failures, left.why
+    return failures, "go on"
+
+
+def _train_all(work: "_Work", failures: Failures) -> None:
+    """Train cohort after cohort; who fails is added to `failures`."""
     torch.set_num_threads(work.resources.cpus_per_worker)
     state = _last_state()
     todo = [fingerprint for fingerprint, _ in work.members if not is_cached(work.store, work.dataset, fingerprint)]
     if work.world > 1:
         # What is cached is decided once: rank 0 publishes while the others look.
         todo = broadcast_from_rank_zero(todo)
-    failures = work.finish(todo)
+    failures |= work.finish(todo)
     widest = None if work.feeding.device.type == "cuda" else WIDEST_ON_CPU
     for group in cohorts(work.members, work.steps, work.resources.cohort, widest):
         names = [fingerprint for fingerprint, _ in group]
@@ -60,13 +72,14 @@ def train_loop(config: dict[str, Any]) -> Failures:
         for taken, going_on in ((before, resumed), (missing, None)):
             if any(name in todo for name in taken):
                 failures |= _guarded(work, [member for member in group if member[0] in taken], todo, going_on)
-    return failures
 
 
 def _guarded(work: "_Work", members: list[Member], todo: list[str], resumed: dict[str, Any] | None) -> Failures:
     """Train members; what goes wrong is theirs alone."""
     try:
         failures = work.train(members, todo, resumed)
+    except Leave:
+        raise
     except Exception as error:
         # Workers of one training must fail together, or some would wait for the others.
         if work.world > 1:
@@ -95,6 +108,8 @@ class _Work:
             self.members.append((fingerprint, spec))
         self.samples: Samples = load_samples(self.store, self.dataset)
         self.about = catalog.dataset(self.dataset)
+        minutes = self.resources.checkpoint_minutes
+        self.watch = Watch(self.config["board"], self.rank, self.world, minutes)
         self.read: dict[tuple[object, ...], Labelled] = {}
         self.filtered: dict[object, Samples] = {}
 
@@ -219,11 +234,11 @@ class _Work:
         """One stage's training, reported epoch by epoch: the history so far."""
         content = {"members": [fingerprint], "stage": stage, "earlier": earlier}
 
-        def on_epoch(epoch: Epoch, current: Callable[[], dict[str, Any]]) -> None:
+        def on_epoch(epoch: Epoch, current: Callable[[], State]) -> None:
             self._tell(spec, epoch, stage)
-            _report(_numbers(epoch), content, current if self.rank == 0 else None, len(earlier) + epoch.number)
+            self._after(self.watch.after_epoch(), content, current)
 
-        rows = trainer.run(on_epoch, state)
+        rows = trainer.run(on_epoch, state, self._on_step(content))
         return earlier + [row | {"stage": stage + 1} for row in rows]
 
     def _start_from(self, spec: TrainableSpec, network: Standardised) -> None:
@@ -235,14 +250,16 @@ class _Work:
         trainers = [self.trainer(spec, 0) for _, spec in members]
         names = [fingerprint for fingerprint, _ in members]
 
-        def on_epoch(epochs: dict[int, Epoch], current: Callable[[], dict[str, Any]]) -> None:
+        content = {"members": names}
+
+        def on_epoch(epochs: dict[int, Epoch], current: Callable[[], State]) -> None:
             for index, epoch in epochs.items():
                 self._tell(members[index][1], epoch, 0)
-            number = max((epoch.number for epoch in epochs.values()), default=0)
-            _report({"epoch": number}, {"members": names}, current, number)
+            self._after(self.watch.after_epoch(), content, current)
 
         failures: Failures = {}
-        ended = CohortTrainer(trainers).run(on_epoch, resumed["state"] if resumed else None)
+        state = resumed["state"] if resumed else None
+        ended = CohortTrainer(trainers).run(on_epoch, state, self._on_step(content))
         for (fingerprint, spec), trainer, end in zip(members, trainers, ended, strict=True):
             if fingerprint not in todo:
                 continue
@@ -266,6 +283,33 @@ class _Work:
             news = {"member": spec.name, "epochs": spec.stages[stage].recipe.epochs, "best": epoch.best_score}
             self.config["board"].post.remote(_numbers(epoch) | news)
 
+    def _on_step(self, content: State) -> OnStep:
+        return lambda current: self._after(self.watch.after_step(), content, current)
+
+    def _after(self, word: Word, content: State, current: Callable[[], State]) -> None:
+        """Do as the watch says.
+
+        Raises:
+            Leave: the state is written, and this is not the place to go on.
+        """
+        if word == "go on":
+            return
+        self._write(content, current)
+        if word != "checkpoint":
+            raise Leave(word)
+
+    def _write(self, content: State, current: Callable[[], State]) -> None:
+        """Give Ray Train what the training goes on from; all workers do, rank 0 with the state."""
+        started = time.monotonic()
+        if self.rank > 0:
+            ray.train.report({})
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                (Path(folder) / STATE_FILE).write_bytes(to_bytes(content | {"state": current()}))
+                name = f"{content['members'][0]}-{uuid.uuid4().hex[:12]}"
+                ray.train.report({}, checkpoint=Checkpoint.from_directory(folder), checkpoint_dir_name=name)
+        self.watch.written(time.monotonic() - started)
+
 
 def _numbers(epoch: Epoch) -> dict[str, float]:
     return {"epoch": epoch.number, "loss": epoch.loss, "score": epoch.score}
@@ -279,19 +323,6 @@ def _last_state() -> dict[str, Any] | None:
     with checkpoint.as_directory() as folder:
         path = Path(folder) / STATE_FILE
         return from_bytes(path.read_bytes(), str(path))
-
-
-def _report(
-    numbers: dict[str, float], content: dict[str, Any], current: Callable[[], dict[str, Any]] | None, epoch: int
-) -> None:
-    """Tell Ray Train about an epoch, with a checkpoint from rank 0."""
-    if current is None:
-        ray.train.report(numbers)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / STATE_FILE).write_bytes(to_bytes(content | {"state": current()}))
-        name = f"{content['members'][0]}-{epoch:05d}"
-        ray.train.report(numbers, checkpoint=Checkpoint.from_directory(folder), checkpoint_dir_name=name)
 
 
 def last_line(error: Exception) -> str:

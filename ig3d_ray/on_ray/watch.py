@@ -1,0 +1,86 @@
+"""When a training writes its checkpoint, and when it leaves after that: its machine or its driver goes away."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import ray
+import ray.train
+from ray.train.collective import broadcast_from_rank_zero
+
+Word = Literal["go on", "checkpoint", "preempted", "stopped"]
+# Asking costs some milliseconds: of the driver's board, of Ray Train, and of the other workers.
+CHECK_SECONDS = 0.5
+# Writing checkpoints takes no more than this share of a training's time.
+CHECKPOINT_SHARE = 0.05
+
+
+class Leave(Exception):
+    """A training has written its checkpoint and ends here; `why` is the word that made it."""
+
+    def __init__(self, why: Word) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass
+class Watch:
+    """Asked after every step, and answers for all workers of a training alike.
+
+    Attributes:
+        board: the driver's, where it says that everybody should stop.
+        rank, world: of this worker. minutes: between checkpoints; 0 for one after each epoch.
+    """
+
+    board: Any
+    rank: int
+    world: int
+    minutes: float
+    _steps: int = 0
+    _next_check: int = 1
+    _checked: float = field(default_factory=time.monotonic)
+    _written: float = field(default_factory=time.monotonic)
+    _cost: float = 0.0
+
+    def after_step(self) -> Word:
+        """What to do now, within an epoch."""
+        self._steps += 1
+        return "go on" if self._steps < self._next_check else self._ask(False)
+
+    def after_epoch(self) -> Word:
+        """What to do now, between two epochs."""
+        return self._ask(True)
+
+    def written(self, seconds: float) -> None:
+        """A checkpoint was written, which took so long."""
+        self._cost, self._written = seconds, time.monotonic()
+
+    def _ask(self, epoch_is_over: bool) -> Word:
+        # Ray Train tells all workers of a training when a machine of one of them is about to go.
+        preempted = ray.train.get_preemption_info() is not None
+        word: Word = "go on"
+        if self.rank == 0 and ray.get(self.board.is_stopping.remote()):
+            word = "stopped"
+        elif preempted:
+            word = "preempted"
+        elif self._is_due(epoch_is_over):
+            word = "checkpoint"
+        if self.world > 1:
+            # Each at its own pace they would wait for one another at different steps.
+            word, pace = broadcast_from_rank_zero((word, self._pace()))
+        else:
+            pace = self._pace()
+        self._steps, self._next_check, self._checked = 0, pace, time.monotonic()
+        return word
+
+    def _is_due(self, epoch_is_over: bool) -> bool:
+        if self.minutes == 0:
+            return epoch_is_over
+        pause = max(60 * self.minutes, self._cost / CHECKPOINT_SHARE)
+        return time.monotonic() - self._written >= pause
+
+    def _pace(self) -> int:
+        """Steps until the next check: as many as take about `CHECK_SECONDS`."""
+        seconds = max(time.monotonic() - self._checked, 1e-6)
+        wanted = int(self._steps * CHECK_SECONDS / seconds)
+        return max(1, min(wanted, 4 * self._next_check))
