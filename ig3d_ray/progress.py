@@ -55,6 +55,11 @@ class Reporter:
             if self.bars and name in self.members:
                 self.bars.remove_task(self.members.pop(name))
             self.say(f"train: {name} done and cached ({self.done} of {self.total})")
+        elif "left" in event:
+            why = "its machine is being taken away" if event["left"] == "preempted" else "told to end"
+            self.say(f"train: {name}: {why}; written at epoch {event['epoch']}, step {event['step']}")
+        elif "resumed" in event:
+            self.say(f"train: {name} goes on at epoch {event['epoch']}, step {event['step']}")
         else:
             self._epoch(name, event)
 

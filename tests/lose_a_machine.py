@@ -1,4 +1,4 @@
-"""Run by test_on_ray.py: a search on three machines, one of which is taken away in the middle of it."""
+"""Run by test_cluster.py: a search on three machines, one of which is taken away in the middle of it."""
 
 import sys
 

@@ -46,7 +46,7 @@ ORDER = [
         "on_ray",
         "pipeline",
     ),
-    *("cli_audit", "cli_data", "cli_import", "cli", "__main__"),
+    *("cli_audit", "cli_data", "cli_import", "cli_jobs", "cli", "__main__"),
 ]
 # Files that may import torch, as data flows; everything on_ray/ may import both.
 TORCH = {

@@ -232,7 +232,8 @@ class _Work:
         state: dict[str, Any] | None,
     ) -> list[HistoryRow]:
         """One stage's training, reported epoch by epoch: the history so far."""
-        content = {"members": [fingerprint], "stage": stage, "earlier": earlier}
+        content = {"members": [fingerprint], "called": spec.name, "stage": stage, "earlier": earlier}
+        self._tell_resumed(spec.name, state)
 
         def on_epoch(epoch: Epoch, current: Callable[[], State]) -> None:
             self._tell(spec, epoch, stage)
@@ -250,7 +251,9 @@ class _Work:
         trainers = [self.trainer(spec, 0) for _, spec in members]
         names = [fingerprint for fingerprint, _ in members]
 
-        content = {"members": names}
+        called = members[0][1].name + (f" and {len(members) - 1} more" if len(members) > 1 else "")
+        content = {"members": names, "called": called}
+        self._tell_resumed(called, resumed["state"] if resumed else None)
 
         def on_epoch(epochs: dict[int, Epoch], current: Callable[[], State]) -> None:
             for index, epoch in epochs.items():
@@ -296,6 +299,9 @@ class _Work:
             return
         self._write(content, current)
         if word != "checkpoint":
+            if self.rank == 0:
+                news = {"member": content["called"], "left": word} | _where(current())
+                self.config["board"].post.remote(news)
             raise Leave(word)
 
     def _write(self, content: State, current: Callable[[], State]) -> None:
@@ -309,6 +315,17 @@ class _Work:
                 name = f"{content['members'][0]}-{uuid.uuid4().hex[:12]}"
                 ray.train.report({}, checkpoint=Checkpoint.from_directory(folder), checkpoint_dir_name=name)
         self.watch.written(time.monotonic() - started)
+
+    def _tell_resumed(self, called: str, state: State | None) -> None:
+        if self.rank == 0 and state is not None:
+            self.config["board"].post.remote({"member": called, "resumed": True} | _where(state))
+
+
+def _where(state: State) -> dict[str, int]:
+    """How far a training is: the epoch it is in, and the steps of it that are done."""
+    progress = state["progress"] if isinstance(state["progress"], list) else [state["progress"]]
+    within = state["within"]
+    return {"epoch": 1 + max(len(p["history"]) for p in progress), "step": within["step"] if within else 0}
 
 
 def _numbers(epoch: Epoch) -> dict[str, float]:

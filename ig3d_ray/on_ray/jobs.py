@@ -1,0 +1,113 @@
+"""Handing a run to a cluster as a Ray job: what travels, how it is followed, how it ended."""
+
+import os
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage import Store
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# Ray kills a stopped job after 3 s by itself; writing checkpoints takes longer.
+STOP_SECONDS = 25
+POLL_SECONDS = 1.0
+# Where the storage is, not who may use it: Ray shows these to everyone who may see the job.
+_PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION")
+
+
+def submit(space_file: Path, storage: str, overrides: Sequence[str], address: str) -> str:
+    """Start a run as a job of a cluster.
+
+    What travels is this package and the space file; the cluster has what the package needs, and its machines have
+    the right to use the storage.
+
+    Args:
+        address: of the cluster's dashboard, such as http://127.0.0.1:8265.
+
+    Returns:
+        The job's id.
+
+    Raises:
+        Ig3dError: nobody answers, the token is not the cluster's, or the storage is a folder of this machine.
+    """
+    if Store(storage).is_local and not Path(storage.removeprefix("file://")).is_absolute():
+        raise Ig3dError(
+            f"--storage {storage}: a job runs on another machine; use s3://bucket/prefix, or the full path of a folder"
+            " that all its machines see"
+        )
+    words = ["python", "-m", "ig3d_ray", "run", space_file.name, "--storage", storage]
+    for override in overrides:
+        words += ["--set", override]
+    client = _client(address)
+    with _baggage(space_file) as folder:
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        environment |= {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), "PYTHONUNBUFFERED": "1"}
+        try:
+            job: str = client.submit_job(
+                entrypoint=shlex.join(words),
+                runtime_env={"working_dir": str(folder), "env_vars": environment},
+                metadata={"ig3d": space_file.stem},
+            )
+        except Exception as error:
+            raise Ig3dError(f"--address {address}: the job was not taken ({_first_line(error)})") from error
+    return job
+
+
+def follow(address: str, job: str, show: Callable[[str], None]) -> int:
+    """Show a job's lines until it ends.
+
+    Returns:
+        The exit code of its command; 143 if it was stopped.
+    """
+    client, shown = _client(address), 0
+    while True:
+        over = client.get_job_status(job).is_terminal()
+        lines = client.get_job_logs(job)
+        show(lines[shown:])
+        shown = len(lines)
+        if over:
+            break
+        time.sleep(POLL_SECONDS)
+    about = client.get_job_info(job)
+    if about.driver_exit_code is None and str(about.status) == "FAILED":
+        show(f"ig3d: {about.message}\n")
+        return 1
+    return 143 if about.driver_exit_code is None else int(about.driver_exit_code)
+
+
+def _client(address: str) -> Any:
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        return JobSubmissionClient(address)
+    except Exception as error:
+        hint = "is the dashboard up, is the port right (8265), is it forwarded? If the cluster asks for a token, set"
+        raise Ig3dError(
+            f"--address {address}: no cluster takes jobs there ({_first_line(error)}); {hint} RAY_AUTH_MODE=token and"
+            " RAY_AUTH_TOKEN_PATH"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+@contextmanager
+def _baggage(space_file: Path) -> Iterator[Path]:
+    """A folder with what the job needs and nothing else: no data, no virtual environment, no secrets."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(space_file, folder / space_file.name)
+        # So that the package knows its version there, whatever is installed.
+        about = folder / f"ig3d_ray-{version('ig3d-ray')}.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: ig3d-ray\nVersion: {version('ig3d-ray')}\n")
+        yield folder
