@@ -15,7 +15,7 @@ def submit(
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="As for `ig3d run`. Repeatable.")
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Show its lines until it ends; its exit code is mine.")
+        bool, typer.Option("--follow", help="Show its lines until it ends; leave with its code.")
     ] = False,
 ) -> None:
     """Run on a cluster, as a job: say how to follow it, how to stop it, and where its result will be."""

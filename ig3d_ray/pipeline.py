@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -289,7 +290,8 @@ class _LazyRay:
         if not self.is_up:
             from ig3d_ray.on_ray.cluster import connected
 
-            self.reporter.say(f"ray: {'connecting to ' + self.address if self.address else 'starting on this machine'}")
+            address = self.address or os.environ.get("RAY_ADDRESS")
+            self.reporter.say(f"ray: connecting to {address}" if address else "ray: starting on this machine")
             self.stack.enter_context(connected(self.address, training))
             self.is_up = True
 

@@ -53,7 +53,7 @@ def head(home: Path, cpus: int = 2, **more: str) -> Iterator[tuple[str, dict[str
         finally:
             daemon.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                daemon.wait(timeout=40)
+                daemon.wait(timeout=5)
             end_session(daemon.pid)
 
 

@@ -51,6 +51,8 @@ def train_runs(runs: Sequence[Run], resources: Resources, on_event: Callable[[Ev
         pool.shutdown(wait=False, cancel_futures=True)
         ray.get(board.stop.remote())
         wait(going, timeout=LEAVE_SECONDS)
+        for event in ray.get(board.take.remote()):
+            on_event(event)
         raise
     finally:
         # Not waiting: who interrupts a run does not want to see its trainings out.
