@@ -4,17 +4,18 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from ig3d_ray.claims import WAIT_SECONDS, Claims, Owner, alone
 from ig3d_ray.data.samples import Samples, load_samples, samples_name
 from ig3d_ray.ensemble import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.export import Journal, build_spec, load_results, publish, search_folder
 from ig3d_ray.inventory import Inventory, Wanted, check_startable, check_trainable, load_pools, take_inventory
 from ig3d_ray.leaderboard import Leaderboard, build_leaderboard
-from ig3d_ray.members.runs import TRAINED_SPLITS, Run, clear_finished, make_runs
+from ig3d_ray.members.runs import TRAINED_SPLITS, Run, clear_finished, is_cached, make_runs
 from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
 from ig3d_ray.progress import Reporter
 from ig3d_ray.protocol import Parts, plan
@@ -118,21 +119,68 @@ def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]
     return make_runs(store, space.dataset, members, space.resources.members_per_run)
 
 
-def train_missing(store: Store, space: SearchSpace, inventory: Inventory, reporter: Reporter) -> dict[str, str]:
-    """Train what is missing on the connected Ray; member name -> why, of those that failed."""
+def train_missing(
+    store: Store, space: SearchSpace, inventory: Inventory, claims: Claims, reporter: Reporter
+) -> dict[str, str]:
+    """Train what is missing on the connected Ray; member name -> why, of those that failed.
+
+    What another driver trains is waited for, and taken over if that driver dies.
+    """
     from ig3d_ray.on_ray.train import train_runs
 
-    missing = {wanted.fingerprint for wanted in to_train(inventory)}
-    pending = [
-        run for run in runs_of(store, space, inventory) if any(fingerprint in missing for fingerprint, _ in run.members)
-    ]
+    missing = {wanted.fingerprint for wanted in to_train(inventory) if wanted.fingerprint}
+    runs = runs_of(store, space, inventory)
     reporter.start_training(len(missing), len(space.trainable()) - len(missing))
+    failed: dict[str, str] = {}
+    others: dict[str, Owner] = {}
     try:
-        failed = train_runs(pending, space.resources, reporter.training)
+        while left := {f for f in missing if f not in failed and not is_cached(store, space.dataset, f)}:
+            mine, found = _claimed(claims, runs, left)
+            if mine:
+                failed |= train_runs(runs, space.resources, reporter.training, mine, claims.check)
+            elif not others:
+                _, owner = next(iter((others := found).items()))
+                told = f"{len(left)} members are being trained by another driver"
+                reporter.say(f"train: {told} ({owner.host}, pid {owner.pid}): waiting for it")
+            if not mine:
+                claims.check()
+                time.sleep(WAIT_SECONDS)
+            for name in list(claims.held):
+                claims.release(name)
     finally:
         reporter.end_training()
-    names = {fingerprint: spec.name for run in pending for fingerprint, spec in run.members}
+    names = {fingerprint: spec.name for run in runs for fingerprint, spec in run.members}
     return {names[fingerprint]: why for fingerprint, why in failed.items()}
+
+
+def _claimed(claims: Claims, runs: Sequence[Run], left: set[str]) -> tuple[set[str], dict[str, Owner]]:
+    """Of the members that are left, those that this driver may train, and who has the others' runs or themselves.
+
+    A run is claimed before its members, because its folder is one driver's; members, because other search spaces
+    put them into other runs.
+    """
+    mine: set[str] = set()
+    others: dict[str, Owner] = {}
+    for run in runs:
+        names = [fingerprint for fingerprint, _ in run.members if fingerprint in left]
+        owner = claims.claim(run_claim(run)) if names else None
+        for fingerprint in names:
+            has = owner or claims.claim(member_claim(run.dataset, fingerprint))
+            if has is None:
+                mine.add(fingerprint)
+            else:
+                others[fingerprint] = has
+    return mine, others
+
+
+def run_claim(run: Run) -> str:
+    """The name under which a run is claimed."""
+    return f"runs/{run.name}"
+
+
+def member_claim(dataset: str, fingerprint: str) -> str:
+    """The name under which a member is claimed."""
+    return f"members/{dataset}/{fingerprint}"
 
 
 def search_store(
@@ -163,26 +211,27 @@ def search_store(
     pools, cards = load_pools(store, space, usable)
     arranged = plan(space.protocol, pools, space.seed)
     folder = search_folder(space, name, arranged)
-    started = time.monotonic()
-    known = load_results(store, folder)
-    if known is not None:
-        reporter.say(f"search: done before, {sum(map(len, known))} candidates in {store.locate(folder)}")
-    results = known
-    if results is None:
-        journal, copy_name = Journal(store, folder), folder.removeprefix("searches/")
-        if journal.remembered:
-            reporter.say(f"search: goes on, {len(journal.remembered)} candidates were scored before")
-        on_round = _after_round(reporter, journal, optuna_storage, copy_name)
-        how, short = search or _in_process, copy_name.rsplit("/", 1)[1]
-        results = how(space, arranged.parts, short, on_round, journal.remembered)
-    board = build_leaderboard(space, arranged, results)
-    spec = build_spec(store, space, name, arranged, board, cards, inventory.dataset_fingerprint)
-    published = known is not None and store.read(f"{folder}/best_ensemble.json") == spec.to_json().encode()
-    if published:
-        store.remove(f"{folder}/rounds")
-    else:
-        publish(store, folder, space, results, spec, time.monotonic() - started)
-    return Outcome(spec, folder, board, inventory.left_out(splits), {}, 0, inventory.unused)
+    with alone(store, folder, lambda told: reporter.say(f"search: {told}")):
+        started = time.monotonic()
+        known = load_results(store, folder)
+        if known is not None:
+            reporter.say(f"search: done before, {sum(map(len, known))} candidates in {store.locate(folder)}")
+        results = known
+        if results is None:
+            journal, copy_name = Journal(store, folder), folder.removeprefix("searches/")
+            if journal.remembered:
+                reporter.say(f"search: goes on, {len(journal.remembered)} candidates were scored before")
+            on_round = _after_round(reporter, journal, optuna_storage, copy_name)
+            how, short = search or _in_process, copy_name.rsplit("/", 1)[1]
+            results = how(space, arranged.parts, short, on_round, journal.remembered)
+        board = build_leaderboard(space, arranged, results)
+        spec = build_spec(store, space, name, arranged, board, cards, inventory.dataset_fingerprint)
+        published = known is not None and store.read(f"{folder}/best_ensemble.json") == spec.to_json().encode()
+        if published:
+            store.remove(f"{folder}/rounds")
+        else:
+            publish(store, folder, space, results, spec, time.monotonic() - started)
+        return Outcome(spec, folder, board, inventory.left_out(splits), {}, 0, inventory.unused)
 
 
 def _empty_pool(store: Store, space: SearchSpace, inventory: Inventory) -> str:
@@ -255,15 +304,19 @@ def run(
         check_trainable(load_samples(store, space.dataset), specs)
         check_startable(store, specs)
     with ExitStack() as stack:
+        claims = stack.enter_context(Claims(store))
         ray = _LazyRay(stack, address, reporter)
         failed: dict[str, str] = {}
         if todo:
             ray.connect(space.resources)
-            failed = train_missing(store, space, inventory, reporter)
+            failed = train_missing(store, space, inventory, claims, reporter)
         else:
             reporter.say(f"train: nothing to do, {len(space.trainable())} members cached")
         if not failed and space.trainable():
-            clear_finished(store, runs_of(store, space, inventory))
+            runs = runs_of(store, space, inventory)
+            clear_finished(store, runs)
+            finished = [member_claim(space.dataset, f) for run in runs for f, _ in run.members]
+            claims.forget([run_claim(run) for run in runs] + finished)
         for member, why in failed.items():
             reporter.say(f"train: {member} failed: {why}")
         try:

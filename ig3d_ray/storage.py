@@ -156,7 +156,8 @@ class Store:
                 return []
             start = len(self._root) + 1
             names = (str(path)[start:] for path in found)
-            return sorted(n for n in names if not n.endswith((PARTIAL_SUFFIX, "/")))
+            # s3fs gives the folder itself when its first file comes while it looks.
+            return sorted(n for n in names if n != prefix and not n.endswith((PARTIAL_SUFFIX, "/")))
 
         return self._ask("cannot list", prefix, find)
 

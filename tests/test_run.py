@@ -141,6 +141,29 @@ def kill_when(store: Store, moment: Callable[[Store], bool]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def test_two_drivers_on_one_storage_share_the_work_and_end_with_the_same_spec(
+    undisturbed: tuple[Store, dict], tmp_path: Path
+) -> None:
+    untouched, _ = undisturbed
+    store = Store(str(tmp_path / "two"))
+    drivers = [
+        subprocess.Popen(
+            command("run", str(SMALL_SPACE), "--storage", store.uri, "--json"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    ended = [driver.communicate(timeout=SECONDS) for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], ended
+    cached = sum(err.count("done and cached") for _, err in ended)
+    assert cached == 5, "a member was trained twice"
+    assert any("another driver" in err for _, err in ended)
+    assert spec_bytes(store) == spec_bytes(untouched)
+    assert {n for n in store.names() if "searches" not in n} == {n for n in untouched.names() if "searches" not in n}
+
+
 def test_ctrl_c_says_how_to_continue(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "interrupted"))
     driver = subprocess.Popen(

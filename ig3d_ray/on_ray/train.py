@@ -5,7 +5,7 @@ that list, so a run that was killed, with its driver or without, goes on from it
 again anywhere that sees the same storage.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
@@ -28,25 +28,36 @@ LEAVE_SECONDS = 15.0
 Event = dict[str, Any]
 
 
-def train_runs(runs: Sequence[Run], resources: Resources, on_event: Callable[[Event], None]) -> dict[str, str]:
+def train_runs(
+    runs: Sequence[Run],
+    resources: Resources,
+    on_event: Callable[[Event], None],
+    only: Set[str] | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> dict[str, str]:
     """Train what is missing, as many runs side by side as fit.
 
     Args:
         on_event: called in this process with each worker's news: `member`, `epoch`, `score` ... .
+        only: fingerprints of the members that are trained now; all by default.
+        check: called now and then; what it raises ends all trainings.
 
     Returns:
         fingerprint -> message, of the members that could not be trained.
     """
     board = _Board.remote()  # type: ignore[attr-defined]
+    wanted = {f for run in runs for f, _ in run.members if only is None or f in only}
+    runs = [run for run in runs if any(f in wanted for f, _ in run.members)]
     failed: dict[str, str] = {}
     pool = ThreadPoolExecutor(slots(resources))
     try:
-        going = [pool.submit(_fit, run, resources, board) for run in runs]
+        going = [pool.submit(_fit, run, wanted, resources, board) for run in runs]
         over = False
         while not over:
             over = not wait(going, timeout=NEWS_SECONDS).not_done
             for event in ray.get(board.take.remote()):
                 on_event(event)
+            check()
     except Terminated:
         pool.shutdown(wait=False, cancel_futures=True)
         ray.get(board.stop.remote())
@@ -62,11 +73,11 @@ def train_runs(runs: Sequence[Run], resources: Resources, on_event: Callable[[Ev
         if error is not None:
             store = Store(run.storage)
             told = _one_line(error)
-            failed |= {f: told for f, _ in run.members if not is_cached(store, run.dataset, f)}
+            failed |= {f: told for f, _ in run.members if f in wanted and not is_cached(store, run.dataset, f)}
         else:
             failed |= future.result()
             store = Store(run.storage)
-            left = [f for f, _ in run.members if f not in failed and not is_cached(store, run.dataset, f)]
+            left = [f for f, _ in run.members if f in wanted - failed.keys() and not is_cached(store, run.dataset, f)]
             failed |= dict.fromkeys(left, "its run ended without it; start again")
     return failed
 
@@ -93,12 +104,13 @@ class _Board:
         return events
 
 
-def _fit(run: Run, resources: Resources, board: Any) -> dict[str, str]:
+def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any) -> dict[str, str]:
     store = Store(run.storage)
     config = {
         "storage": run.storage,
         "dataset": run.dataset,
         "members": [(fingerprint, spec_json(spec)) for fingerprint, spec in run.members],
+        "wanted": sorted(wanted),
         "resources": resources.model_dump(),
         "board": board,
     }

@@ -57,7 +57,8 @@ def _train_all(work: "_Work", failures: Failures) -> None:
     """Train cohort after cohort; who fails is added to `failures`."""
     torch.set_num_threads(work.resources.cpus_per_worker)
     state = _last_state()
-    todo = [fingerprint for fingerprint, _ in work.members if not is_cached(work.store, work.dataset, fingerprint)]
+    wanted = [fingerprint for fingerprint, _ in work.members if fingerprint in work.config["wanted"]]
+    todo = [fingerprint for fingerprint in wanted if not is_cached(work.store, work.dataset, fingerprint)]
     if work.world > 1:
         # What is cached is decided once: rank 0 publishes while the others look.
         todo = broadcast_from_rank_zero(todo)

@@ -1,0 +1,192 @@
+"""Who works on what: two drivers on one storage never train the same member or run the same search at once.
+
+A driver shows that it lives by one small file, written anew every few seconds. What it works on it claims by
+creating a name that must not exist yet; the claim holds as long as its driver lives. A claim of a driver that died
+is not deleted, which two others could do at once, but followed by one of the next number, which only one gets.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage import Store
+
+FOLDER = "claims"
+BEAT_SECONDS = 10.0
+# Three beats may be lost, or a storage may have to be asked for half a minute.
+EXPIRES_SECONDS = 60.0
+WAIT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A driver, as its sign of life describes it.
+
+    Attributes:
+        token: unique. host, pid: where it runs. machine: tells its process numbers from other machines'.
+        beats: seconds since 1970 of the last sign.
+    """
+
+    token: str
+    host: str
+    pid: int
+    machine: str
+    beats: float
+
+    @property
+    def lives(self) -> bool:
+        """Whether it may still be at work: on this machine its process is looked at, elsewhere the time of its sign."""
+        if self.machine == _machine():
+            return _process_exists(self.pid)
+        return time.time() - self.beats < EXPIRES_SECONDS
+
+
+class Claims:
+    """The claims of this driver. A context: it lives inside, and what it holds at the end is given back.
+
+    Args:
+        store: where drivers meet.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.token = store, uuid.uuid4().hex
+        self.held: dict[str, str] = {}
+        self._over = threading.Event()
+        self._last_beat = time.monotonic()
+
+    def __enter__(self) -> "Claims":
+        self._sweep()
+        self._beat()
+        self._heart = threading.Thread(target=self._live, name="ig3d-claims", daemon=True)
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._heart.join()
+        for name in list(self.held):
+            self.release(name)
+        self.store.remove(self._sign(self.token))
+
+    def claim(self, name: str) -> Owner | None:
+        """Claim a name: None if it is this driver's now, otherwise who has it."""
+        if name in self.held:
+            return None
+        while True:
+            taken = self.store.names(f"{FOLDER}/{name}")
+            if taken:
+                owner = self._owner(self.store.read(taken[-1]).decode())
+                if owner is not None and owner.lives:
+                    return owner
+            number = int(taken[-1].rsplit("/", 1)[1]) + 1 if taken else 0
+            mine = f"{FOLDER}/{name}/{number:06d}"
+            if self.store.create(mine, self.token.encode()):
+                self.held[name] = mine
+                return None
+
+    def release(self, name: str) -> None:
+        """Give a claim back, with what is left of dead drivers' claims to the same."""
+        mine = self.held.pop(name, None)
+        if mine:
+            # Never a later one: it would be somebody's who took over from here.
+            for older in [n for n in self.store.names(f"{FOLDER}/{name}") if n <= mine]:
+                self.store.remove(older)
+
+    def forget(self, names: Sequence[str]) -> None:
+        """Delete all claims to work that is finished, of which nobody needs any more."""
+        left = {claim.removeprefix(f"{FOLDER}/").rsplit("/", 1)[0] for claim in self.store.names(FOLDER)}
+        for name in left & set(names):
+            self.held.pop(name, None)
+            self.store.remove(f"{FOLDER}/{name}")
+
+    def check(self) -> None:
+        """See that the others still know that this driver lives.
+
+        Raises:
+            Ig3dError: it could not show itself for so long that its work may have been taken over.
+        """
+        if time.monotonic() - self._last_beat > EXPIRES_SECONDS:
+            raise Ig3dError(
+                f"{self.store.locate(FOLDER)}: could not be written for {EXPIRES_SECONDS:.0f} s, so another driver may"
+                " have taken over; is the storage reachable? The same command goes on from here"
+            )
+
+    def _owner(self, token: str) -> Owner | None:
+        try:
+            return Owner(**json.loads(self.store.read(self._sign(token))))
+        except Ig3dError:
+            return None
+
+    @staticmethod
+    def _sign(token: str) -> str:
+        return f"{FOLDER}/drivers/{token}.json"
+
+    def _beat(self) -> None:
+        sign = Owner(self.token, socket.gethostname(), os.getpid(), _machine(), time.time())
+        self.store.write(self._sign(self.token), json.dumps(vars(sign)).encode() + b"\n")
+        self._last_beat = time.monotonic()
+
+    def _live(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            try:
+                self._beat()
+            except Ig3dError:
+                continue  # `check` tells when it has lasted too long
+
+    def _sweep(self) -> None:
+        """Delete the signs of drivers that are gone."""
+        for name in self.store.names(f"{FOLDER}/drivers"):
+            owner = self._owner(Path(name).stem)
+            if owner is not None and not owner.lives:
+                self.store.remove(name)
+
+
+@contextlib.contextmanager
+def alone(store: Store, name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Inside, nobody else works on this name; who does is waited for.
+
+    Args:
+        say: called with a line for people, if there is somebody.
+    """
+    with Claims(store) as claims:
+        told = False
+        while owner := claims.claim(name):
+            if not told:
+                say(f"another driver ({owner.host}, pid {owner.pid}) is at it: waiting for it")
+                told = True
+            claims.check()
+            time.sleep(WAIT_SECONDS)
+        yield
+
+
+def _machine() -> str:
+    """Where a process number means the same process: this boot of this machine, and this container of it."""
+    parts = [socket.gethostname()]
+    try:
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    except OSError:
+        parts.append("?")
+    return " ".join(parts)
+
+
+def _process_exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        # A killed child that nobody has waited for is no longer at work.
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return True

@@ -1,0 +1,104 @@
+"""Claims: one of many gets a name, the living keep it, the dead lose it, and nothing is left behind."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from ig3d_ray import claims as rules
+from ig3d_ray.claims import Claims, alone
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage import Store
+
+
+def test_of_many_drivers_one_gets_a_name_and_nothing_is_left(store: Store) -> None:
+    drivers = [Claims(Store(store.uri)) for _ in range(6)]
+    for driver in drivers:
+        driver.__enter__()
+    with ThreadPoolExecutor(len(drivers)) as pool:
+        owners = list(pool.map(lambda driver: driver.claim("members/x"), drivers))
+    (winner,) = [driver for driver, owner in zip(drivers, owners, strict=True) if owner is None]
+    assert {owner.token for owner in owners if owner is not None} == {winner.token}
+    assert winner.claim("members/x") is None
+    loser = next(driver for driver in drivers if driver is not winner)
+    winner.release("members/x")
+    assert loser.claim("members/x") is None
+    for driver in drivers:
+        driver.__exit__()
+    assert store.names() == []
+
+
+def kill_a_driver_that_claims(store: Store, name: str) -> None:
+    code = (
+        "import os, sys; from ig3d_ray.claims import Claims; from ig3d_ray.storage import Store\n"
+        f"claims = Claims(Store({store.uri!r})); claims.__enter__()\n"
+        f"assert claims.claim({name!r}) is None; os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -9
+    assert store.names("claims/" + name)
+
+
+def test_a_killed_drivers_claim_goes_at_once_to_one_on_the_same_machine(store: Store) -> None:
+    kill_a_driver_that_claims(store, "members/x")
+    one, other = Claims(store), Claims(Store(store.uri))
+    with one, other:
+        with ThreadPoolExecutor(2) as pool:
+            owners = list(pool.map(lambda driver: driver.claim("members/x"), (one, other)))
+        assert sorted(owner is None for owner in owners) == [False, True]
+    assert store.names() == []
+
+
+def test_elsewhere_a_driver_is_given_up_when_it_has_been_silent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(rules, "_machine", lambda: "another machine")
+        kept = Claims(store)
+        kept.__enter__()
+        kept.claim("members/x")
+        kept._over.set()
+    with Claims(store) as here:
+        owner = here.claim("members/x")
+        assert owner is not None
+        assert owner.machine == "another machine"
+        monkeypatch.setattr(rules, "EXPIRES_SECONDS", time.time() - owner.beats)
+        assert here.claim("members/x") is None
+        # The silent one comes back: it must not take away what is no longer its own.
+        kept.release("members/x")
+        assert here.store.names("claims/members/x") == ["claims/members/x/000001"]
+
+
+def test_a_driver_that_cannot_show_itself_stops(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(rules, "EXPIRES_SECONDS", 0.4)
+    claims = Claims(Store(str(tmp_path)))
+    with claims:
+        time.sleep(0.6)
+        claims.check()
+        monkeypatch.setattr(Store, "write", refuse)
+        time.sleep(0.6)
+        with pytest.raises(Ig3dError, match=r"could not be written for .* another driver may have taken over"):
+            claims.check()
+
+
+def refuse(*_: object) -> None:
+    raise Ig3dError("no")
+
+
+def test_who_waits_begins_when_the_other_has_ended(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "WAIT_SECONDS", 0.05)
+    store, told, order = Store(str(tmp_path)), [], []
+
+    def second() -> None:
+        with alone(Store(store.uri), "search", told.append):
+            order.append("second")
+
+    with ThreadPoolExecutor(1) as pool:
+        with alone(store, "search", told.append):
+            waiting = pool.submit(second)
+            time.sleep(0.4)
+            order.append("first")
+        waiting.result(timeout=10)
+    assert order == ["first", "second"]
+    assert told == [f"another driver ({os.uname().nodename}, pid {os.getpid()}) is at it: waiting for it"]
