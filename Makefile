@@ -15,8 +15,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/ig3d run search_spaces/faces.yaml --storage runs
 
+# Two processes, a file's tests in one of them.
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 fast: .venv/installed
 	$(BIN)/python -m pytest -m 'not slow'

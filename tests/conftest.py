@@ -17,6 +17,18 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 SMALL_SPACE = Path(__file__).parent / "small.yaml"
 
 
+# The longest first, so that the test processes end at about the same time.
+LONGEST = ("test_run", "test_on_ray", "test_jobs", "test_cluster")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests stay in one process, so that they share its fixtures and there is one Ray."""
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Ray writes a token into the home folder, and S3 clients read credentials from it: give them another."""
