@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test fast bench bench-quick bench-training lint clean
+.PHONY: demo test chaos fast bench bench-quick bench-training lint clean
 .DELETE_ON_ERROR:
 
 # Made once, and again when what is to be installed changes.
@@ -18,6 +18,10 @@ demo: .venv/installed
 # Two processes, a file's tests in one of them.
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+# Kills runs at random moments; six minutes.
+chaos: .venv/installed
+	$(BIN)/python tests/chaos.py
 
 fast: .venv/installed
 	$(BIN)/python -m pytest -m 'not slow'

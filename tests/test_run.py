@@ -121,7 +121,7 @@ def processes_of(session: int) -> list[int]:
 def kill_when(store: Store, moment: Callable[[Store], bool]) -> None:
     """Start a run and `kill -9` its driver when the moment has come; see its Ray off too."""
     driver = subprocess.Popen(
-        command("run", str(SMALL_SPACE), "--storage", store.uri),
+        command("run", str(SMALL_SPACE), "--storage", store.uri, "--set", "resources.checkpoint_minutes=0"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
