@@ -52,6 +52,8 @@ class Owner:
 class Claims:
     """The claims of this driver. A context: it lives inside, and what it holds at the end is given back.
 
+    Machines' clocks must agree to a few seconds, as cloud machines' do.
+
     Args:
         store: where drivers meet.
     """
@@ -60,7 +62,7 @@ class Claims:
         self.store, self.token = store, uuid.uuid4().hex
         self.held: dict[str, str] = {}
         self._over = threading.Event()
-        self._last_beat = time.monotonic()
+        self._shown, self._was_silent = time.time(), False
 
     def __enter__(self) -> "Claims":
         self._sweep()
@@ -113,7 +115,8 @@ class Claims:
         Raises:
             Ig3dError: it could not show itself for so long that its work may have been taken over.
         """
-        if time.monotonic() - self._last_beat > EXPIRES_SECONDS:
+        self._look_back(time.time())
+        if self._was_silent:
             raise Ig3dError(
                 f"{self.store.locate(FOLDER)}: could not be written for {EXPIRES_SECONDS:.0f} s, so another driver may"
                 " have taken over; is the storage reachable? The same command goes on from here"
@@ -130,9 +133,15 @@ class Claims:
         return f"{FOLDER}/drivers/{token}.json"
 
     def _beat(self) -> None:
-        sign = Owner(self.token, socket.gethostname(), os.getpid(), _machine(), time.time())
+        now = time.time()
+        # Before the next sign hides it: a machine that was asleep, or a storage that was away.
+        self._look_back(now)
+        sign = Owner(self.token, socket.gethostname(), os.getpid(), _machine(), now)
         self.store.write(self._sign(self.token), json.dumps(vars(sign)).encode() + b"\n")
-        self._last_beat = time.monotonic()
+        self._shown = now
+
+    def _look_back(self, now: float) -> None:
+        self._was_silent |= now - self._shown > EXPIRES_SECONDS
 
     def _live(self) -> None:
         while not self._over.wait(BEAT_SECONDS):

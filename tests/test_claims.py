@@ -82,6 +82,17 @@ def test_a_driver_that_cannot_show_itself_stops(tmp_path: object, monkeypatch: p
             claims.check()
 
 
+def test_a_driver_that_was_asleep_knows_it(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Claims(Store(str(tmp_path))) as claims:
+        claims.check()
+        asleep = time.time() + rules.EXPIRES_SECONDS + 1
+        with monkeypatch.context() as patch:
+            patch.setattr(rules.time, "time", lambda: asleep)
+            claims._beat()
+        with pytest.raises(Ig3dError, match="another driver may have taken over"):
+            claims.check()
+
+
 def refuse(*_: object) -> None:
     raise Ig3dError("no")
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -58,8 +59,9 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
         ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     else:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    # Ray takes this signal for itself.
-    signal.signal(signal.SIGTERM, on_sigterm)
+    if threading.current_thread() is threading.main_thread():
+        # Ray takes this signal for itself.
+        signal.signal(signal.SIGTERM, on_sigterm)
     try:
         _check_fits(_machines(), training, f"the cluster at {address}" if address else "this machine")
         yield
