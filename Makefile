@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test chaos fast bench bench-quick bench-training lint clean
+.PHONY: demo test test-long chaos fast bench bench-quick bench-training lint clean
 .DELETE_ON_ERROR:
 
 # Made once, and again when what is to be installed changes.
@@ -19,12 +19,16 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
+# What takes too long for every change: a run on an S3 that fails, two drivers, machines that are lost or taken away.
+test-long: .venv/installed
+	$(BIN)/python -m pytest -m long
+
 # Kills runs at random moments; six minutes.
 chaos: .venv/installed
 	$(BIN)/python tests/chaos.py
 
 fast: .venv/installed
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not long'
 
 # What people would otherwise use, in an environment of its own: AutoGluon holds pandas below 3.
 .peers/installed: benchmarks/peers.txt

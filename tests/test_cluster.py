@@ -10,7 +10,7 @@ import pytest
 
 from ig3d_ray.on_ray.cluster import ENVIRONMENT
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def run_script(name: str, place: Path) -> str:

@@ -83,6 +83,7 @@ def test_predict_reproduces_the_reported_number_without_ray(undisturbed: tuple[S
     assert pq.read_table(out).num_rows == said["samples"]
 
 
+@pytest.mark.long
 def test_the_same_run_on_an_s3_that_fails_now_and_then_gives_the_same_spec(
     undisturbed: tuple[Store, dict], s3_server: str, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +142,7 @@ def kill_when(store: Store, moment: Callable[[Store], bool]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.long
 def test_two_drivers_on_one_storage_share_the_work_and_end_with_the_same_spec(
     undisturbed: tuple[Store, dict], tmp_path: Path
 ) -> None:
