@@ -14,6 +14,7 @@ ORDER = [
         "errors",
         "retries",
         "storage",
+        "claims",
         "tables",
         "data",
         "logits",
