@@ -15,9 +15,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/ig3d run search_spaces/faces.yaml --storage runs
 
-# Two processes, a file's tests in one of them.
+# Two processes, a file's tests in one of them: they share its fixtures, and there is one Ray.
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What takes too long for every change: a run on an S3 that fails, two drivers, machines that are lost or taken away.
 test-long: .venv/installed
