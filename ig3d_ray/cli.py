@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ig3d_ray.cli_audit import audit_app
+from ig3d_ray.cli_cluster import cluster_app
 from ig3d_ray.cli_data import check_ending, data_app
 from ig3d_ray.cli_import import import_app, named_split
 from ig3d_ray.cli_jobs import submit
@@ -38,6 +39,7 @@ app.command()(submit)
 app.add_typer(data_app, name="data")
 app.add_typer(import_app, name="import")
 app.add_typer(audit_app, name="audit")
+app.add_typer(cluster_app, name="cluster")
 
 SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE", help="A YAML file such as search_spaces/faces.yaml.")]
 Storage = Annotated[str, typer.Option(metavar="URI", help="A folder, or s3://bucket/prefix.")]

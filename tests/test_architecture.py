@@ -44,10 +44,11 @@ ORDER = [
         "predict",
         "report",
         "progress",
+        "clusters",
         "on_ray",
         "pipeline",
     ),
-    *("cli_audit", "cli_data", "cli_import", "cli_jobs", "cli", "__main__"),
+    *("cli_audit", "cli_cluster", "cli_data", "cli_import", "cli_jobs", "cli", "__main__"),
 ]
 # Files that may import torch, as data flows; everything on_ray/ may import both.
 TORCH = {

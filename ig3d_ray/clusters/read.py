@@ -1,0 +1,33 @@
+"""Reading a cluster file, and telling which kind of one it is."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ig3d_ray.errors import Ig3dError
+
+Kind = Literal["launcher", "kuberay"]
+
+
+def read_cluster(path: Path) -> tuple[Kind, dict[str, Any], str]:
+    """A cluster file: its kind, its content, its text.
+
+    Raises:
+        Ig3dError: it is no YAML, or no file for `ray up` or KubeRay.
+    """
+    try:
+        text = path.read_text()
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except (OSError, UnicodeDecodeError) as error:
+        raise Ig3dError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise Ig3dError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        raise Ig3dError(f"{path}: holds {len(documents)} documents; give one cluster per file")
+    content = documents[0]
+    if content.get("kind") in ("RayJob", "RayCluster"):
+        return "kuberay", content, text
+    if "provider" in content or "available_node_types" in content:
+        return "launcher", content, text
+    raise Ig3dError(f"{path}: neither a file for `ray up` (provider, available_node_types) nor a RayJob or RayCluster")
