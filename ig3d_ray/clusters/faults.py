@@ -88,6 +88,11 @@ def mapping(content: object) -> dict[Any, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def count(content: object) -> int:
+    """The content if it is a whole number, else 0: the wrong type is the schema's to tell."""
+    return content if isinstance(content, int) else 0
+
+
 def items(content: object) -> list[Any]:
     """The content if it is a list, else an empty one."""
     return content if isinstance(content, list) else []

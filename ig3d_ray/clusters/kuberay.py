@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ig3d_ray.clusters.faults import Fault, at, items, mapping, unpinned_image
+from ig3d_ray.clusters.faults import Fault, at, count, items, mapping, unpinned_image
 
 SUBMISSION_MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
 GPU = "nvidia.com/gpu"
@@ -77,18 +77,19 @@ def _head(head: dict[str, Any], path: str) -> Iterator[Fault]:
 
 
 def _workers(group: dict[str, Any], path: str) -> Iterator[Fault]:
-    low, high = group.get("minReplicas", 0), group.get("maxReplicas")
+    low, high = count(group.get("minReplicas")), group.get("maxReplicas")
+    now = count(group.get("replicas", low))
     if not isinstance(high, int):
         yield Fault("count", f"{path}.maxReplicas", "missing: Kubernetes would allow any number, it is your bill")
-    elif not low <= group.get("replicas", low) <= high or high == 0:
-        yield Fault("count", path, f"replicas {group.get('replicas', low)} is not within {low} and {high}")
+    elif not low <= now <= high or high == 0:
+        yield Fault("count", path, f"replicas {now} is not within {low} and {high}")
     if low:
         yield Fault("count", f"{path}.minReplicas", f"{low}: these never go, used or not; use 0")
     spec = mapping(at(group, "template", "spec"))
     if _gpus(group) and GPU not in [at(t, "key") for t in items(spec.get("tolerations"))]:
         told = f"no toleration of {GPU}: nodes with GPUs take no pod without it"
         yield Fault("toleration", f"{path}.template.spec.tolerations", told)
-    if (spec.get("terminationGracePeriodSeconds") or 30) < SHORTEST_GRACE_SECONDS:
+    if (count(spec.get("terminationGracePeriodSeconds")) or 30) < SHORTEST_GRACE_SECONDS:
         told = f"below {SHORTEST_GRACE_SECONDS}: too short for checkpoints"
         yield Fault("notice", f"{path}.template.spec.terminationGracePeriodSeconds", told)
     for i, container in enumerate(items(spec.get("containers"))[:1]):

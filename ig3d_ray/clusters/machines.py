@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ig3d_ray.clusters.faults import Fault, at, items, mapping
+from ig3d_ray.clusters.faults import Fault, at, count, items, mapping
 
 _RAYS_RESOURCES = ("CPU", "GPU", "TPU", "memory", "object_store_memory")
 # Families whose machines have GPUs: Amazon's g and p, Google's a and g2/g4, Microsoft's N.
@@ -56,7 +56,7 @@ def counted(file: dict[str, Any], _: Path) -> Iterator[Fault]:
     for name, kind in _kinds(file).items():
         if name == file.get("head_node_type"):
             continue
-        low, high = at(kind, "min_workers") or 0, at(kind, "max_workers")
+        low, high = count(at(kind, "min_workers")), at(kind, "max_workers")
         where = f"available_node_types.{name}"
         if not isinstance(high, int):
             yield Fault("count", f"{where}.max_workers", "missing: say how many at most, it is your bill")
@@ -92,12 +92,12 @@ def falls_back(file: dict[str, Any], _: Path) -> Iterator[Fault]:
     for name, kind in kinds.items():
         if not _is_spot(kind):
             continue
-        mine = at(kind, "priority") or 0
+        mine = count(at(kind, "priority"))
         if not on_demand:
             told = "no on-demand kind with GPUs beside it: when no spot machine is to be had, the run waits"
             yield Fault("fallback", f"available_node_types.{name}", told)
         for other, fallback in on_demand.items():
-            if mine <= (at(fallback, "priority") or 0):
+            if mine <= count(at(fallback, "priority")):
                 told = f"{mine} is not above {other}'s: the dearer machines would be started first"
                 yield Fault("fallback", f"available_node_types.{name}.priority", told)
 

@@ -1,5 +1,7 @@
 """A file for `ray up` against Ray's own schema and its providers' defaults, without starting anything."""
 
+import contextlib
+import io
 import logging
 from copy import deepcopy
 from typing import Any
@@ -12,10 +14,11 @@ def check_with_ray(file: dict[str, Any]) -> list[Fault]:
     # Ray has no public way to ask this.
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    # It also logs what it makes of a right file.
+    # It also logs and prints what it makes of a right file.
     logging.getLogger("ray.autoscaler").setLevel(logging.CRITICAL)
     try:
-        validate_config(prepare_config(deepcopy(file)))
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            validate_config(prepare_config(deepcopy(file)))
     except Exception as error:  # Ray raises whatever its code stumbles over: AttributeError, AssertionError, ...
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         where = ".".join(str(step) for step in getattr(error, "absolute_path", ())) or "(file)"
