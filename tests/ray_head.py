@@ -10,8 +10,10 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import ray
 
 BIN = Path(sys.executable).parent
 SECONDS = 60
@@ -24,21 +26,31 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def head(home: Path, cpus: int = 2, **more: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Start one with token authentication: the dashboard's URL, and the environment that its clients need."""
+def head(
+    home: Path, cpus: int = 2, scales: Callable[[str], Path] | None = None, **more: str
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Start one with token authentication: the dashboard's URL, and the environment that its clients need.
+
+    Args:
+        scales: given the head's address, writes the autoscaler's file.
+    """
     token = home / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_USAGE_STATS_ENABLED": "0"}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)} | more
-    dashboard = free_port()
+    dashboard, port = free_port(), free_port()
     # A socket's path has room for about a hundred characters.
     with tempfile.TemporaryDirectory(prefix="ray") as place:
-        ports = {"--port": free_port(), "--dashboard-port": dashboard, "--ray-client-server-port": free_port()}
+        ports = {"--port": port, "--dashboard-port": dashboard, "--ray-client-server-port": free_port()}
         ports |= {"--dashboard-agent-listen-port": free_port(), "--dashboard-agent-grpc-port": free_port()}
         words = [f"{name}={port}" for name, port in ports.items()]
         words += ["--min-worker-port=21000", "--max-worker-port=21999", f"--num-cpus={cpus}", f"--temp-dir={place}"]
+        if scales is not None:
+            # Machines that join must not take 127.0.0.1 for the head's address.
+            environment["RAY_ADDRESS"] = f"{ray.util.get_node_ip_address()}:{port}"
+            words.append(f"--autoscaling-config={scales(environment['RAY_ADDRESS'])}")
         daemon = subprocess.Popen(
             [str(BIN / "ray"), "start", "--head", "--block", "--disable-usage-stats", *words],
             env=environment,

@@ -63,7 +63,7 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
         # Ray takes this signal for itself.
         signal.signal(signal.SIGTERM, on_sigterm)
     try:
-        _check_fits(_machines(), training, f"the cluster at {address}" if address else "this machine")
+        _check_will_fit(training, address)
         yield
     finally:
         ray.shutdown()
@@ -87,8 +87,21 @@ def workers_that_fit(machines: list[dict[str, float]], needs: Resources) -> int:
 
 
 def slots(needs: Resources) -> int:
-    """How many trainings fit side by side on the cluster that is connected."""
-    return max(1, workers_that_fit(_machines(), needs) // needs.workers)
+    """How many trainings to have under way: those that fit side by side, and where machines are started for those
+    that wait, some more."""
+    from ig3d_ray.on_ray.autoscaling import ahead
+
+    return max(1, workers_that_fit(_machines(), needs) // needs.workers + ahead())
+
+
+def _check_will_fit(needs: Resources | None, address: str | None) -> None:
+    from ig3d_ray.on_ray.autoscaling import will_come
+
+    machines = _machines()
+    is_here = needs is None or workers_that_fit(machines, needs) >= needs.workers
+    if is_here or (needs is not None and address is not None and will_come(needs)):
+        return
+    _check_fits(machines, needs, f"the cluster at {address}" if address else "this machine")
 
 
 def _check_fits(machines: list[dict[str, float]], needs: Resources | None, where: str) -> None:

@@ -6,7 +6,7 @@ again anywhere that sees the same storage.
 """
 
 from collections.abc import Callable, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import ray
@@ -49,12 +49,16 @@ def train_runs(
     wanted = {f for run in runs for f, _ in run.members if only is None or f in only}
     runs = [run for run in runs if any(f in wanted for f, _ in run.members)]
     failed: dict[str, str] = {}
-    pool = ThreadPoolExecutor(slots(resources))
+    pool = ThreadPoolExecutor(len(runs) or 1)
+    going: list[Future[dict[str, str]]] = []
     try:
-        going = [pool.submit(_fit, run, wanted, resources, board) for run in runs]
-        over = False
-        while not over:
-            over = not wait(going, timeout=NEWS_SECONDS).not_done
+        # As many as fit now, asked each time: machines come and go.
+        while len(going) < len(runs) or not all(future.done() for future in going):
+            if len(going) < len(runs):
+                free = slots(resources) - sum(not future.done() for future in going)
+                next_ones = runs[len(going) : len(going) + max(0, free)]
+                going += [pool.submit(_fit, run, wanted, resources, board) for run in next_ones]
+            wait(going, timeout=NEWS_SECONDS)
             for event in ray.get(board.take.remote()):
                 on_event(event)
             check()
