@@ -108,16 +108,27 @@ def search(
 
 
 @app.command()
-def plan(space_file: SpaceFile, storage: Storage, overrides: Overrides = None) -> None:
-    """Say what a run would do; start nothing."""
+def plan(
+    space_file: SpaceFile,
+    storage: Storage,
+    overrides: Overrides = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="How many GPUs there will be.")] = None,
+    gpu_type: Annotated[str | None, typer.Option(metavar="NAME", help="Such as T4, A10G, A100.")] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Of a GPU for an hour, in any currency.")] = None,
+) -> None:
+    """Say what a run would do and take; start nothing."""
     from ig3d_ray.inventory import take_inventory
-    from ig3d_ray.pipeline import what_is_missing
-    from ig3d_ray.report import render_plan
+    from ig3d_ray.report import render_forecast, render_plan
     from ig3d_ray.storage import Store
+    from ig3d_ray.trainings import Machines, forecast_training, what_is_missing
 
     space, store = _space(space_file, overrides), Store(storage)
+    machines = Machines.asked(store, space, gpus, gpu_type, price)
     inventory = take_inventory(store, space)
     _console().print(render_plan(space, inventory, store.uri))
+    found = forecast_training(store, space, inventory, machines)
+    if found is not None:
+        _console().print(render_forecast(found, space.resources, machines.device, machines.count, price))
     for problem in what_is_missing(store, space, inventory):
         print(f"missing: {problem}")
 

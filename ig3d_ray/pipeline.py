@@ -4,25 +4,26 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from ig3d_ray.claims import WAIT_SECONDS, Claims, Owner, alone
+from ig3d_ray.claims import Claims, alone
 from ig3d_ray.data.samples import Samples, load_samples, samples_name
 from ig3d_ray.ensemble import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.export import Journal, build_spec, load_results, publish, search_folder
-from ig3d_ray.inventory import Inventory, Wanted, check_startable, check_trainable, load_pools, take_inventory
+from ig3d_ray.inventory import Inventory, check_startable, check_trainable, load_pools, take_inventory
 from ig3d_ray.leaderboard import Leaderboard, build_leaderboard
-from ig3d_ray.members.runs import TRAINED_SPLITS, Run, clear_finished, is_cached, make_runs
-from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
+from ig3d_ray.members.runs import clear_finished
+from ig3d_ray.members.spec import TrainableSpec
 from ig3d_ray.progress import Reporter
 from ig3d_ray.protocol import Parts, plan
 from ig3d_ray.scoring import Result
 from ig3d_ray.search import Explorer, Remembered, run_local
 from ig3d_ray.space import Resources, SearchSpace
 from ig3d_ray.storage import Store
+from ig3d_ray.trainings import member_claim, run_claim, runs_of, to_train, train_missing
 
 
 @dataclass(frozen=True)
@@ -90,97 +91,6 @@ def _json(data: bytes) -> object:
         return json.loads(data)
     except ValueError:
         return None
-
-
-def to_train(inventory: Inventory) -> list[Wanted]:
-    """The members of a space that are trained here and whose logits are not all cached."""
-    return [w for w in inventory.missing(TRAINED_SPLITS) if not isinstance(w.spec, ImportedSpec)]
-
-
-def what_is_missing(store: Store, space: SearchSpace, inventory: Inventory) -> list[str]:
-    """Why members that are still to be trained couldn't be, one line per reason."""
-    specs = [w.spec for w in to_train(inventory) if isinstance(w.spec, TrainableSpec)]
-    samples = load_samples(store, space.dataset) if store.exists(samples_name(space.dataset)) else None
-    problems: dict[str, None] = {}
-    for spec in specs:
-        try:
-            check_startable(store, [spec])
-            if samples is not None:
-                check_trainable(samples, [spec])
-        except Ig3dError as error:
-            problems[str(error)] = None
-    return list(problems)
-
-
-def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]:
-    """The Ray Train runs that a space's members make, trained or not."""
-    wanted = [(w.fingerprint, w.spec) for w in inventory.wanted]
-    members = [(mark, spec) for mark, spec in wanted if mark and isinstance(spec, TrainableSpec)]
-    return make_runs(store, space.dataset, members, space.resources.members_per_run)
-
-
-def train_missing(
-    store: Store, space: SearchSpace, inventory: Inventory, claims: Claims, reporter: Reporter
-) -> dict[str, str]:
-    """Train what is missing on the connected Ray; member name -> why, of those that failed.
-
-    What another driver trains is waited for, and taken over if that driver dies.
-    """
-    from ig3d_ray.on_ray.train import train_runs
-
-    missing = {wanted.fingerprint for wanted in to_train(inventory) if wanted.fingerprint}
-    runs = runs_of(store, space, inventory)
-    reporter.start_training(len(missing), len(space.trainable()) - len(missing))
-    failed: dict[str, str] = {}
-    others: dict[str, Owner] = {}
-    try:
-        while left := {f for f in missing if f not in failed and not is_cached(store, space.dataset, f)}:
-            mine, found = _claimed(claims, runs, left)
-            if mine:
-                failed |= train_runs(runs, space.resources, reporter.training, mine, claims.check)
-            elif not others:
-                _, owner = next(iter((others := found).items()))
-                told = f"{len(left)} members are being trained by another driver"
-                reporter.say(f"train: {told} ({owner.host}, pid {owner.pid}): waiting for it")
-            if not mine:
-                claims.check()
-                time.sleep(WAIT_SECONDS)
-            for name in list(claims.held):
-                claims.release(name)
-    finally:
-        reporter.end_training()
-    names = {fingerprint: spec.name for run in runs for fingerprint, spec in run.members}
-    return {names[fingerprint]: why for fingerprint, why in failed.items()}
-
-
-def _claimed(claims: Claims, runs: Sequence[Run], left: set[str]) -> tuple[set[str], dict[str, Owner]]:
-    """Of the members that are left, those that this driver may train, and who has the others' runs or themselves.
-
-    A run is claimed before its members, because its folder is one driver's; members, because other search spaces
-    put them into other runs.
-    """
-    mine: set[str] = set()
-    others: dict[str, Owner] = {}
-    for run in runs:
-        names = [fingerprint for fingerprint, _ in run.members if fingerprint in left]
-        owner = claims.claim(run_claim(run)) if names else None
-        for fingerprint in names:
-            has = owner or claims.claim(member_claim(run.dataset, fingerprint))
-            if has is None:
-                mine.add(fingerprint)
-            else:
-                others[fingerprint] = has
-    return mine, others
-
-
-def run_claim(run: Run) -> str:
-    """The name under which a run is claimed."""
-    return f"runs/{run.name}"
-
-
-def member_claim(dataset: str, fingerprint: str) -> str:
-    """The name under which a member is claimed."""
-    return f"members/{dataset}/{fingerprint}"
 
 
 def search_store(

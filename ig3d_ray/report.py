@@ -1,5 +1,6 @@
 """A leaderboard as text: the verdict in a sentence, the table, every metric, the solved weights."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ from ig3d_ray.inventory import Inventory
 from ig3d_ray.leaderboard import Leaderboard, Row
 from ig3d_ray.members.runs import TRAINED_SPLITS
 from ig3d_ray.members.spec import ImportedSpec
-from ig3d_ray.space import SearchSpace
+from ig3d_ray.schedule import START_SECONDS, Forecast
+from ig3d_ray.space import Resources, SearchSpace
 
 FULL_WIDTH = 140
 NAMED_WIDTH = 112
@@ -25,6 +27,11 @@ LEVEL = 0.05
 SHOWN = {
     "expression": ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"),
     "va": ("mse", "mae", "rmse", "ccc", "ccc_paper", "ccc_valence", "ccc_arousal"),
+}
+BASES = {
+    "measured": "trainings by earlier ones on such a device",
+    "scaled": "by earlier ones on another, by the ratio of the makers' peak rates",
+    "assumed": "by the network's arithmetic at a usual part of the device's peak rate",
 }
 PROTOCOLS = {
     "dev": "chosen on dev, reported on test",
@@ -279,3 +286,31 @@ def render_plan(space: SearchSpace, inventory: Inventory, uri: str) -> Group:
     if counts["bring"]:
         lines.append(f"bring:  {counts['bring']} members, with `ig3d import predictions`; the search goes without them")
     return Group(table, Text("\n".join(lines)))
+
+
+def render_forecast(found: Forecast, needs: Resources, device: str, devices: int, price: float | None) -> Text:
+    """What the trainings that are missing will take.
+
+    Args:
+        device: `cpu`, or a GPU's name. devices: how many GPUs, or CPUs. price: of a GPU for an hour.
+    """
+    each = needs.workers * (needs.gpus_per_worker if device != "cpu" else needs.cpus_per_worker)
+    unit = "CPU" if device == "cpu" else f"{device} GPU"
+    used = found.busy * each
+    money = f", {used * price:,.2f} at {price:g} per hour" if price is not None else ""
+    name, others, longest = found.longest
+    run = name + (f" and {others - 1} more in one run" if others > 1 else "")
+    enough = math.ceil(math.ceil(found.busy / longest) * each)
+    bases = ", ".join(f"{count} {BASES[basis]}" for basis, count in found.bases.items() if count)
+    lines = [
+        f"time:   about {_hours(found.hours)} on {devices} {unit}s: {used:,.1f} {unit} hours{money}",
+        f"path:   the longest is {run}: {_hours(longest)}; more than {enough} {unit}s would not end it sooner",
+        f"from:   {bases}; starting a run takes {START_SECONDS:.0f} s",
+    ]
+    if each < needs.workers and device != "cpu":
+        lines[-1] += "; as fast on a part of a GPU as on a whole one"
+    return Text("\n".join(lines))
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.0f} min" if hours * 60 >= 1 else f"{hours * 3600:.0f} s"

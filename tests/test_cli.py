@@ -22,10 +22,11 @@ from ig3d_ray.members.build import build_network
 from ig3d_ray.members.checkpoint import checkpoint_name, save_checkpoint
 from ig3d_ray.members.inference import logit_table
 from ig3d_ray.members.spec import Mlp3dSpec
-from ig3d_ray.pipeline import run, to_train
+from ig3d_ray.pipeline import run
 from ig3d_ray.progress import Reporter
 from ig3d_ray.space_file import load_space
 from ig3d_ray.storage import Store
+from ig3d_ray.trainings import to_train
 
 
 def ig3d(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

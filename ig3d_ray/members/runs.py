@@ -64,6 +64,20 @@ def is_cached(store: Store, dataset: str, fingerprint: str) -> bool:
     )
 
 
+def all_cached(store: Store, dataset: str) -> set[str]:
+    """Every member of which `is_cached` says yes: by two listings, however many there are."""
+    trained: dict[str, set[str]] = {}
+    for name in store.names(f"members/{dataset}"):
+        _, _, member, file = name.split("/", 3)
+        trained.setdefault(member, set()).add(file)
+    splits: dict[str, set[str]] = {}
+    for name in store.names(f"logits/{dataset}"):
+        _, _, member, file = name.split("/", 3)
+        splits.setdefault(member, set()).add(file.removesuffix(".parquet"))
+    weights = {member for member, files in trained.items() if files >= set(PUBLISHED)}
+    return {member for member in weights if splits.get(member, set()) >= set(TRAINED_SPLITS)}
+
+
 def clear_finished(store: Store, runs: Sequence[Run]) -> None:
     """Delete the checkpoints that these runs needed to go on from; all their members must be done."""
     left = {name.split("/")[1] for name in store.names(FOLDER)}

@@ -29,6 +29,7 @@ from ig3d_ray.members.inputs import GIB, Feeding, member_inputs, member_samples
 from ig3d_ray.members.publishing import publish, publish_failed
 from ig3d_ray.members.runs import is_cached, is_trained
 from ig3d_ray.members.spec import Mlp3dSpec, TrainableSpec, parameter_groups, parse_spec
+from ig3d_ray.members.timings import Timing, network_of
 from ig3d_ray.members.training import Epoch, HistoryRow, Labelled, NonFiniteLoss, OnStep, State, Trainer, Worker
 from ig3d_ray.on_ray.watch import Leave, Watch, Word
 from ig3d_ray.space import Resources
@@ -196,6 +197,7 @@ class _Work:
 
     def _train_alone(self, fingerprint: str, spec: TrainableSpec, resumed: dict[str, Any] | None) -> Failures:
         """All stages of one member; published by rank 0."""
+        started = time.monotonic()
         first = resumed["stage"] if resumed else 0
         history: list[HistoryRow] = list(resumed["earlier"]) if resumed else []
         network: Standardised | None = None
@@ -220,7 +222,7 @@ class _Work:
             del trainer
         assert network is not None
         if self.rank == 0:
-            self.publish(fingerprint, spec, network, history)
+            self.publish(fingerprint, spec, network, history, None if resumed else time.monotonic() - started)
         return {}
 
     def _stage(
@@ -249,6 +251,7 @@ class _Work:
             start_from(network, read_weights(self.store, name), f"weights {name}")
 
     def _train_cohort(self, members: Sequence[Member], todo: Sequence[str], resumed: dict[str, Any] | None) -> Failures:
+        started = time.monotonic()
         trainers = [self.trainer(spec, 0) for _, spec in members]
         names = [fingerprint for fingerprint, _ in members]
 
@@ -264,6 +267,7 @@ class _Work:
         failures: Failures = {}
         state = resumed["state"] if resumed else None
         ended = CohortTrainer(trainers).run(on_epoch, state, self._on_step(content))
+        each = None if resumed else (time.monotonic() - started) / len(members)
         for (fingerprint, spec), trainer, end in zip(members, trainers, ended, strict=True):
             if fingerprint not in todo:
                 continue
@@ -271,16 +275,33 @@ class _Work:
                 publish_failed(self.store, self.dataset, fingerprint, spec, trainer.network, str(end.error))
                 failures[fingerprint] = str(end.error)
             else:
-                self.publish(fingerprint, spec, trainer.network, [row | {"stage": 1} for row in end.history])
+                self.publish(fingerprint, spec, trainer.network, [row | {"stage": 1} for row in end.history], each)
         return failures
 
     def publish(
-        self, fingerprint: str, spec: TrainableSpec, network: Standardised, history: list[HistoryRow] | None
+        self,
+        fingerprint: str,
+        spec: TrainableSpec,
+        network: Standardised,
+        history: list[HistoryRow] | None,
+        seconds: float | None = None,
     ) -> None:
-        """Weights and logits of a member whose training is over."""
+        """Weights and logits of a member whose training is over, and what it took if all of it was here."""
         events = self.resources.events == "tensorboard"
         size = publish(self.store, self.samples, fingerprint, spec, network, history, self.feeding, events)
-        self.config["board"].post.remote({"member": spec.name, "cached": True, "bytes": size})
+        timing = None
+        if seconds is not None and history:
+            most = sum(stage.recipe.epochs for stage in spec.stages)
+            samples = len(self.chosen(spec, "train"))
+            timing = Timing(
+                network=network_of(spec),
+                device=_device_name(self.feeding.device),
+                samples=samples,
+                epochs=len(history),
+                most=most,
+                seconds=seconds,
+            ).model_dump()
+        self.config["board"].post.remote({"member": spec.name, "cached": True, "bytes": size, "timing": timing})
 
     def _tell(self, spec: TrainableSpec, epoch: Epoch, stage: int) -> None:
         if self.rank == 0:
@@ -320,6 +341,10 @@ class _Work:
     def _tell_resumed(self, called: str, state: State | None) -> None:
         if self.rank == 0 and state is not None:
             self.config["board"].post.remote({"member": called, "resumed": True} | _where(state))
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _where(state: State) -> dict[str, int]:

@@ -1,0 +1,183 @@
+"""Training what a space lacks: which runs, in which order, what other drivers have; and what all that will take."""
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ig3d_ray.claims import WAIT_SECONDS, Claims, Owner
+from ig3d_ray.data.samples import load_samples, samples_name
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.inventory import Inventory, Wanted, check_startable, check_trainable
+from ig3d_ray.members.runs import TRAINED_SPLITS, Run, all_cached, make_runs
+from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
+from ig3d_ray.members.timings import Timing, TimingLog, read_timings, speed
+from ig3d_ray.progress import Reporter
+from ig3d_ray.schedule import Forecast, estimates, forecast, longest_first
+from ig3d_ray.space import SearchSpace
+from ig3d_ray.storage import Store
+
+# What is assumed of a GPU that nobody named and no training has run on.
+USUAL_GPU = "A10G"
+
+
+def to_train(inventory: Inventory) -> list[Wanted]:
+    """The members of a space that are trained here and whose logits are not all cached."""
+    return [w for w in inventory.missing(TRAINED_SPLITS) if not isinstance(w.spec, ImportedSpec)]
+
+
+def what_is_missing(store: Store, space: SearchSpace, inventory: Inventory) -> list[str]:
+    """Why members that are still to be trained couldn't be, one line per reason."""
+    specs = [w.spec for w in to_train(inventory) if isinstance(w.spec, TrainableSpec)]
+    samples = load_samples(store, space.dataset) if store.exists(samples_name(space.dataset)) else None
+    problems: dict[str, None] = {}
+    for spec in specs:
+        try:
+            check_startable(store, [spec])
+            if samples is not None:
+                check_trainable(samples, [spec])
+        except Ig3dError as error:
+            problems[str(error)] = None
+    return list(problems)
+
+
+def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]:
+    """The Ray Train runs that a space's members make, trained or not."""
+    wanted = [(w.fingerprint, w.spec) for w in inventory.wanted]
+    members = [(mark, spec) for mark, spec in wanted if mark and isinstance(spec, TrainableSpec)]
+    return make_runs(store, space.dataset, members, space.resources.members_per_run)
+
+
+def train_missing(
+    store: Store, space: SearchSpace, inventory: Inventory, claims: Claims, reporter: Reporter
+) -> dict[str, str]:
+    """Train what is missing on the connected Ray; member name -> why, of those that failed.
+
+    What another driver trains is waited for, and taken over if that driver dies.
+    """
+    from ig3d_ray.on_ray.train import train_runs
+
+    missing = {wanted.fingerprint for wanted in to_train(inventory) if wanted.fingerprint}
+    runs = runs_of(store, space, inventory)
+    known = read_timings(store, space.dataset)
+    # For their order it matters what members take against one another, not on which card.
+    expected = estimates(runs, load_samples(store, space.dataset), known, device_of(space, known))
+    log = TimingLog(store, space.dataset, claims.token)
+
+    def on_event(event: dict[str, Any]) -> None:
+        reporter.training(event)
+        log.note(event)
+
+    reporter.start_training(len(missing), len(space.trainable()) - len(missing))
+    failed: dict[str, str] = {}
+    others: dict[str, Owner] = {}
+    try:
+        while left := missing - failed.keys() - all_cached(store, space.dataset):
+            mine, found = _claimed(claims, runs, left)
+            if mine:
+                ordered = longest_first(runs, expected, mine)
+                failed |= train_runs(ordered, space.resources, on_event, mine, claims.check)
+            elif not others:
+                _, owner = next(iter((others := found).items()))
+                told = f"{len(left)} members are being trained by another driver"
+                reporter.say(f"train: {told} ({owner.host}, pid {owner.pid}): waiting for it")
+            if not mine:
+                claims.check()
+                time.sleep(WAIT_SECONDS)
+            for name in list(claims.held):
+                claims.release(name)
+    finally:
+        reporter.end_training()
+    names = {fingerprint: spec.name for run in runs for fingerprint, spec in run.members}
+    return {names[fingerprint]: why for fingerprint, why in failed.items()}
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What trainings are to run on.
+
+    Attributes:
+        device: `cpu`, or a GPU's name. count: of CPUs, or of GPUs. each: how many of them a run takes.
+    """
+
+    device: str
+    count: int
+    each: float
+
+    @property
+    def places(self) -> int:
+        """How many runs train side by side."""
+        return int(self.count / self.each + 1e-9)
+
+    @staticmethod
+    def asked(
+        store: Store, space: SearchSpace, gpus: int | None, gpu_type: str | None, price: float | None
+    ) -> "Machines":
+        """What was asked for on the command line; this machine's CPUs, or one GPU, where nothing was.
+
+        Raises:
+            Ig3dError: GPUs for a space that trains without, an unknown one, or fewer than a training needs.
+        """
+        needs = space.resources
+        if not needs.gpus_per_worker:
+            if gpus or gpu_type or price is not None:
+                raise Ig3dError(
+                    "this space trains on CPUs: resources.gpus_per_worker is 0; add --set resources.gpus_per_worker=1"
+                )
+            each = needs.workers * needs.cpus_per_worker
+            return Machines("cpu", max(os.cpu_count() or 1, each), each)
+        device = gpu_type or device_of(space, read_timings(store, space.dataset))
+        speed(device)
+        gpus_each = needs.workers * needs.gpus_per_worker
+        if (gpus or gpus_each) < gpus_each:
+            raise Ig3dError(f"--gpus {gpus}: a training of this space takes {gpus_each:g}; lower resources.workers")
+        return Machines(device, gpus or math.ceil(gpus_each), gpus_each)
+
+
+def device_of(space: SearchSpace, known: Sequence[Timing]) -> str:
+    """The device that a space's members train on: the card of earlier trainings, `cpu` where it asks for no GPU."""
+    if not space.resources.gpus_per_worker:
+        return "cpu"
+    return next((timing.device for timing in known if timing.device != "cpu"), USUAL_GPU)
+
+
+def forecast_training(store: Store, space: SearchSpace, inventory: Inventory, machines: Machines) -> Forecast | None:
+    """What the trainings will take that a space still lacks; None if it lacks none, or there are no data to count."""
+    wanted = {w.fingerprint for w in to_train(inventory) if w.fingerprint}
+    if not wanted:
+        return None
+    runs, samples = runs_of(store, space, inventory), load_samples(store, space.dataset)
+    expected = estimates(runs, samples, read_timings(store, space.dataset), machines.device)
+    return forecast(runs, expected, wanted, machines.places)
+
+
+def _claimed(claims: Claims, runs: Sequence[Run], left: set[str]) -> tuple[set[str], dict[str, Owner]]:
+    """Of the members that are left, those that this driver may train, and who has the others' runs or themselves.
+
+    A run is claimed before its members, because its folder is one driver's; members, because other search spaces
+    put them into other runs.
+    """
+    mine: set[str] = set()
+    others: dict[str, Owner] = {}
+    for run in runs:
+        names = [fingerprint for fingerprint, _ in run.members if fingerprint in left]
+        owner = claims.claim(run_claim(run)) if names else None
+        for fingerprint in names:
+            has = owner or claims.claim(member_claim(run.dataset, fingerprint))
+            if has is None:
+                mine.add(fingerprint)
+            else:
+                others[fingerprint] = has
+    return mine, others
+
+
+def run_claim(run: Run) -> str:
+    """The name under which a run is claimed."""
+    return f"runs/{run.name}"
+
+
+def member_claim(dataset: str, fingerprint: str) -> str:
+    """The name under which a member is claimed."""
+    return f"members/{dataset}/{fingerprint}"
