@@ -14,6 +14,7 @@ import pytest
 from conftest import SMALL_SPACE
 from faulty_s3 import FAULTS, FaultyProxy
 
+from ig3d_ray.members.timings import read_timings
 from ig3d_ray.storage import Store
 
 pytestmark = pytest.mark.slow
@@ -56,6 +57,9 @@ def test_a_run_trains_every_member_and_exports_a_spec(undisturbed: tuple[Store, 
         assert sum(name.endswith(kind) for name in store.names("members/faces")) == 5
     assert sum(name.endswith(".parquet") for name in store.names("logits/faces")) == 10
     assert store.names("train") == store.names("tune") == []
+    timings = read_timings(store, "faces")
+    assert len(timings) == 5
+    assert all(t.device == "cpu" and t.epochs <= t.most == 3 and t.seconds > 0 for t in timings)
     spec = json.loads(spec_bytes(store))
     assert spec["scores"]["report"]["metrics"]["accuracy"]["value"] == told["report"]["value"]
     assert store.uri not in spec_bytes(store).decode()

@@ -1,0 +1,197 @@
+"""What a training is expected to take, and the order that follows."""
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from conftest import SMALL_SPACE
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ig3d_ray.cli import main
+from ig3d_ray.data.samples import Samples
+from ig3d_ray.inventory import take_inventory
+from ig3d_ray.members.recipe import TrainingRecipe
+from ig3d_ray.members.runs import TRAINED_SPLITS, Run, all_cached, is_cached
+from ig3d_ray.members.spec import CnnSpec, DdamfnSpec, Mlp3dSpec, TrainableSpec
+from ig3d_ray.members.timings import Estimate, Timing, TimingLog, estimate, network_of, read_timings
+from ig3d_ray.schedule import START_SECONDS, forecast, longest_first, makespan, run_seconds
+from ig3d_ray.space_file import load_space
+from ig3d_ray.storage import Store
+from ig3d_ray.trainings import runs_of
+
+MLP = Mlp3dSpec(representation="emoca", subset="full", recipe=TrainingRecipe(epochs=20))
+SECONDS = st.lists(st.integers(1, 1000), min_size=1, max_size=7)
+
+
+def took(spec: TrainableSpec, seconds: float, **more: object) -> Timing:
+    """Ten of twenty epochs of a hundred samples, unless told otherwise."""
+    usual = {"device": "NVIDIA A10G", "samples": 100, "epochs": 10, "most": 20}
+    return Timing(network=network_of(spec), seconds=seconds, **(usual | more))  # type: ignore[arg-type]
+
+
+def runs_that_take(seconds: list[int]) -> tuple[list[Run], dict[str, Estimate], set[str]]:
+    """A run of one member for each."""
+    members = [(f"f{i}", CnnSpec(seed=i)) for i in range(len(seconds))]
+    runs = [Run("file:///nowhere", "faces", (member,)) for member in members]
+    return runs, {f"f{i}": Estimate(float(s), "measured") for i, s in enumerate(seconds)}, {f for f, _ in members}
+
+
+def test_what_ran_before_on_this_device_is_taken_as_it_was() -> None:
+    known = [took(MLP, 50.0), took(MLP, 70.0), took(MLP, 60.0), took(MLP, 9e9, device="NVIDIA A100-SXM4-40GB")]
+    found = estimate(MLP, 300, known, "A10G")
+    # Three times the samples, and again half of the epochs that the recipe allows.
+    assert found == Estimate(180.0, "measured")
+
+
+def test_what_ran_on_another_device_is_scaled_by_their_speeds() -> None:
+    found = estimate(MLP, 100, [took(MLP, 60.0, device="NVIDIA A100-SXM4-40GB")], "A10G")
+    assert found.basis == "scaled"
+    assert found.seconds == pytest.approx(60.0 * 312 / 70)
+
+
+def test_a_trainings_cost_depends_on_network_and_not_on_loss_or_seed() -> None:
+    other = MLP.model_copy(update={"seed": 3})
+    wider = MLP.model_copy(update={"width": 256})
+    assert estimate(other, 100, [took(MLP, 60.0)], "A10G").basis == "measured"
+    assert estimate(wider, 100, [took(MLP, 60.0)], "A10G").basis == "assumed"
+
+
+def test_what_never_ran_is_assumed_from_its_arithmetic() -> None:
+    small, large = CnnSpec(width=16), DdamfnSpec()
+    on = {device: estimate(large, 10_000, [], device) for device in ("T4", "A10G", "A100", "cpu")}
+    assert {found.basis for found in on.values()} == {"assumed"}
+    assert on["A100"].seconds <= on["A10G"].seconds <= on["T4"].seconds < on["cpu"].seconds
+    assert estimate(small, 10_000, [], "cpu").seconds < on["cpu"].seconds
+    assert estimate(large, 20_000, [], "cpu").seconds == pytest.approx(2 * on["cpu"].seconds)
+    sharp = DdamfnSpec(recipe=TrainingRecipe(sam_rho=0.05))
+    assert estimate(sharp, 10_000, [], "cpu").seconds == pytest.approx(2 * on["cpu"].seconds)
+
+
+@given(SECONDS, st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_longest_first_is_at_most_a_third_longer_than_the_best_order(seconds: list[int], places: int) -> None:
+    runs, expected, wanted = runs_that_take(seconds)
+    ordered = [run_seconds(run, expected, wanted) for run in longest_first(runs, expected, wanted)]
+    assert ordered == sorted(ordered, reverse=True)
+    orders = itertools.permutations(ordered) if places > 1 else [ordered]
+    best = min(makespan(order, places) for order in orders)
+    assert best <= makespan(ordered, places) <= best * (4 / 3 - 1 / (3 * places)) + 1e-6
+
+
+def test_a_run_takes_what_is_left_of_it() -> None:
+    members = tuple((f"f{i}", CnnSpec(seed=i)) for i in range(3))
+    run = Run("file:///nowhere", "faces", members)
+    expected = {f: Estimate(100.0, "measured") for f, _ in members}
+    assert run_seconds(run, expected, {"f0", "f2"}) == START_SECONDS + 200
+    assert run_seconds(run, expected, set()) == 0
+
+
+def test_a_forecast_counts_what_is_missing() -> None:
+    runs, expected, wanted = runs_that_take([3600, 7200, 3600, 5])
+    found = forecast(runs, expected, wanted - {"f3"}, 2)
+    assert (found.trainings, found.bases["measured"]) == (3, 3)
+    assert found.busy == pytest.approx((14400 + 3 * START_SECONDS) / 3600)
+    assert found.hours == pytest.approx((7200 + 2 * START_SECONDS) / 3600)
+    assert found.longest == (CnnSpec(seed=1).name, 1, pytest.approx((7200 + START_SECONDS) / 3600))
+
+
+def test_the_log_of_each_driver_is_remembered_and_a_broken_one_says_nothing(store: Store) -> None:
+    for driver, seconds in (("a", 1.0), ("b", 2.0)):
+        log = TimingLog(store, "faces", driver)
+        log.note({"member": "x", "epoch": 1})
+        log.note({"member": "x", "cached": True, "timing": None})
+        assert store.names("timings") == ([] if driver == "a" else ["timings/faces/a.json"])
+        log.note({"member": "x", "cached": True, "timing": took(MLP, seconds).model_dump()})
+    store.write("timings/faces/c.json", b"[{")
+    store.write("timings/faces/d.json", b'[{"network": 1}]')
+    store.write("timings/other/e.json", json.dumps([took(MLP, 9.0).model_dump()]).encode())
+    assert sorted(t.seconds for t in read_timings(store, "faces")) == [1.0, 2.0]
+
+
+def test_two_listings_say_what_asking_for_each_member_says(store: Store) -> None:
+    for member, files, splits in (
+        ("whole", ["checkpoint.pt", "spec.json", "history.parquet"], ["dev", "test"]),
+        ("no-spec", ["checkpoint.pt"], ["dev", "test"]),
+        ("no-test", ["checkpoint.pt", "spec.json"], ["dev"]),
+        ("no-weights", [], ["dev", "test"]),
+    ):
+        for file in files:
+            store.write(f"members/faces/{member}/{file}", b"x")
+        for split in splits:
+            store.write(f"logits/faces/{member}/{split}.parquet", b"x")
+    members = ("whole", "no-spec", "no-test", "no-weights", "absent")
+    assert all_cached(store, "faces") == {m for m in members if is_cached(store, "faces", m)} == {"whole"}
+
+
+def on_gpus(monkeypatch: pytest.MonkeyPatch, store: Store, *more: str) -> int:
+    monkeypatch.setattr("sys.argv", ["ig3d", "plan", str(SMALL_SPACE), "--storage", store.uri, *more])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(left.value.code or 0)
+
+
+def test_plan_tells_hours_money_and_what_it_assumed(
+    small_faces: tuple[Store, Samples], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, _ = small_faces
+    words = ["--set", "resources.gpus_per_worker=1", "--gpus", "4", "--gpu-type", "T4", "--price", "100000"]
+    assert on_gpus(monkeypatch, store, *words) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "on 4 T4 GPUs" in told
+    assert "at 100000 per hour" in told
+    assert "5 by the network's arithmetic" in told
+    assert f"starting a run takes {START_SECONDS:.0f} s" in told
+
+
+def test_plan_takes_what_trainings_took_before(
+    small_faces: tuple[Store, Samples],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    made, _ = small_faces
+    store = Store(str(tmp_path))
+    for name in made.names("datasets"):
+        store.write(name, made.read(name))
+    space = load_space(SMALL_SPACE, ("resources.gpus_per_worker=1",))
+    (cnn,) = [spec for spec in space.trainable() if spec.kind == "cnn"]
+    log = TimingLog(store, "faces", "d")
+    log.note({"timing": took(cnn, 7200.0, samples=100_000, epochs=3, most=3, device="Tesla T4").model_dump()})
+    words = ["--set", "resources.gpus_per_worker=1", "--gpus", "2", "--price", "1"]
+    assert on_gpus(monkeypatch, store, *words) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "on 2 Tesla T4 GPUs" in told
+    assert "from: 1 by trainings of the same network on such a device" in told
+    assert "4 by the network's arithmetic" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--gpus", "8"], "resources.gpus_per_worker is 0"),
+        (["--set", "resources.gpus_per_worker=1", "--gpu-type", "Voodoo"], "'Voodoo': its speed is not known"),
+        (["--set", "resources.gpus_per_worker=1", "--set", "resources.workers=2", "--gpus", "1"], "takes 2"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(
+    small_faces: tuple[Store, Samples],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
+) -> None:
+    assert on_gpus(monkeypatch, small_faces[0], *words) == 2
+    told = capsys.readouterr()
+    assert message in told.err
+    assert told.out == ""
+
+
+def test_every_trainable_member_of_a_space_is_in_one_run(small_faces: tuple[Store, Samples]) -> None:
+    store, _ = small_faces
+    space = load_space(SMALL_SPACE)
+    inventory = take_inventory(store, space)
+    names = [fingerprint for run in runs_of(store, space, inventory) for fingerprint, _ in run.members]
+    assert sorted(names) == sorted(w.fingerprint for w in inventory.missing(TRAINED_SPLITS) if w.fingerprint)
