@@ -164,7 +164,7 @@ def test_plan_takes_what_trainings_took_before(
     assert on_gpus(monkeypatch, store, *words) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "on 2 Tesla T4 GPUs" in told
-    assert "from: 1 by trainings of the same network on such a device" in told
+    assert "from: 1 trainings by earlier ones on such a device" in told
     assert "4 by the network's arithmetic" in told
 
 
