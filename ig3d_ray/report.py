@@ -267,17 +267,13 @@ def render_plan(space: SearchSpace, inventory: Inventory, uri: str) -> Group:
     for card in inventory.others:
         table.add_row(card.name, card.view, "imported, not named in the space")
     needs, parts = space.resources, space.protocol.parts
-    pending = [
-        w.spec for w in inventory.wanted if not isinstance(w.spec, ImportedSpec) and not w.ready_for(TRAINED_SPLITS)
-    ]
-    runs = sum(-(-sum(s.kind == kind for s in pending) // needs.members_per_run) for kind in {s.kind for s in pending})
     each = f"{needs.workers} x ({needs.cpus_per_worker} CPU, {needs.gpus_per_worker:g} GPU)"
     drawn = (
         f"{space.data.samples} faces will be drawn" if space.data else "no samples table yet: README, 'Your own data'"
     )
     lines = [
         f"data:   {'samples table is there' if inventory.dataset_fingerprint else drawn}",
-        f"train:  {counts['train']} members, {counts['cached']} cached, in {runs} Ray Train runs of {each}",
+        f"train:  {counts['train']} members, {counts['cached']} cached; each run takes {each}",
         f"search: all pairs, strategies and spaces up to {space.search.enumerate_up_to:,}, each method on all"
         f" members, up to {space.search.budget} subsets by Optuna"
         + (f", on each of {parts} selection sets" if parts > 1 else "")
@@ -302,8 +298,9 @@ def render_forecast(found: Forecast, needs: Resources, device: str, devices: int
     run = name + (f" and {others - 1} more in one run" if others > 1 else "")
     enough = math.ceil(math.ceil(found.busy / longest) * each)
     bases = ", ".join(f"{count} {BASES[basis]}" for basis, count in found.bases.items() if count)
+    hours = f"{used:,.1f}" if used >= 1 else f"{used:.2g}"
     lines = [
-        f"time:   about {_hours(found.hours)} on {devices} {unit}s: {used:,.1f} {unit} hours{money}",
+        f"time:   {found.runs} Ray Train runs, about {_hours(found.hours)} on {devices} {unit}s: {hours} {unit} hours{money}",
         f"path:   the longest is {run}: {_hours(longest)}; more than {enough} {unit}s would not end it sooner",
         f"from:   {bases}; starting a run takes {START_SECONDS:.0f} s",
     ]

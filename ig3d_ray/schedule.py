@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.members.runs import Run
+from ig3d_ray.members.spec import TrainableSpec
 from ig3d_ray.members.timings import Basis, Estimate, Timing, estimate
 
 # Until the workers of a run train: processes, imports, connections. Measured, see docs/scale.md.
@@ -17,32 +18,43 @@ class Forecast:
     """What training takes, on some machines.
 
     Attributes:
-        trainings: how many members. busy: hours of all runs, starting included. hours: from first to last.
+        trainings: how many members. runs: that train them, each a few of one kind.
+        busy: hours of all runs, starting included. hours: from first to last.
         longest: the first member's name of the run that takes longest, its members and its hours: no number of
             machines is faster than that.
         bases: how many estimates are measured, scaled and assumed.
     """
 
     trainings: int
+    runs: int
     busy: float
     hours: float
     longest: tuple[str, int, float]
     bases: dict[Basis, int]
 
 
-def estimates(runs: Sequence[Run], samples: Samples, known: Sequence[Timing], device: str) -> dict[str, Estimate]:
-    """What each member's training will take: by fingerprint."""
+def estimates(
+    members: Sequence[tuple[str, TrainableSpec]],
+    samples: Samples,
+    known: Sequence[Timing],
+    device: str,
+    together: int = 1,
+) -> dict[str, Estimate]:
+    """What each member's training will take: by fingerprint.
+
+    Args:
+        members: (fingerprint, spec). known: earlier trainings. together: 3D classifiers that train as one network.
+    """
     train = samples.in_split("train")
     counts: dict[tuple[str, ...], int] = {}
     found = {}
-    for run in runs:
-        for fingerprint, spec in run.members:
-            if spec.features not in counts:
-                seen = train
-                for feature in spec.features:
-                    seen = seen.with_feature(feature)
-                counts[spec.features] = len(seen)
-            found[fingerprint] = estimate(spec, counts[spec.features], known, device)
+    for fingerprint, spec in members:
+        if spec.features not in counts:
+            seen = train
+            for feature in spec.features:
+                seen = seen.with_feature(feature)
+            counts[spec.features] = len(seen)
+        found[fingerprint] = estimate(spec, counts[spec.features], known, device, together)
     return found
 
 
@@ -79,4 +91,4 @@ def forecast(runs: Sequence[Run], expected: dict[str, Estimate], wanted: set[str
     if ordered:
         left = [spec for fingerprint, spec in ordered[0].members if fingerprint in wanted]
         longest = (left[0].name, len(left), seconds[0] / 3600)
-    return Forecast(len(wanted), sum(seconds) / 3600, makespan(seconds, places) / 3600, longest, bases)
+    return Forecast(len(wanted), len(ordered), sum(seconds) / 3600, makespan(seconds, places) / 3600, longest, bases)

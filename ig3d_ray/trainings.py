@@ -16,7 +16,7 @@ from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
 from ig3d_ray.members.timings import Timing, TimingLog, read_timings, speed
 from ig3d_ray.progress import Reporter
 from ig3d_ray.schedule import Forecast, estimates, forecast, longest_first
-from ig3d_ray.space import SearchSpace
+from ig3d_ray.space import Resources, SearchSpace
 from ig3d_ray.storage import Store
 
 # What is assumed of a GPU that nobody named and no training has run on.
@@ -44,10 +44,30 @@ def what_is_missing(store: Store, space: SearchSpace, inventory: Inventory) -> l
 
 
 def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]:
-    """The Ray Train runs that a space's members make, trained or not."""
+    """The Ray Train runs that a space's members make, trained or not.
+
+    Which members share a run is decided by what they would take on a usual device, and not by what was measured or
+    is at hand: a run that another cluster began must be the same here.
+    """
+    found = _members(inventory)
+    if not found:
+        return []
+    needs = space.resources
+    device = USUAL_GPU if needs.gpus_per_worker else "cpu"
+    together = _together(needs)
+    expected = estimates(found, load_samples(store, space.dataset), [], device, together)
+    seconds = {fingerprint: one.seconds for fingerprint, one in expected.items()}
+    return make_runs(store, space.dataset, found, needs.members_per_run, seconds)
+
+
+def _members(inventory: Inventory) -> list[tuple[str, TrainableSpec]]:
     wanted = [(w.fingerprint, w.spec) for w in inventory.wanted]
-    members = [(mark, spec) for mark, spec in wanted if mark and isinstance(spec, TrainableSpec)]
-    return make_runs(store, space.dataset, members, space.resources.members_per_run)
+    return [(mark, spec) for mark, spec in wanted if mark and isinstance(spec, TrainableSpec)]
+
+
+def _together(needs: Resources) -> int:
+    """How many 3D classifiers share the price of a step; on CPUs each pays its own."""
+    return min(needs.cohort, needs.members_per_run) if needs.gpus_per_worker else 1
 
 
 def train_missing(
@@ -63,7 +83,8 @@ def train_missing(
     runs = runs_of(store, space, inventory)
     known = read_timings(store, space.dataset)
     # For their order it matters what members take against one another, not on which card.
-    expected = estimates(runs, load_samples(store, space.dataset), known, device_of(space, known))
+    device, together = device_of(space, known), _together(space.resources)
+    expected = estimates(_members(inventory), load_samples(store, space.dataset), known, device, together)
     log = TimingLog(store, space.dataset, claims.token)
 
     def on_event(event: dict[str, Any]) -> None:
@@ -149,7 +170,8 @@ def forecast_training(store: Store, space: SearchSpace, inventory: Inventory, ma
     if not wanted:
         return None
     runs, samples = runs_of(store, space, inventory), load_samples(store, space.dataset)
-    expected = estimates(runs, samples, read_timings(store, space.dataset), machines.device)
+    known, together = read_timings(store, space.dataset), _together(space.resources)
+    expected = estimates(_members(inventory), samples, known, machines.device, together)
     return forecast(runs, expected, wanted, machines.places)
 
 

@@ -226,7 +226,7 @@ def test_plan_starts_nothing_and_writes_nothing(
     assert ig3d(monkeypatch, "plan", str(SMALL_SPACE), "--storage", str(tmp_path / "store")) == 0
     said = capsys.readouterr().out
     assert "data:   240 faces will be drawn" in said
-    assert "train:  5 members, 0 cached, in 2 Ray Train runs" in said
+    assert "train:  5 members, 0 cached; each run takes 1 x (1 CPU, 0 GPU)" in said
     assert "up to 60 subsets by Optuna" in " ".join(said.split())
     assert not (tmp_path / "store").exists()
 

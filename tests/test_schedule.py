@@ -13,7 +13,7 @@ from ig3d_ray.cli import main
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.inventory import take_inventory
 from ig3d_ray.members.recipe import TrainingRecipe
-from ig3d_ray.members.runs import TRAINED_SPLITS, Run, all_cached, is_cached
+from ig3d_ray.members.runs import PACK_SECONDS, TRAINED_SPLITS, Run, all_cached, is_cached, make_runs
 from ig3d_ray.members.spec import CnnSpec, DdamfnSpec, Mlp3dSpec, TrainableSpec
 from ig3d_ray.members.timings import Estimate, Timing, TimingLog, estimate, network_of, read_timings
 from ig3d_ray.schedule import START_SECONDS, forecast, longest_first, makespan, run_seconds
@@ -91,7 +91,7 @@ def test_a_run_takes_what_is_left_of_it() -> None:
 def test_a_forecast_counts_what_is_missing() -> None:
     runs, expected, wanted = runs_that_take([3600, 7200, 3600, 5])
     found = forecast(runs, expected, wanted - {"f3"}, 2)
-    assert (found.trainings, found.bases["measured"]) == (3, 3)
+    assert (found.trainings, found.runs, found.bases["measured"]) == (3, 3, 3)
     assert found.busy == pytest.approx((14400 + 3 * START_SECONDS) / 3600)
     assert found.hours == pytest.approx((7200 + 2 * START_SECONDS) / 3600)
     assert found.longest == (CnnSpec(seed=1).name, 1, pytest.approx((7200 + START_SECONDS) / 3600))
@@ -195,3 +195,41 @@ def test_every_trainable_member_of_a_space_is_in_one_run(small_faces: tuple[Stor
     inventory = take_inventory(store, space)
     names = [fingerprint for run in runs_of(store, space, inventory) for fingerprint, _ in run.members]
     assert sorted(names) == sorted(w.fingerprint for w in inventory.missing(TRAINED_SPLITS) if w.fingerprint)
+
+
+def test_short_trainings_share_a_run_and_long_ones_have_their_own() -> None:
+    members: list[tuple[str, TrainableSpec]] = [(f"c{i}", CnnSpec(seed=i)) for i in range(7)]
+    members += [(f"d{i}", DdamfnSpec(seed=i)) for i in range(3)]
+    takes = {f"c{i}": PACK_SECONDS / 3 for i in range(7)} | {f"d{i}": 9000.0 for i in range(3)}
+    store = Store("/nowhere")
+    packed = [[f for f, _ in run.members] for run in make_runs(store, "faces", members, 8, takes)]
+    assert packed == [["c0", "c1", "c2"], ["c3", "c4", "c5"], ["c6"], ["d0"], ["d1"], ["d2"]]
+    assert [len(run.members) for run in make_runs(store, "faces", members, 2, dict.fromkeys(takes, 0.0))] == [
+        2,
+        2,
+        2,
+        1,
+        2,
+        1,
+    ]
+
+
+def test_runs_keep_their_names_whatever_was_measured_or_cached(
+    tmp_path: Path, small_faces: tuple[Store, Samples]
+) -> None:
+    made, _ = small_faces
+    store = Store(str(tmp_path))
+    for name in made.names("datasets"):
+        store.write(name, made.read(name))
+    space = load_space(SMALL_SPACE)
+    before = [run.name for run in runs_of(store, space, take_inventory(store, space))]
+    log = TimingLog(store, "faces", "d")
+    for spec in space.trainable():
+        log.note({"timing": took(spec, 1e6, device="cpu").model_dump()})
+    assert [run.name for run in runs_of(store, space, take_inventory(store, space))] == before
+
+
+def test_a_cohort_shares_the_price_of_its_steps_on_a_gpu() -> None:
+    alone, shared = (estimate(MLP, 10_000, [], "A10G", together) for together in (1, 32))
+    assert alone.seconds / 32 <= shared.seconds < alone.seconds / 2
+    assert estimate(DdamfnSpec(), 10_000, [], "A10G", 32) == estimate(DdamfnSpec(), 10_000, [], "A10G")

@@ -1,7 +1,7 @@
 """Which members train together in one Ray Train run, and which of them are done. Plain data, no Ray."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ig3d_ray.data.catalog import Split
@@ -12,6 +12,8 @@ from ig3d_ray.storage import Store
 TRAINED_SPLITS: tuple[Split, ...] = ("dev", "test")
 PUBLISHED = ("checkpoint.pt", "spec.json")
 FOLDER = "train"
+# Members are put into one run up to this: starting a run then costs a fortieth of it, and it is still short.
+PACK_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,34 @@ class Run:
         return f"{self.dataset}-{self.members[0][1].kind}-{digest}"
 
 
-def make_runs(store: Store, dataset: str, members: Sequence[tuple[str, TrainableSpec]], size: int) -> list[Run]:
-    """All members in runs of one kind and at most `size` members, whether or not they are trained yet.
+def make_runs(
+    store: Store,
+    dataset: str,
+    members: Sequence[tuple[str, TrainableSpec]],
+    size: int,
+    seconds: Mapping[str, float] | None = None,
+) -> list[Run]:
+    """All members in runs of one kind, whether or not they are trained yet: short ones together, long ones alone.
 
-    So a run keeps its name, and with it its checkpoints, when some of its members are done.
+    So a run keeps its name, and with it its checkpoints, when some of its members are done. A run of many long
+    trainings would last as long as all of them, however many machines there are.
+
+    Args:
+        size: members of a run, at most. seconds: what each is expected to take, by fingerprint: the same on every
+            cluster, or runs would lose their names; nothing by default.
     """
-    runs = []
+    runs: list[Run] = []
     for kind in dict.fromkeys(spec.kind for _, spec in members):
-        of_kind = [member for member in members if member[1].kind == kind]
-        runs += [Run(store.uri, dataset, tuple(of_kind[i : i + size])) for i in range(0, len(of_kind), size)]
+        taken: list[tuple[str, TrainableSpec]] = []
+        total = 0.0
+        for member in (member for member in members if member[1].kind == kind):
+            takes = seconds[member[0]] if seconds else 0.0
+            if taken and (len(taken) == size or total + takes > PACK_SECONDS):
+                runs.append(Run(store.uri, dataset, tuple(taken)))
+                taken, total = [], 0.0
+            taken.append(member)
+            total += takes
+        runs.append(Run(store.uri, dataset, tuple(taken)))
     return runs
 
 

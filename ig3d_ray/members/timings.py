@@ -84,11 +84,12 @@ def gigaflops(spec: TrainableSpec) -> float:
     return 2 * multiply_adds * (getattr(spec, "image_size", size) / size) ** 2
 
 
-def estimate(spec: TrainableSpec, samples: int, known: Iterable[Timing], device: str) -> Estimate:
+def estimate(spec: TrainableSpec, samples: int, known: Iterable[Timing], device: str, together: int = 1) -> Estimate:
     """What a member's training will take on one device.
 
     Args:
         samples: of an epoch. known: earlier trainings. device: `cpu`, or a part of a card's name such as A10G.
+        together: how many 3D classifiers train as one network, at the price of its steps.
     """
     same = [timing for timing in known if timing.network == network_of(spec)]
     here = [timing for timing in same if on_device(timing, device)]
@@ -101,11 +102,11 @@ def estimate(spec: TrainableSpec, samples: int, known: Iterable[Timing], device:
         # Trainings stop early: as far into their recipe as the others did.
         return Estimate(each * samples * most * median(t.epochs / t.most for t in here or same), basis)
     kind = "cpu" if device == "cpu" else "gpu"
-    seconds = 0.0
+    seconds, shared = 0.0, together if isinstance(spec, Mlp3dSpec) else 1
     for stage in spec.stages:
         passes = PASSES * (2 if stage.recipe.sam_rho else 1)
         arithmetic = gigaflops(spec) * passes * samples / (speed(device) * 1000 * FRACTION[kind])
-        steps = samples / stage.recipe.batch_size * STEP_SECONDS[kind]
+        steps = samples / stage.recipe.batch_size * STEP_SECONDS[kind] / shared
         seconds += stage.recipe.epochs * max(arithmetic, steps)
     return Estimate(seconds, "assumed")
 
