@@ -300,7 +300,8 @@ def render_forecast(found: Forecast, needs: Resources, device: str, devices: int
     bases = ", ".join(f"{count} {BASES[basis]}" for basis, count in found.bases.items() if count)
     hours = f"{used:,.1f}" if used >= 1 else f"{used:.2g}"
     lines = [
-        f"time:   {found.runs} Ray Train runs, about {_hours(found.hours)} on {devices} {unit}s: {hours} {unit} hours{money}",
+        f"time:   {found.runs} Ray Train runs, about {_hours(found.hours)} on {devices} {unit}s:"
+        f" {hours} {unit} hours{money}",
         f"path:   the longest is {run}: {_hours(longest)}; more than {enough} {unit}s would not end it sooner",
         f"from:   {bases}; starting a run takes {START_SECONDS:.0f} s",
     ]

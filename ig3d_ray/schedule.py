@@ -9,8 +9,9 @@ from ig3d_ray.members.runs import Run
 from ig3d_ray.members.spec import TrainableSpec
 from ig3d_ray.members.timings import Basis, Estimate, Timing, estimate
 
-# Until the workers of a run train: processes, imports, connections. Measured, see docs/scale.md.
-START_SECONDS = 15.0
+# Until the workers of a run train: two processes, imports of torch, connections: 6.6 s were measured on a machine of
+# two cores (docs/scale.md), to which a GPU adds its context.
+START_SECONDS = 10.0
 
 
 @dataclass(frozen=True)

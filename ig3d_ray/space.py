@@ -101,7 +101,8 @@ class Resources(Frozen):
     cpus_per_worker: int = Field(default=1, ge=1)
     gpus_per_worker: float = Field(default=0.0, ge=0)
     members_per_run: int = Field(default=8, ge=1)
-    """Members of one kind that a run trains one after another; starting a run costs 10 to 30 s."""
+    """Short trainings of one kind that a run does one after another, at most: starting a run costs about 15 s.
+    Long ones have a run each."""
     max_failures: int = Field(default=3, ge=0)
     """How often a run is resumed after losing a worker."""
     checkpoint_minutes: float = Field(default=1.0, ge=0)
