@@ -6,6 +6,7 @@ Ray is started once, before. A group of n members takes `start + n * each` longe
 found by two group sizes. Where a worker's time goes is asked of Python's profiler in a run of its own.
 """
 
+import contextlib
 import cProfile
 import io
 import json
@@ -13,6 +14,8 @@ import os
 import pstats
 import tempfile
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +39,7 @@ SIZES = (1, 32)
 REPEATS = 3
 RECIPE = TrainingRecipe(epochs=5, patience=5, batch_size=64)
 RESOURCES = Resources(cohort=1)
+HEAD_PROCESSES = ("ray::TrainController", "ray::PlacementGroup", "ray::Synchronization", "ray::Preemption")
 PARTS = ("run", "publish", "trainer", "labelled", "_write", "is_cached", "load_samples", "_last_state")
 
 
@@ -48,11 +52,11 @@ def members(store: Store, count: int, first: int) -> list[tuple[str, Mlp3dSpec]]
     return [(fingerprint("faces", samples.fingerprint, spec), spec) for spec in specs]
 
 
-def with_ray(store: Store, count: int, first: int) -> float:
+def with_ray(store: Store, count: int, first: int, on_event: Callable[[Any], None] = lambda event: None) -> float:
     """Seconds of one worker group that trains so many."""
     runs = make_runs(store, "faces", members(store, count, first), count)
     started = time.perf_counter()
-    failed = train.train_runs(runs, RESOURCES, lambda event: None)
+    failed = train.train_runs(runs, RESOURCES, on_event)
     assert not failed, failed
     return time.perf_counter() - started
 
@@ -100,6 +104,20 @@ def profiled(config: dict[str, Any]) -> Any:
     return result
 
 
+def on_head() -> dict[str, tuple[float, float]]:
+    """Of each process of Ray Train that is no worker, by pid and name: processor seconds and MiB that it has alone."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            title = (process / "cmdline").read_text().split("\0")[0].strip()
+            if title.startswith(HEAD_PROCESSES):
+                times = (process / "stat").read_text().rsplit(")", 1)[1].split()
+                rows = (process / "smaps_rollup").read_text().splitlines()
+                own = sum(int(row.split()[1]) for row in rows if row.startswith("Private_"))
+                found[f"{process.name} {title}"] = (sum(map(int, times[11:13])) / os.sysconf("SC_CLK_TCK"), own / 1024)
+    return found
+
+
 def measure() -> dict[str, Any]:
     """Both ways at two group sizes, the least of some repeats each, and the parts of a worker's time."""
     import ray
@@ -123,7 +141,8 @@ def measure() -> dict[str, Any]:
                     took[name, size] = min(took.get((name, size), np.inf), way(store, size, first))
         began_at, real = time.time(), train.train_loop
         train.train_loop = profiled  # type: ignore[assignment]
-        with_ray(store, SIZES[-1], first + 1000)
+        seen: dict[str, tuple[float, float]] = {}
+        with_ray(store, SIZES[-1], first + 1000, lambda event: seen.update(on_head() if event.get("cached") else {}))
         train.train_loop, ended_at = real, time.time()
         inside = json.loads(store.read("profile.json"))
     ray.shutdown()
@@ -138,6 +157,8 @@ def measure() -> dict[str, Any]:
         "start": extra[SIZES[0]] - each,
         "each": each,
         "per_member": extra[SIZES[1]] / SIZES[1],
+        "head": {"seconds": sum(s for s, _ in seen.values()), "mib": sum(m for _, m in seen.values())},
+        "processes": {name.split(" ", 1)[1]: both for name, both in seen.items()},
         "parts": parts,
         "inside": {name: inside[name] for name in PARTS},
     }

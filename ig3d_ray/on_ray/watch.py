@@ -11,8 +11,9 @@ from ray.train.collective import broadcast_from_rank_zero
 Word = Literal["go on", "checkpoint", "preempted", "stopped"]
 # Asking costs some milliseconds: of the driver's board, of Ray Train, and of the other workers.
 CHECK_SECONDS = 0.5
-# Writing checkpoints takes no more than this share of a training's time.
-CHECKPOINT_SHARE = 0.05
+# Writing checkpoints takes no more than this share of a training's time. At spot machines' usual rates of loss a larger
+# share costs more than it saves (docs/scale.md).
+CHECKPOINT_SHARE = 0.01
 
 
 class Leave(Exception):
