@@ -114,7 +114,10 @@ def on_head() -> dict[str, tuple[float, float]]:
                 times = (process / "stat").read_text().rsplit(")", 1)[1].split()
                 rows = (process / "smaps_rollup").read_text().splitlines()
                 own = sum(int(row.split()[1]) for row in rows if row.startswith("Private_"))
-                found[f"{process.name} {title}"] = (sum(map(int, times[11:13])) / os.sysconf("SC_CLK_TCK"), own / 1024)
+                found[f"{process.name} {title.split('.')[0]}"] = (
+                    sum(map(int, times[11:13])) / os.sysconf("SC_CLK_TCK"),
+                    own / 1024,
+                )
     return found
 
 

@@ -10,6 +10,8 @@ POLICIES = {
     "trials": "a run each, no checkpoints",
 }
 
+WASTE = ("checkpoint every", "noticed", "trained again", "starts and checkpoints", "both", "hours to the end")
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """One of Markdown."""
@@ -61,20 +63,22 @@ Written by `python -m benchmarks.scale`. What to make of it is in [docs/scale.md
 Small 3D classifiers, as a plain loop and in one worker group of Ray Train, Ray itself being up already:
 
 {table(["members", "plain loop", "Ray Train", "more, per member"], by_size)}
-That is {over["start"]:.1f} s for a group and {over["each"]:.2f} s for each member in it. Starting Ray took {over["ray_up"]:.1f} s. A group of
-{over["sizes"][-1]}, under Python's profiler:
+That is {over["start"]:.1f} s for a group and {over["each"]:.2f} s for each member in it. Starting Ray took
+{over["ray_up"]:.1f} s. A group of {over["sizes"][-1]}, under Python's profiler:
 
 {table(["where", "time"], spent)}
-So a run takes {head["seconds"]:.1f} s of a processor and {head["mib"]:.0f} MiB on the machine that the driver is on.
+So a run takes {head["seconds"]:.1f} s of a processor and {head["mib"]:.0f} MiB on the driver's machine.
 
-**The real thing at small size.** {real["members"]} members in {real["runs"]} runs on {real["places"]} raylets of one CPU beside a head, all on this
-machine: {real["wall"]:.0f} s; the simulation says {real["expected"]:.0f} s.
+**The real thing at small size.** {real["members"]} members in {real["runs"]} runs on {real["places"]} raylets of one CPU
+beside a head, all on this machine: {real["wall"]:.0f} s, {real["more"]:.1f} s for each member beyond its training. The simulation,
+in which the head has processors of its own, says {real["expected"]:.0f} s.
 
 ## {pool["members"]:,} members, simulated
 
-`affectnet8_all.yaml` with other seeds: {pool["work"]:,.0f} hours of training by `ig3d plan`'s assumptions for an A10G, the longest {pool["longest"]:.1f} h,
-in {pool["runs"]:,} runs of up to {pool["pack"] / 60:.0f} minutes or one member. Machines of one GPU are taken away {found["rate"]} times per hour each, {found["notice"]:.0%}
-of them with notice, and come back after {found["replacement"] / 60:.0f} minutes in the mean. Means of several seeds.
+`affectnet8_all.yaml` with other seeds: {pool["work"]:,.0f} hours of training by `ig3d plan`'s assumptions for an
+A10G, the longest {pool["longest"]:.1f} h, in {pool["runs"]:,} runs of up to {pool["pack"] / 60:.0f} minutes or one member.
+Machines of one GPU are taken away {found["rate"]} times per hour each, {found["notice"]:.0%} of them with notice, and others
+come after {found["replacement"] / 60:.0f} minutes in the mean. Means of several seeds.
 
 Hours from first to last, by GPUs:
 
@@ -84,4 +88,4 @@ GPU hours that were trained more than once:
 {table(["", *gpus], lost)}
 On 100 GPUs, by seconds between checkpoints that take 4 s each to write, in GPU hours:
 
-{table(["checkpoint every", "noticed", "trained again", "starts and checkpoints", "both", "hours to the end"], waste)}"""
+{table(WASTE, waste)}"""

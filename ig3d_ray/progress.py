@@ -48,7 +48,10 @@ class Reporter:
             self.bars.start()
 
     def training(self, event: dict[str, Any]) -> None:
-        """News from a worker."""
+        """News from a worker, or of all of them."""
+        if "said" in event:
+            self.say(f"train: {event['said']}")
+            return
         name = event["member"]
         if "cached" in event:
             self.done += 1

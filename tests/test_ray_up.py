@@ -95,7 +95,7 @@ def test_ray_up_and_down_run_all_their_steps(account: dict[str, str], tmp_path: 
 
     ray("up", "--no-config-cache")
     (head,) = machines(account)
-    assert head["InstanceType"] == "m6i.large"
+    assert head["InstanceType"] == "m6i.xlarge"
     assert str(head["IamInstanceProfile"]["Arn"]).endswith("ig3d-head")  # type: ignore[index]
     asked = [" ".join(json.loads(line)) for line in (tmp_path / "ssh.log").read_text().splitlines()]
     copied = [" ".join(json.loads(line)) for line in (tmp_path / "rsync.log").read_text().splitlines()]

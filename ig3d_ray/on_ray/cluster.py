@@ -10,12 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.space import Resources
 
 # Less what starting this program takes, so that the answer comes within 10 s.
 ANSWER_SECONDS = 8.0
+# What Ray Train's controller, cleaner and synchroniser of one training hold on the driver's machine: measured in
+# docs/scale.md, 456 MiB.
+CONTROLLER_BYTES = 2**29
 ENVIRONMENT = {
     # An epoch of a small member is shorter than the default poll of 2 s, and each report waits for one.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
@@ -86,12 +90,37 @@ def workers_that_fit(machines: list[dict[str, float]], needs: Resources) -> int:
     return fit
 
 
-def slots(needs: Resources) -> int:
-    """How many trainings to have under way: those that fit side by side, and where machines are started for those
-    that wait, some more."""
+@dataclass(frozen=True)
+class Slots:
+    """How many trainings to have under way.
+
+    Attributes:
+        wanted: those that fit side by side, and where machines are started for those that wait, some more.
+        by_memory: those whose controllers this process's machine has memory for, where Ray Train keeps them.
+    """
+
+    wanted: int
+    by_memory: int
+
+    @property
+    def count(self) -> int:
+        return max(1, min(self.wanted, self.by_memory))
+
+    def __str__(self) -> str:
+        each = f"each takes {CONTROLLER_BYTES / 2**30:.1f} GiB of the driver's machine"
+        return f"{self.count} of {self.wanted} trainings side by side: {each}; a larger one lets more"
+
+
+def slots(needs: Resources) -> Slots:
+    """How many trainings to have under way now: machines come and go."""
+    import ray
+
     from ig3d_ray.on_ray.autoscaling import ahead
 
-    return max(1, workers_that_fit(_machines(), needs) // needs.workers + ahead())
+    here = ray.get_runtime_context().get_node_id()
+    memory = next((node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["NodeID"] == here), 0.0)
+    wanted = workers_that_fit(_machines(), needs) // needs.workers + ahead()
+    return Slots(wanted, int(memory // CONTROLLER_BYTES) if memory else wanted)
 
 
 def _check_will_fit(needs: Resources | None, address: str | None) -> None:

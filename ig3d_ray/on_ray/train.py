@@ -51,11 +51,16 @@ def train_runs(
     failed: dict[str, str] = {}
     pool = ThreadPoolExecutor(len(runs) or 1)
     going: list[Future[dict[str, str]]] = []
+    is_told = False
     try:
         # As many as fit now, asked each time: machines come and go.
         while len(going) < len(runs) or not all(future.done() for future in going):
             if len(going) < len(runs):
-                free = slots(resources) - sum(not future.done() for future in going)
+                places = slots(resources)
+                free = places.count - sum(not future.done() for future in going)
+                if places.by_memory < min(places.wanted, len(runs) - len(going)) and not is_told:
+                    is_told = True
+                    on_event({"said": str(places)})
                 next_ones = runs[len(going) : len(going) + max(0, free)]
                 going += [pool.submit(_fit, run, wanted, resources, board) for run in next_ones]
             wait(going, timeout=NEWS_SECONDS)
