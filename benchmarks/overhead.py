@@ -40,7 +40,7 @@ REPEATS = 3
 RECIPE = TrainingRecipe(epochs=5, patience=5, batch_size=64)
 RESOURCES = Resources(cohort=1)
 HEAD_PROCESSES = ("ray::TrainController", "ray::PlacementGroup", "ray::Synchronization", "ray::Preemption")
-PARTS = ("run", "publish", "trainer", "labelled", "_write", "is_cached", "load_samples", "_last_state")
+PARTS = ("run", "publish", "trainer", "labelled", "_write", "all_cached", "load_samples", "_last_state")
 
 
 def members(store: Store, count: int, first: int) -> list[tuple[str, Mlp3dSpec]]:

@@ -135,6 +135,7 @@ def real(found: dict[str, Any]) -> dict[str, Any]:
         "runs": count // size,
         "places": places,
         "wall": wall,
+        "more": wall * places / count - plain,
         "expected": expected,
         "plain": plain,
     }

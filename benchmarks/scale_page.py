@@ -69,16 +69,16 @@ That is {over["start"]:.1f} s for a group and {over["each"]:.2f} s for each memb
 {table(["where", "time"], spent)}
 So a run takes {head["seconds"]:.1f} s of a processor and {head["mib"]:.0f} MiB on the driver's machine.
 
-**The real thing at small size.** {real["members"]} members in {real["runs"]} runs on {real["places"]} raylets of one CPU
-beside a head, all on this machine: {real["wall"]:.0f} s, {real["more"]:.1f} s for each member beyond its training. The simulation,
-in which the head has processors of its own, says {real["expected"]:.0f} s.
+**The real thing at small size.** {real["members"]} members in {real["runs"]} runs on {real["places"]} raylets of one
+CPU beside a head, all on this machine: {real["wall"]:.0f} s, {real["more"]:.1f} s for each member beyond its training.
+The simulation, in which the head has processors of its own, says {real["expected"]:.0f} s.
 
 ## {pool["members"]:,} members, simulated
 
 `affectnet8_all.yaml` with other seeds: {pool["work"]:,.0f} hours of training by `ig3d plan`'s assumptions for an
-A10G, the longest {pool["longest"]:.1f} h, in {pool["runs"]:,} runs of up to {pool["pack"] / 60:.0f} minutes or one member.
-Machines of one GPU are taken away {found["rate"]} times per hour each, {found["notice"]:.0%} of them with notice, and others
-come after {found["replacement"] / 60:.0f} minutes in the mean. Means of several seeds.
+A10G, the longest {pool["longest"]:.1f} h, in {pool["runs"]:,} runs of up to {pool["pack"] / 60:.0f} minutes or one
+member. Machines of one GPU are taken away {found["rate"]} times per hour each, {found["notice"]:.0%} of them with
+notice, and others come after {found["replacement"] / 60:.0f} minutes in the mean. Means of several seeds.
 
 Hours from first to last, by GPUs:
 

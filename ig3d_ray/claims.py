@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage import Store
+from ig3d_ray.storage import Store, at_once
 
 FOLDER = "claims"
 BEAT_SECONDS = 10.0
@@ -74,8 +74,7 @@ class Claims:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._heart.join()
-        for name in list(self.held):
-            self.release(name)
+        self.release_all()
         self.store.remove(self._sign(self.token))
 
     def claim(self, name: str) -> Owner | None:
@@ -94,6 +93,15 @@ class Claims:
                 self.held[name] = mine
                 return None
 
+    def claim_all(self, names: Sequence[str]) -> dict[str, Owner]:
+        """Claim names, many at the same time: who has those that this driver didn't get."""
+        owners = dict(zip(names, at_once(self.claim, names), strict=True))
+        return {name: owner for name, owner in owners.items() if owner is not None}
+
+    def release_all(self) -> None:
+        """Give back all that is held."""
+        at_once(self.release, list(self.held))
+
     def release(self, name: str) -> None:
         """Give a claim back, with what is left of dead drivers' claims to the same."""
         mine = self.held.pop(name, None)
@@ -105,9 +113,10 @@ class Claims:
     def forget(self, names: Sequence[str]) -> None:
         """Delete all claims to work that is finished, of which nobody needs any more."""
         left = {claim.removeprefix(f"{FOLDER}/").rsplit("/", 1)[0] for claim in self.store.names(FOLDER)}
-        for name in left & set(names):
+        finished = sorted(left & set(names))
+        for name in finished:
             self.held.pop(name, None)
-            self.store.remove(f"{FOLDER}/{name}")
+        at_once(lambda name: self.store.remove(f"{FOLDER}/{name}"), finished)
 
     def check(self) -> None:
         """See that the others still know that this driver lives.

@@ -1,5 +1,6 @@
 """What a search space asks for and what a store holds: members by fingerprint, cached or missing."""
 
+import functools
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from ig3d_ray.data.labels import find_labels
 from ig3d_ray.data.samples import Samples, load_samples, samples_name
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitStore, LogitTable, MemberCard
-from ig3d_ray.members.runs import PUBLISHED, weights_name
+from ig3d_ray.members.runs import all_trained, weights_name
 from ig3d_ray.members.spec import (
     CageSpec,
     ImportedSpec,
@@ -24,7 +25,7 @@ from ig3d_ray.members.spec import (
 )
 from ig3d_ray.pool import Pool, align
 from ig3d_ray.space import SearchSpace
-from ig3d_ray.storage import Store
+from ig3d_ray.storage import Store, at_once
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def take_inventory(store: Store, space: SearchSpace) -> Inventory:
     has_samples = store.exists(samples_name(space.dataset))
     content = load_samples(store, space.dataset).fingerprint if has_samples else ""
     cards = {card.fingerprint: card for card in LogitStore(store).members(space.dataset)}
-    trained = _trained(store, space.dataset)
+    trained = all_trained(store, space.dataset)
     wanted = []
     for spec in space.members():
         known = isinstance(spec, ImportedSpec) or has_samples
@@ -169,13 +170,8 @@ def check_startable(store: Store, specs: Sequence[TrainableSpec]) -> None:
             )
 
 
-def _trained(store: Store, dataset: str) -> set[str]:
-    """The fingerprints of members whose weights are all there, by one listing."""
-    there: dict[str, set[str]] = {}
-    for name in store.names(f"members/{dataset}"):
-        _, _, member, file = name.split("/", 3)
-        there.setdefault(member, set()).add(file)
-    return {member for member, files in there.items() if files >= set(PUBLISHED)}
+def _read(logits: LogitStore, dataset: str, split: Split, card: MemberCard) -> LogitTable:
+    return logits.read(dataset, card.fingerprint, split)
 
 
 def load_pools(
@@ -192,7 +188,7 @@ def load_pools(
     logits, pools = LogitStore(store), {}
     tables: dict[Split, list[LogitTable]] = {}
     for split in space.protocol.splits:
-        tables[split] = [logits.read(space.dataset, card.fingerprint, split) for card in cards]
+        tables[split] = at_once(functools.partial(_read, logits, space.dataset, split), cards)
     attribute = "logits" if space.task == "expression" else "va"
     fits = [all(getattr(tables[s][i], attribute) is not None for s in tables) for i in range(len(cards))]
     for split, found in tables.items():

@@ -17,7 +17,7 @@ import pyarrow as pa
 from ig3d_ray.data.catalog import Split
 from ig3d_ray.data.catalog import dataset as dataset_of
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage import Store
+from ig3d_ray.storage import Store, at_once
 from ig3d_ray.tables import table_from_bytes, table_to_bytes
 
 View = Literal["2d", "3d", "2d+3d"]
@@ -184,8 +184,10 @@ class LogitStore:
             parts = name.split("/")
             if len(parts) == 4 and parts[3].endswith(".parquet"):
                 splits.setdefault(parts[2], []).append(parts[3].removesuffix(".parquet"))
-        cards = []
-        for member, cached in sorted(splits.items()):
+
+        def card(member: str) -> MemberCard:
+            cached = sorted(splits[member])
             table = self.read(dataset, member, cached[0])
-            cards.append(MemberCard(member, table.name, table.view, table.member_spec, tuple(sorted(cached))))
-        return cards
+            return MemberCard(member, table.name, table.view, table.member_spec, tuple(cached))
+
+        return at_once(card, sorted(splits))

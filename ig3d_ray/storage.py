@@ -9,7 +9,8 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,12 +20,27 @@ import fsspec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.retries import PATIENCE_SECONDS, patiently
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 PARTIAL_SUFFIX = ".partial"
 STALE_PARTIAL_SECONDS = 3600.0
 # A mistyped endpoint should be told sooner than a busy one is given up.
 FIRST_PATIENCE_SECONDS = 8.0
+REQUESTS_AT_ONCE = 16
+
+
+def at_once(call: Callable[[A], T], items: Iterable[A]) -> list[T]:
+    """What a call gives for each item, in their order; many wait for a distant storage at the same time.
+
+    Raises:
+        Exception: the first one that a call raised, after those that had begun are over.
+    """
+    pool = ThreadPoolExecutor(REQUESTS_AT_ONCE)
+    try:
+        return list(pool.map(call, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class Store:

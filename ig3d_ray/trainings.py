@@ -107,8 +107,7 @@ def train_missing(
             if not mine:
                 claims.check()
                 time.sleep(WAIT_SECONDS)
-            for name in list(claims.held):
-                claims.release(name)
+            claims.release_all()
     finally:
         reporter.end_training()
     names = {fingerprint: spec.name for run in runs for fingerprint, spec in run.members}
@@ -181,18 +180,13 @@ def _claimed(claims: Claims, runs: Sequence[Run], left: set[str]) -> tuple[set[s
     A run is claimed before its members, because its folder is one driver's; members, because other search spaces
     put them into other runs.
     """
-    mine: set[str] = set()
-    others: dict[str, Owner] = {}
-    for run in runs:
-        names = [fingerprint for fingerprint, _ in run.members if fingerprint in left]
-        owner = claims.claim(run_claim(run)) if names else None
-        for fingerprint in names:
-            has = owner or claims.claim(member_claim(run.dataset, fingerprint))
-            if has is None:
-                mine.add(fingerprint)
-            else:
-                others[fingerprint] = has
-    return mine, others
+    wanted = {run_claim(run): [f for f, _ in run.members if f in left] for run in runs}
+    wanted = {name: members for name, members in wanted.items() if members}
+    taken = claims.claim_all(list(wanted))
+    others = {member: owner for name, owner in taken.items() for member in wanted[name]}
+    free = {member_claim(runs[0].dataset, f): f for name, found in wanted.items() if name not in taken for f in found}
+    others |= {free[name]: owner for name, owner in claims.claim_all(list(free)).items()}
+    return set(free.values()) - others.keys(), others
 
 
 def run_claim(run: Run) -> str:

@@ -16,7 +16,7 @@ from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitStore
 from ig3d_ray.members.recipe import LossSpec, Stage, TrainingRecipe
-from ig3d_ray.members.runs import Run, is_cached, make_runs
+from ig3d_ray.members.runs import Run, all_cached, make_runs
 from ig3d_ray.members.spec import CageSpec, IntermediateSpec, Mlp3dSpec, TrainableSpec, fingerprint
 from ig3d_ray.pipeline import run
 from ig3d_ray.progress import Reporter
@@ -194,7 +194,7 @@ def test_two_workers_train_and_cache_every_sample_once_beside_a_member_that_fail
     ((mark, why),) = failed.items()
     assert mark == one.members[0][0]
     assert "lower recipe.max_lr" in why
-    assert not is_cached(store, "faces", mark)
+    assert mark not in all_cached(store, "faces")
     table = LogitStore(store).read("faces", one.members[1][0], "test")
     assert sorted(table.ids.tolist()) == sorted(samples.in_split("test").with_feature("emoca").ids.tolist())
     assert table.logits is not None
@@ -275,7 +275,7 @@ def test_what_was_under_way_goes_on_and_the_others_begin(local_ray: None, faces:
     epochs: list[tuple[str, int]] = []
     again = train_runs([one], Resources(), lambda e: epochs.append((e["member"], e["epoch"])) if "score" in e else None)
     assert again == {}
-    assert all(is_cached(store, "faces", mark) for mark, _ in one.members)
+    assert all(mark in all_cached(store, "faces") for mark, _ in one.members)
     assert min(epoch for name, epoch in epochs if name == specs[0].name) > 1
     assert min(epoch for name, epoch in epochs if name == specs[1].name) == 1
 
@@ -338,8 +338,8 @@ def test_a_member_of_a_cohort_that_fails_keeps_its_last_good_weights(
     assert "in epoch 1, about step" in why
     assert json.loads(store.read(f"members/faces/{mark}/failed.json"))["why"] == why
     for fine in (one.members[0][0], one.members[2][0]):
-        assert is_cached(store, "faces", fine)
-    assert not is_cached(store, "faces", mark)
+        assert fine in all_cached(store, "faces")
+    assert mark not in all_cached(store, "faces")
 
 
 def test_image_networks_train_through_ray_and_cache_their_logits(local_ray: None, faces: tuple[Store, Samples]) -> None:

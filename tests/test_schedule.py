@@ -13,7 +13,7 @@ from ig3d_ray.cli import main
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.inventory import take_inventory
 from ig3d_ray.members.recipe import TrainingRecipe
-from ig3d_ray.members.runs import PACK_SECONDS, TRAINED_SPLITS, Run, all_cached, is_cached, make_runs
+from ig3d_ray.members.runs import PACK_SECONDS, TRAINED_SPLITS, Run, all_cached, all_trained, make_runs
 from ig3d_ray.members.spec import CnnSpec, DdamfnSpec, Mlp3dSpec, TrainableSpec
 from ig3d_ray.members.timings import Estimate, Timing, TimingLog, estimate, network_of, read_timings
 from ig3d_ray.schedule import START_SECONDS, forecast, longest_first, makespan, run_seconds
@@ -110,7 +110,7 @@ def test_the_log_of_each_driver_is_remembered_and_a_broken_one_says_nothing(stor
     assert sorted(t.seconds for t in read_timings(store, "faces")) == [1.0, 2.0]
 
 
-def test_two_listings_say_what_asking_for_each_member_says(store: Store) -> None:
+def test_a_member_is_cached_when_its_weights_spec_and_both_tables_are_there(store: Store) -> None:
     for member, files, splits in (
         ("whole", ["checkpoint.pt", "spec.json", "history.parquet"], ["dev", "test"]),
         ("no-spec", ["checkpoint.pt"], ["dev", "test"]),
@@ -121,8 +121,8 @@ def test_two_listings_say_what_asking_for_each_member_says(store: Store) -> None
             store.write(f"members/faces/{member}/{file}", b"x")
         for split in splits:
             store.write(f"logits/faces/{member}/{split}.parquet", b"x")
-    members = ("whole", "no-spec", "no-test", "no-weights", "absent")
-    assert all_cached(store, "faces") == {m for m in members if is_cached(store, "faces", m)} == {"whole"}
+    assert all_trained(store, "faces") == {"whole", "no-test"}
+    assert all_cached(store, "faces") == {"whole"}
 
 
 def on_gpus(monkeypatch: pytest.MonkeyPatch, store: Store, *more: str) -> int:

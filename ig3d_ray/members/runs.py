@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ig3d_ray.data.catalog import Split
-from ig3d_ray.logits import LogitStore
 from ig3d_ray.members.spec import TrainableSpec
 from ig3d_ray.storage import Store
 
@@ -72,31 +71,24 @@ def weights_name(name: str) -> str:
     return f"weights/{name}.pt"
 
 
-def is_trained(store: Store, dataset: str, fingerprint: str) -> bool:
-    """Whether a member's weights are published, and the spec that is written after them."""
-    return all(store.exists(f"members/{dataset}/{fingerprint}/{name}") for name in PUBLISHED)
-
-
-def is_cached(store: Store, dataset: str, fingerprint: str) -> bool:
-    """Whether a member is trained and its dev and test logits are in the cache."""
-    logits = LogitStore(store)
-    return is_trained(store, dataset, fingerprint) and all(
-        logits.has(dataset, fingerprint, split) for split in TRAINED_SPLITS
-    )
+def all_trained(store: Store, dataset: str) -> set[str]:
+    """Every member whose weights are published, and the spec that is written after them; by one listing."""
+    return _having(store, f"members/{dataset}", set(PUBLISHED))
 
 
 def all_cached(store: Store, dataset: str) -> set[str]:
-    """Every member of which `is_cached` says yes: by two listings, however many there are."""
-    trained: dict[str, set[str]] = {}
-    for name in store.names(f"members/{dataset}"):
-        _, _, member, file = name.split("/", 3)
-        trained.setdefault(member, set()).add(file)
-    splits: dict[str, set[str]] = {}
-    for name in store.names(f"logits/{dataset}"):
-        _, _, member, file = name.split("/", 3)
-        splits.setdefault(member, set()).add(file.removesuffix(".parquet"))
-    weights = {member for member, files in trained.items() if files >= set(PUBLISHED)}
-    return {member for member in weights if splits.get(member, set()) >= set(TRAINED_SPLITS)}
+    """Every trained member whose dev and test logits are in the cache; by two listings, however many there are."""
+    tables = {f"{split}.parquet" for split in TRAINED_SPLITS}
+    return all_trained(store, dataset) & _having(store, f"logits/{dataset}", tables)
+
+
+def _having(store: Store, folder: str, files: set[str]) -> set[str]:
+    """The members with all these files in their folders."""
+    there: dict[str, set[str]] = {}
+    for name in store.names(folder):
+        member, file = name.removeprefix(f"{folder}/").split("/", 1)
+        there.setdefault(member, set()).add(file)
+    return {member for member, has in there.items() if has >= files}
 
 
 def clear_finished(store: Store, runs: Sequence[Run]) -> None:

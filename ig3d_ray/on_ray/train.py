@@ -14,7 +14,7 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from ig3d_ray.errors import Terminated
-from ig3d_ray.members.runs import FOLDER, Run, is_cached
+from ig3d_ray.members.runs import FOLDER, Run, all_cached
 from ig3d_ray.members.spec import spec_json
 from ig3d_ray.on_ray.cluster import slots
 from ig3d_ray.on_ray.store_fs import ray_filesystem
@@ -77,16 +77,15 @@ def train_runs(
     finally:
         # Not waiting: who interrupts a run does not want to see its trainings out.
         pool.shutdown(wait=False, cancel_futures=True)
+    cached = all_cached(Store(runs[0].storage), runs[0].dataset) if runs else set()
     for run, future in zip(runs, going, strict=True):
         error = future.exception()
         if error is not None:
-            store = Store(run.storage)
             told = _one_line(error)
-            failed |= {f: told for f, _ in run.members if f in wanted and not is_cached(store, run.dataset, f)}
+            failed |= {f: told for f, _ in run.members if f in wanted - cached}
         else:
             failed |= future.result()
-            store = Store(run.storage)
-            left = [f for f, _ in run.members if f in wanted - failed.keys() and not is_cached(store, run.dataset, f)]
+            left = [f for f, _ in run.members if f in wanted - failed.keys() - cached]
             failed |= dict.fromkeys(left, "its run ended without it; start again")
     return failed
 

@@ -27,7 +27,7 @@ from ig3d_ray.members.cohort import WIDEST_ON_CPU, CohortTrainer, cohorts
 from ig3d_ray.members.epochs import EpochPlan
 from ig3d_ray.members.inputs import GIB, Feeding, member_inputs, member_samples
 from ig3d_ray.members.publishing import publish, publish_failed
-from ig3d_ray.members.runs import is_cached, is_trained
+from ig3d_ray.members.runs import all_cached, all_trained
 from ig3d_ray.members.spec import Mlp3dSpec, TrainableSpec, parameter_groups, parse_spec
 from ig3d_ray.members.timings import Timing, network_of
 from ig3d_ray.members.training import Epoch, HistoryRow, Labelled, NonFiniteLoss, OnStep, State, Trainer, Worker
@@ -59,7 +59,8 @@ def _train_all(work: "_Work", failures: Failures) -> None:
     torch.set_num_threads(work.resources.cpus_per_worker)
     state = _last_state()
     wanted = [fingerprint for fingerprint, _ in work.members if fingerprint in work.config["wanted"]]
-    todo = [fingerprint for fingerprint in wanted if not is_cached(work.store, work.dataset, fingerprint)]
+    cached = all_cached(work.store, work.dataset)
+    todo = [fingerprint for fingerprint in wanted if fingerprint not in cached]
     if work.world > 1:
         # What is cached is decided once: rank 0 publishes while the others look.
         todo = broadcast_from_rank_zero(todo)
@@ -152,11 +153,11 @@ class _Work:
     def finish(self, todo: list[str]) -> Failures:
         """Write the logits of members whose weights are published; they leave `todo`."""
         failures: Failures = {}
+        trained = set(todo) & all_trained(self.store, self.dataset)
+        if self.world > 1:
+            trained = broadcast_from_rank_zero(trained)
         for fingerprint, spec in self.members:
-            trained = fingerprint in todo and is_trained(self.store, self.dataset, fingerprint)
-            if self.world > 1:
-                trained = broadcast_from_rank_zero(trained)
-            if not trained:
+            if fingerprint not in trained:
                 continue
             todo.remove(fingerprint)
             try:
