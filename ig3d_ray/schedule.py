@@ -9,7 +9,7 @@ from ig3d_ray.members.runs import Run
 from ig3d_ray.members.spec import TrainableSpec
 from ig3d_ray.members.timings import Basis, Estimate, Timing, estimate
 
-# Until the workers of a run train: two processes, imports of torch, connections: 6.6 s were measured on a machine of
+# Until the workers of a run train: two processes, imports of torch, connections: 7 s were measured on a machine of
 # two cores (docs/scale.md), to which a GPU adds its context.
 START_SECONDS = 10.0
 

@@ -110,6 +110,7 @@ def train_missing(
             claims.release_all()
     finally:
         reporter.end_training()
+        log.write()
     names = {fingerprint: spec.name for run in runs for fingerprint, spec in run.members}
     return {names[fingerprint]: why for fingerprint, why in failed.items()}
 

@@ -226,6 +226,8 @@ def test_runs_keep_their_names_whatever_was_measured_or_cached(
     log = TimingLog(store, "faces", "d")
     for spec in space.trainable():
         log.note({"timing": took(spec, 1e6, device="cpu").model_dump()})
+    log.write()
+    assert len(read_timings(store, "faces")) == 5
     assert [run.name for run in runs_of(store, space, take_inventory(store, space))] == before
 
 

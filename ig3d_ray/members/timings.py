@@ -6,6 +6,7 @@ or from the network's arithmetic and the device's speed.
 """
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -18,6 +19,7 @@ from ig3d_ray.members.spec import CageSpec, CnnSpec, IntermediateSpec, Mlp3dSpec
 from ig3d_ray.storage import Store
 
 FOLDER = "timings"
+WRITE_SECONDS = 10.0
 Basis = Literal["measured", "scaled", "assumed"]
 
 # Multiply-adds of one picture through a network, in units of 1e9, and the picture's size: what their authors give.
@@ -138,7 +140,7 @@ def _faster(timing: Timing, device: str) -> float:
 
 
 class TimingLog:
-    """The trainings of one driver, written whenever one is done; each driver has a file of its own.
+    """The trainings of one driver, in a file of its own; written now and then, since it is written as a whole.
 
     Args:
         driver: a word that no other driver has.
@@ -147,13 +149,21 @@ class TimingLog:
     def __init__(self, store: Store, dataset: str, driver: str) -> None:
         self.store, self.name = store, f"{FOLDER}/{dataset}/{driver}.json"
         self.timings: list[Timing] = []
+        self.written, self._at = 0, float("-inf")
 
     def note(self, event: Mapping[str, Any]) -> None:
         """Remember a training, if this news is of one that began and ended here."""
         if event.get("timing"):
             self.timings.append(Timing(**event["timing"]))
+            if time.monotonic() - self._at >= WRITE_SECONDS:
+                self.write()
+
+    def write(self) -> None:
+        """Publish what was noted since the last time."""
+        if len(self.timings) > self.written:
             content = [timing.model_dump() for timing in self.timings]
             self.store.write(self.name, json.dumps(content).encode() + b"\n")
+            self.written, self._at = len(content), time.monotonic()
 
 
 def read_timings(store: Store, dataset: str) -> list[Timing]:
