@@ -103,8 +103,8 @@ class Resources(Frozen):
     members_per_run: int = Field(default=8, ge=1)
     """Short trainings of one kind that a run does one after another, at most: starting a run costs about 15 s.
     Long ones have a run each."""
-    max_failures: int = Field(default=3, ge=0)
-    """How often a run is resumed after losing a worker."""
+    max_failures: int = Field(default=10, ge=0)
+    """How often a run is resumed after losing a worker without notice, as long trainings on spot machines do."""
     checkpoint_minutes: float = Field(default=1.0, ge=0)
     """A training writes what it goes on from after so much time, within an epoch too; 0: after every epoch."""
     cohort: int = Field(default=32, ge=1)

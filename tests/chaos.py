@@ -1,16 +1,17 @@
-"""Runs that are killed again and again at random moments, and end as one that was left alone.
+"""A cluster whose machines, workers and drivers are killed at random moments, and a run that ends as if nothing was.
 
-    python tests/chaos.py --drivers 10 --workers 20 --seed 1      (`make chaos`)
+    python tests/chaos.py --drivers 10 --losses 20 --seed 1      (`make chaos`)
 
-Each round starts a run on the same storage; it is killed with its driver, or loses training workers, after a random
-time. At the end the spec, the checkpoints and the logits must be those of the undisturbed run, byte for byte, and
-nothing else may be left. Printed is what was killed, and how many epochs were trained more than once.
+The cluster is three raylets on this machine: a head and two machines of one CPU. The driver is killed and started
+again, machines vanish and others come, training workers are killed. At the end the spec, the checkpoints and the logits
+must be those of an undisturbed run, byte for byte, and nothing else may be left. Printed is what was killed, and how
+many epochs were trained more than once.
 """
 
 import argparse
+import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -21,72 +22,101 @@ from pathlib import Path
 
 from conftest import SMALL_SPACE
 from ray_head import end_session
+from raylets import Raylets, raylets
 
 from ig3d_ray.storage import Store
 
-LONGER = ["--set", "pool.0.recipe.epochs=12", "--set", "pool.1.recipe.epochs=12", "--set", "resources.cohort=2"]
-LONGER += ["--set", "resources.checkpoint_minutes=0.02"]
+HERE = Path(__file__).parent
+# Trainings of half a minute or so, in three runs on two machines.
+LONGER = ["pool.0.recipe.epochs=200", "pool.0.recipe.patience=200", "pool.1.recipe.epochs=400"]
+LONGER += ["pool.1.recipe.patience=400", "resources.cohort=2", "resources.members_per_run=2"]
+LONGER += ["resources.checkpoint_minutes=0.02", "resources.max_failures=100"]
+# What varies from run to run.
+VARIES = ("run.json", "timings/")
 
 
-def start(store: Store, log: Path) -> "subprocess.Popen[bytes]":
-    words = [sys.executable, "-m", "ig3d_ray", "run", str(SMALL_SPACE), "--storage", store.uri, *LONGER]
+def start(store: Store, log: Path, cluster: Raylets) -> "subprocess.Popen[bytes]":
+    words = [sys.executable, str(HERE / "chaos_driver.py"), str(SMALL_SPACE), store.uri, f"{log}.notes"]
     with log.open("ab") as lines:
-        return subprocess.Popen(words, stdout=lines, stderr=lines, start_new_session=True)
+        return subprocess.Popen(
+            [*words, cluster.address, *LONGER],
+            env=cluster.environment,
+            stdout=lines,
+            stderr=lines,
+            start_new_session=True,
+        )
 
 
-def workers_below(session: int) -> list[int]:
-    """The training workers of a driver's Ray."""
+def training_workers(cluster: Raylets) -> list[int]:
+    """The training workers on a cluster's machines."""
+    sessions = {machine.pid for machine in cluster.machines}
     listed = subprocess.run(["ps", "-eo", "pid=,sid=,args="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(maxsplit=2) for line in listed.splitlines()]
-    return [int(r[0]) for r in rows if len(r) == 3 and int(r[1]) == session and "RayTrainWorker" in r[2]]
+    return [int(r[0]) for r in rows if len(r) == 3 and int(r[1]) in sessions and "RayTrainWorker" in r[2]]
+
+
+def lose_something(cluster: Raylets, draw: random.Random, killed: Counter[str]) -> None:
+    """A machine, which is replaced, or a training worker if there is one."""
+    workers = training_workers(cluster)
+    if workers and draw.random() < 0.5:
+        os.kill(draw.choice(workers), signal.SIGKILL)
+        killed["workers"] += 1
+    else:
+        cluster.lose(draw.randrange(len(cluster.machines)))
+        cluster.add()
+        killed["machines"] += 1
 
 
 def outputs(store: Store) -> dict[str, bytes]:
     """All that a run leaves but what varies, such as time."""
-    return {name: store.read(name) for name in store.names() if not name.endswith("run.json")}
+    return {name: store.read(name) for name in store.names() if not any(part in name for part in VARIES)}
+
+
+def epochs(notes: Path) -> tuple[int, int]:
+    """How many epochs were trained, and how many different ones."""
+    events = [json.loads(line) for line in notes.read_text().splitlines()]
+    trained = [(event["member"], event["epoch"]) for event in events if "score" in event]
+    return len(trained), len(set(trained))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--drivers", type=int, default=10)
-    parser.add_argument("--workers", type=int, default=20)
+    parser.add_argument("--losses", type=int, default=20, help="machines and workers together")
     parser.add_argument("--seed", type=int, default=0)
     told = parser.parse_args()
     draw, killed, place = random.Random(told.seed), Counter[str](), Path(tempfile.mkdtemp(prefix="chaos"))
-    calm, wild, log = Store(str(place / "calm")), Store(str(place / "wild")), place / "log"
-    began = time.monotonic()
-    assert start(calm, place / "calm.log").wait() == 0, (place / "calm.log").read_text()[-2000:]
-    seconds = time.monotonic() - began
-    rounds = 0
-    while True:
-        rounds += 1
-        driver = start(wild, log)
-        end = time.monotonic() + (draw.uniform(1, seconds) if killed["drivers"] < told.drivers else 10_000)
-        next_worker = time.monotonic() + draw.uniform(5, 12)
-        while driver.poll() is None and time.monotonic() < end:
-            time.sleep(0.05)
-            if killed["workers"] < told.workers and time.monotonic() > next_worker:
-                for pid in workers_below(driver.pid)[:1]:
-                    os.kill(pid, signal.SIGKILL)
-                    killed["workers"] += 1
-                next_worker = time.monotonic() + draw.uniform(1, 6)
-        if driver.poll() is None:
-            driver.send_signal(signal.SIGKILL)
+    calm, wild = Store(str(place / "calm")), Store(str(place / "wild"))
+    with raylets(place, machines=2) as cluster:
+        began = time.monotonic()
+        assert start(calm, place / "calm.log", cluster).wait() == 0, (place / "calm.log").read_text()[-2000:]
+        seconds = time.monotonic() - began
+        began, losses, log = time.monotonic(), 0, place / "wild.log"
+        next_loss = time.monotonic() + draw.uniform(12, 30)
+        while True:
+            driver = start(wild, log, cluster)
+            end = time.monotonic() + (draw.uniform(5, seconds) if killed["drivers"] < told.drivers else 10_000)
+            while driver.poll() is None and time.monotonic() < end:
+                time.sleep(0.05)
+                if losses < told.losses and time.monotonic() > next_loss:
+                    lose_something(cluster, draw, killed)
+                    losses += 1
+                    next_loss = time.monotonic() + draw.uniform(8, 25)
+            if driver.poll() is not None:
+                end_session(driver.pid)
+                assert driver.returncode == 0, f"left with {driver.returncode}:\n{log.read_text()[-3000:]}"
+                break
+            driver.kill()
             driver.wait()
             killed["drivers"] += 1
-            time.sleep(4)
             end_session(driver.pid)
-            continue
-        end_session(driver.pid)
-        assert driver.returncode == 0, f"left with {driver.returncode}:\n{log.read_text()[-3000:]}"
-        break
+        took = time.monotonic() - began
+    (all_trained, different), needed = epochs(Path(f"{log}.notes")), epochs(Path(f"{place / 'calm.log'}.notes"))[1]
     same = outputs(wild) == outputs(calm)
-    extra = sorted(set(wild.names()) ^ set(calm.names()))
-    text = log.read_text()
-    resumed = len(re.findall("goes on at epoch", text))
-    print(f"killed {killed['drivers']} drivers and {killed['workers']} workers in {rounds} runs, {resumed} resumptions")
-    print("same spec, checkpoints and logits" if same else f"DIFFERENT: {extra[:10]}")
-    print(f"logs and stores: {place}")
+    print(f"killed {dict(killed)} in {took:.0f} s; undisturbed it takes {seconds:.0f} s")
+    print(f"{all_trained} epochs trained, {different} different ones, {needed} needed: {all_trained - different} twice")
+    extra = sorted(set(outputs(wild)) ^ set(outputs(calm)))
+    print("same spec, checkpoints and logits, nothing else" if same else f"DIFFERENT: {extra[:10]}; {place}")
     sys.exit(0 if same else 1)
 
 

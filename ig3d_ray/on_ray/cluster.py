@@ -17,6 +17,7 @@ from ig3d_ray.space import Resources
 
 # Less what starting this program takes, so that the answer comes within 10 s.
 ANSWER_SECONDS = 8.0
+ARRIVAL_SECONDS = 20.0
 # What Ray Train's controller, cleaner and synchroniser of one training hold on the driver's machine: measured in
 # docs/scale.md, 456 MiB.
 CONTROLLER_BYTES = 2**29
@@ -126,11 +127,16 @@ def slots(needs: Resources) -> Slots:
 def _check_will_fit(needs: Resources | None, address: str | None) -> None:
     from ig3d_ray.on_ray.autoscaling import will_come
 
-    machines = _machines()
-    is_here = needs is None or workers_that_fit(machines, needs) >= needs.workers
-    if is_here or (needs is not None and address is not None and will_come(needs)):
+    if needs is None or workers_that_fit(_machines(), needs) >= needs.workers:
         return
-    _check_fits(machines, needs, f"the cluster at {address}" if address else "this machine")
+    if address is None:
+        _check_fits(_machines(), needs, "this machine")
+    elif not will_come(needs):
+        # A head that has just been started is there before its machines are, and one that was lost is replaced.
+        deadline = time.monotonic() + ARRIVAL_SECONDS
+        while workers_that_fit(_machines(), needs) < needs.workers and time.monotonic() < deadline:
+            time.sleep(0.5)
+        _check_fits(_machines(), needs, f"the cluster at {address}, after {ARRIVAL_SECONDS:.0f} s of waiting,")
 
 
 def _check_fits(machines: list[dict[str, float]], needs: Resources | None, where: str) -> None:

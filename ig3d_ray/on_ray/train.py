@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ig3d_ray.errors import Terminated
 from ig3d_ray.members.runs import FOLDER, Run, all_cached
@@ -45,7 +46,9 @@ def train_runs(
     Returns:
         fingerprint -> message, of the members that could not be trained.
     """
-    board = _Board.remote()  # type: ignore[attr-defined]
+    # It lives and dies with this process, not with whichever machine had room for it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    board = _Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     wanted = {f for run in runs for f, _ in run.members if only is None or f in only}
     runs = [run for run in runs if any(f in wanted for f, _ in run.members)]
     failed: dict[str, str] = {}

@@ -1,0 +1,89 @@
+"""Machines of one Ray cluster as raylets on this one, each with its own processes, to be taken away and replaced."""
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ray
+from ray_head import BIN, SECONDS, end_session, free_port
+
+
+@dataclass
+class Raylets:
+    """A head without CPUs, and machines of one CPU each.
+
+    Attributes:
+        address: of the head. environment: what drivers need. machines: those that are up.
+    """
+
+    address: str
+    environment: dict[str, str]
+    log: Path
+    machines: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+
+    def start(self, *words: str) -> "subprocess.Popen[bytes]":
+        with self.log.open("ab") as lines:
+            return subprocess.Popen(
+                [str(BIN / "ray"), "start", "--block", "--disable-usage-stats", *words],
+                env=self.environment,
+                stdout=lines,
+                stderr=lines,
+                start_new_session=True,
+            )
+
+    def add(self) -> None:
+        """Another machine comes."""
+        port = f"--dashboard-agent-listen-port={free_port()}"
+        self.machines.append(self.start(f"--address={self.address}", "--num-cpus=1", port))
+
+    def lose(self, index: int) -> None:
+        """A machine is gone at once, with all that runs on it."""
+        machine = self.machines.pop(index)
+        end_session(machine.pid)
+        machine.wait()
+
+
+@contextlib.contextmanager
+def raylets(home: Path, machines: int) -> Iterator[Raylets]:
+    """A head and so many machines; nothing of them is left afterwards."""
+    token = home / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    port = free_port()
+    made = Raylets(f"{ray.util.get_node_ip_address()}:{port}", environment, home / "raylets.log")
+    with tempfile.TemporaryDirectory(prefix="ray") as place:
+        ports = {"--port": port, "--ray-client-server-port": free_port()}
+        ports |= {"--dashboard-agent-listen-port": free_port(), "--dashboard-agent-grpc-port": free_port()}
+        words = [f"{name}={value}" for name, value in ports.items()]
+        head = made.start("--head", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={place}", *words)
+        try:
+            _wait_until_up(made, head)
+            for _ in range(machines):
+                made.add()
+            yield made
+        finally:
+            while made.machines:
+                made.lose(0)
+            head.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                head.wait(timeout=5)
+            end_session(head.pid)
+
+
+def _wait_until_up(made: Raylets, head: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + SECONDS
+    ask = [str(BIN / "ray"), "status", "--address", made.address]
+    while subprocess.run(ask, env=made.environment, capture_output=True, check=False).returncode:
+        assert head.poll() is None, made.log.read_text()[-2000:]
+        assert time.monotonic() < deadline, "the head does not answer"
+        time.sleep(0.5)
