@@ -141,7 +141,21 @@ def search_store(
             store.remove(f"{folder}/rounds")
         else:
             publish(store, folder, space, results, spec, time.monotonic() - started)
+            _sweep(store, folder)
         return Outcome(spec, folder, board, inventory.left_out(splits), {}, 0, inventory.unused)
+
+
+def _sweep(store: Store, folder: str) -> None:
+    """Delete what searches of this space left that were killed before they ended, with other members than now."""
+    among, name = folder.rsplit("/", 1)
+    begun = {n.split("/")[2] for n in store.names(among) if n.split("/")[3] == "rounds"}
+    begun |= {n.split("/")[3] for n in store.names(f"claims/{among}")} | {n.split("/")[1] for n in store.names("tune")}
+    with Claims(store) as claims:
+        for other in begun - {name}:
+            # Not another space's, and not one that a living driver is at.
+            if other.rsplit("-", 1)[0] == name.rsplit("-", 1)[0] and claims.claim(f"{among}/{other}") is None:
+                store.remove(f"{among}/{other}/rounds")
+                store.remove(f"tune/{other}")
 
 
 def _empty_pool(store: Store, space: SearchSpace, inventory: Inventory) -> str:

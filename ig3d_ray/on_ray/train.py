@@ -5,12 +5,14 @@ that list, so a run that was killed, with its driver or without, goes on from it
 again anywhere that sees the same storage.
 """
 
+import threading
 from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import ray
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.exceptions import RayActorError
+from ray.train import CheckpointConfig, ControllerError, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -24,6 +26,7 @@ from ig3d_ray.space import Resources
 from ig3d_ray.storage import Store
 
 NEWS_SECONDS = 0.3
+AGAIN_SECONDS = 1.0
 # How long trainings have to write their checkpoints when this process is told to end.
 LEAVE_SECONDS = 15.0
 Event = dict[str, Any]
@@ -54,7 +57,7 @@ def train_runs(
     failed: dict[str, str] = {}
     pool = ThreadPoolExecutor(len(runs) or 1)
     going: list[Future[dict[str, str]]] = []
-    is_told = False
+    is_told, over = False, threading.Event()
     try:
         # As many as fit now, asked each time: machines come and go.
         while len(going) < len(runs) or not all(future.done() for future in going):
@@ -65,12 +68,13 @@ def train_runs(
                     is_told = True
                     on_event({"said": str(places)})
                 next_ones = runs[len(going) : len(going) + max(0, free)]
-                going += [pool.submit(_fit, run, wanted, resources, board) for run in next_ones]
+                going += [pool.submit(_fit, run, wanted, resources, board, over) for run in next_ones]
             wait(going, timeout=NEWS_SECONDS)
             for event in ray.get(board.take.remote()):
                 on_event(event)
             check()
     except Terminated:
+        over.set()
         pool.shutdown(wait=False, cancel_futures=True)
         ray.get(board.stop.remote())
         wait(going, timeout=LEAVE_SECONDS)
@@ -78,6 +82,7 @@ def train_runs(
             on_event(event)
         raise
     finally:
+        over.set()
         # Not waiting: who interrupts a run does not want to see its trainings out.
         pool.shutdown(wait=False, cancel_futures=True)
     cached = all_cached(Store(runs[0].storage), runs[0].dataset) if runs else set()
@@ -115,7 +120,8 @@ class _Board:
         return events
 
 
-def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any) -> dict[str, str]:
+def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any, over: threading.Event) -> dict[str, str]:
+    """Train a run until it is done, wherever there is room; nothing is begun again once it is `over`."""
     store = Store(run.storage)
     config = {
         "storage": run.storage,
@@ -141,8 +147,16 @@ def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any) -> dict[s
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
+    lost = 0
     while True:
-        failures, left = trainer.fit().return_value
+        try:
+            failures, left = trainer.fit().return_value
+        except (ControllerError, RayActorError):
+            # A machine went away while Ray Train was talking to it: it goes on from what is in the storage.
+            lost += 1
+            if lost > resources.max_failures or over.wait(AGAIN_SECONDS):
+                raise
+            continue
         # A training that left a machine that is being taken away goes on where there is room, and this is no failure.
         if left != "preempted":
             return failures
