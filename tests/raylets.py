@@ -67,9 +67,11 @@ def raylets(home: Path, machines: int) -> Iterator[Raylets]:
         words = [f"{name}={value}" for name, value in ports.items()]
         head = made.start("--head", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={place}", *words)
         try:
-            _wait_until_up(made, head)
-            for _ in range(machines):
-                made.add()
+            # One after another: two that start in the same instant on one machine may wait for each other for ever.
+            for count in range(machines + 1):
+                _wait_until_up(made, head, count + 1)
+                if count < machines:
+                    made.add()
             yield made
         finally:
             while made.machines:
@@ -80,10 +82,13 @@ def raylets(home: Path, machines: int) -> Iterator[Raylets]:
             end_session(head.pid)
 
 
-def _wait_until_up(made: Raylets, head: "subprocess.Popen[bytes]") -> None:
+def _wait_until_up(made: Raylets, head: "subprocess.Popen[bytes]", nodes: int) -> None:
     deadline = time.monotonic() + SECONDS
     ask = [str(BIN / "ray"), "status", "--address", made.address]
-    while subprocess.run(ask, env=made.environment, capture_output=True, check=False).returncode:
+    while True:
+        told = subprocess.run(ask, env=made.environment, capture_output=True, text=True, check=False).stdout
+        if told.count(" node_") >= nodes:
+            return
         assert head.poll() is None, made.log.read_text()[-2000:]
-        assert time.monotonic() < deadline, "the head does not answer"
+        assert time.monotonic() < deadline, f"fewer than {nodes} nodes: {told}"
         time.sleep(0.5)
