@@ -79,45 +79,71 @@ def epochs(notes: Path) -> tuple[int, int]:
     return len(trained), len(set(trained))
 
 
+class Chaos:
+    """Kills at random moments until as many are counted as were asked for."""
+
+    def __init__(self, cluster: Raylets, drivers: int, losses: int, seed: int) -> None:
+        self.cluster, self.drivers, self.losses, self.draw = cluster, drivers, losses, random.Random(seed)
+        self.killed: Counter[str] = Counter()
+
+    @property
+    def is_over(self) -> bool:
+        return self.killed["drivers"] >= self.drivers and self.lost >= self.losses
+
+    @property
+    def lost(self) -> int:
+        return self.killed["machines"] + self.killed["workers"]
+
+    def run(self, store: Store, log: Path, seconds: float) -> None:
+        """One run, killed again and again, until it ends by itself; `seconds` is what it takes undisturbed."""
+        next_loss = time.monotonic() + self.draw.uniform(8, 25)
+        while True:
+            driver = start(store, log, self.cluster)
+            end = self.draw.uniform(3, 0.7 * seconds) if self.killed["drivers"] < self.drivers else 10_000.0
+            end += time.monotonic()
+            while driver.poll() is None and time.monotonic() < end:
+                time.sleep(0.05)
+                if self.lost < self.losses and time.monotonic() > next_loss:
+                    lose_something(self.cluster, self.draw, self.killed)
+                    next_loss = time.monotonic() + self.draw.uniform(8, 25)
+            if driver.poll() is not None:
+                end_session(driver.pid)
+                assert driver.returncode == 0, f"left with {driver.returncode}:\n{log.read_text()[-3000:]}"
+                return
+            driver.kill()
+            driver.wait()
+            self.killed["drivers"] += 1
+            end_session(driver.pid)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--drivers", type=int, default=10)
     parser.add_argument("--losses", type=int, default=20, help="machines and workers together")
     parser.add_argument("--seed", type=int, default=0)
     told = parser.parse_args()
-    draw, killed, place = random.Random(told.seed), Counter[str](), Path(tempfile.mkdtemp(prefix="chaos"))
-    calm, wild = Store(str(place / "calm")), Store(str(place / "wild"))
+    place = Path(tempfile.mkdtemp(prefix="chaos"))
+    calm = Store(str(place / "calm"))
     with raylets(place, machines=2) as cluster:
         began = time.monotonic()
         assert start(calm, place / "calm.log", cluster).wait() == 0, (place / "calm.log").read_text()[-2000:]
         seconds = time.monotonic() - began
-        began, losses, log = time.monotonic(), 0, place / "wild.log"
-        next_loss = time.monotonic() + draw.uniform(12, 30)
-        while True:
-            driver = start(wild, log, cluster)
-            end = time.monotonic() + (draw.uniform(5, seconds) if killed["drivers"] < told.drivers else 10_000)
-            while driver.poll() is None and time.monotonic() < end:
-                time.sleep(0.05)
-                if losses < told.losses and time.monotonic() > next_loss:
-                    lose_something(cluster, draw, killed)
-                    losses += 1
-                    next_loss = time.monotonic() + draw.uniform(8, 25)
-            if driver.poll() is not None:
-                end_session(driver.pid)
-                assert driver.returncode == 0, f"left with {driver.returncode}:\n{log.read_text()[-3000:]}"
-                break
-            driver.kill()
-            driver.wait()
-            killed["drivers"] += 1
-            end_session(driver.pid)
-        took = time.monotonic() - began
-    (all_trained, different), needed = epochs(Path(f"{log}.notes")), epochs(Path(f"{place / 'calm.log'}.notes"))[1]
-    same = outputs(wild) == outputs(calm)
-    print(f"killed {dict(killed)} in {took:.0f} s; undisturbed it takes {seconds:.0f} s")
-    print(f"{all_trained} epochs trained, {different} different ones, {needed} needed: {all_trained - different} twice")
-    extra = sorted(set(outputs(wild)) ^ set(outputs(calm)))
-    print("same spec, checkpoints and logits, nothing else" if same else f"DIFFERENT: {extra[:10]}; {place}")
-    sys.exit(0 if same else 1)
+        needed = epochs(Path(f"{place / 'calm.log'}.notes"))[1]
+        print(f"undisturbed: {seconds:.0f} s, {needed} epochs", flush=True)
+        chaos, runs = Chaos(cluster, told.drivers, told.losses, told.seed), 0
+        while not chaos.is_over:
+            runs += 1
+            before, began = Counter(chaos.killed), time.monotonic()
+            wild, log = Store(str(place / f"wild{runs}")), place / f"wild{runs}.log"
+            chaos.run(wild, log, seconds)
+            trained, different = epochs(Path(f"{log}.notes"))
+            lost = ", ".join(f"{count} {kind}" for kind, count in (chaos.killed - before).items())
+            again = f"{trained - different} of {trained} epochs trained twice"
+            print(f"run {runs}: killed {lost}; {time.monotonic() - began:.0f} s, {again}", flush=True)
+            extra = sorted(set(outputs(wild)) ^ set(outputs(calm)))
+            if outputs(wild) != outputs(calm):
+                sys.exit(f"DIFFERENT: {extra[:10]}; {place}")
+    print(f"{runs} runs, killed {dict(chaos.killed)}: the same spec, checkpoints and logits, and nothing else")
 
 
 if __name__ == "__main__":

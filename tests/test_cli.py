@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import SMALL_SPACE
 
+from ig3d_ray.claims import Claims
 from ig3d_ray.cli import main
 from ig3d_ray.data import catalog
 from ig3d_ray.data.samples import Samples
@@ -109,6 +110,27 @@ def test_predict_covers_every_sample_and_checks_its_number_on_those_that_were_co
     said = json.loads(capsys.readouterr().out)
     assert (said["samples"], said["compared"], pq.read_table(out).num_rows) == (40, 36, 40)
     assert said["compared_score"] == said["reported"]
+
+
+def test_what_killed_searches_left_is_swept_and_a_living_ones_stays(
+    monkeypatch: pytest.MonkeyPatch, preds: Path, space_file: Path
+) -> None:
+    bring(monkeypatch, preds)
+    store, name = Store(str(preds / "store")), space_file.stem
+    for which in (f"{name}-dead0000", f"{name}-alive000", "other-dead0000"):
+        store.write(f"searches/rafdb/{which}/rounds/000000.parquet", b"x")
+        store.write(f"tune/{which}/tuner.pkl", b"x")
+    store.write(f"claims/searches/rafdb/{name}-dead0000/000000", b"nobody")
+    with Claims(store) as living:
+        assert living.claim(f"searches/rafdb/{name}-alive000") is None
+        assert ig3d(monkeypatch, "search", str(space_file), "--storage", store.uri) == 0
+        left = [n for n in store.names() if "dead0000" in n or "alive000" in n]
+        assert {n for n in left if "other" not in n} == {
+            f"searches/rafdb/{name}-alive000/rounds/000000.parquet",
+            f"tune/{name}-alive000/tuner.pkl",
+            f"claims/searches/rafdb/{name}-alive000/000000",
+        }
+        assert len([n for n in left if "other" in n]) == 2
 
 
 def test_search_as_json_is_one_line(

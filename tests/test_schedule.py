@@ -16,6 +16,7 @@ from ig3d_ray.members.recipe import TrainingRecipe
 from ig3d_ray.members.runs import PACK_SECONDS, TRAINED_SPLITS, Run, all_cached, all_trained, make_runs
 from ig3d_ray.members.spec import CnnSpec, DdamfnSpec, Mlp3dSpec, TrainableSpec
 from ig3d_ray.members.timings import Estimate, Timing, TimingLog, estimate, network_of, read_timings
+from ig3d_ray.on_ray.cluster import Slots
 from ig3d_ray.schedule import START_SECONDS, forecast, longest_first, makespan, run_seconds
 from ig3d_ray.space_file import load_space
 from ig3d_ray.storage import Store
@@ -235,3 +236,10 @@ def test_a_cohort_shares_the_price_of_its_steps_on_a_gpu() -> None:
     alone, shared = (estimate(MLP, 10_000, [], "A10G", together) for together in (1, 32))
     assert alone.seconds / 32 <= shared.seconds < alone.seconds / 2
     assert estimate(DdamfnSpec(), 10_000, [], "A10G", 32) == estimate(DdamfnSpec(), 10_000, [], "A10G")
+
+
+def test_no_more_trainings_side_by_side_than_the_drivers_machine_holds() -> None:
+    assert Slots(wanted=8, by_memory=20).count == 8
+    assert Slots(wanted=64, by_memory=20).count == 20
+    assert Slots(wanted=0, by_memory=0).count == 1
+    assert str(Slots(wanted=64, by_memory=20)).startswith("20 of 64 trainings side by side: each takes 0.5 GiB")
