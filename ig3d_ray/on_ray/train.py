@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
 from ray.train import CheckpointConfig, ControllerError, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -27,6 +27,7 @@ from ig3d_ray.storage import Store
 
 NEWS_SECONDS = 0.3
 AGAIN_SECONDS = 1.0
+LOST = (RayActorError, NodeDiedError, WorkerCrashedError, ObjectLostError)
 # How long trainings have to write their checkpoints when this process is told to end.
 LEAVE_SECONDS = 15.0
 Event = dict[str, Any]
@@ -151,10 +152,11 @@ def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any, over: thr
     while True:
         try:
             failures, left = trainer.fit().return_value
-        except (ControllerError, RayActorError):
+        except (ControllerError, *LOST) as error:
             # A machine went away while Ray Train was talking to it: it goes on from what is in the storage.
             lost += 1
-            if lost > resources.max_failures or over.wait(AGAIN_SECONDS):
+            is_loss = isinstance(getattr(error, "controller_failure", error), LOST)
+            if not is_loss or lost > resources.max_failures or over.wait(AGAIN_SECONDS):
                 raise
             continue
         # A training that left a machine that is being taken away goes on where there is room, and this is no failure.
