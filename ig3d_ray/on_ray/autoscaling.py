@@ -19,15 +19,18 @@ VERDICT_SECONDS = 8.0
 AHEAD = 8
 
 
+def has_autoscaler() -> bool:
+    """Whether machines come when they are asked for."""
+    return bool(_state().autoscaler_state_version)
+
+
 def ahead() -> int:
     """How many trainings to start beyond what finds room now: none where nothing would come for them."""
-    return AHEAD if _state().autoscaler_state_version else 0
+    return AHEAD if has_autoscaler() else 0
 
 
 def will_come(needs: Resources) -> bool:
-    """Whether machines with room for one training are there, or would be started for it."""
-    if not _state().autoscaler_state_version:
-        return False
+    """Whether machines with room for one training are there, or would be started for it, by the autoscaler."""
     bundle = {"CPU": float(needs.cpus_per_worker)}
     if needs.gpus_per_worker:
         bundle["GPU"] = needs.gpus_per_worker

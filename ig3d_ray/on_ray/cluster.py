@@ -125,13 +125,16 @@ def slots(needs: Resources) -> Slots:
 
 
 def _check_will_fit(needs: Resources | None, address: str | None) -> None:
-    from ig3d_ray.on_ray.autoscaling import will_come
+    from ig3d_ray.on_ray.autoscaling import has_autoscaler, will_come
 
     if needs is None or workers_that_fit(_machines(), needs) >= needs.workers:
         return
     if address is None:
         _check_fits(_machines(), needs, "this machine")
-    elif not will_come(needs):
+    elif has_autoscaler():
+        if not will_come(needs):
+            _check_fits(_machines(), needs, f"the cluster at {address}")
+    else:
         # A head that has just been started is there before its machines are, and one that was lost is replaced.
         deadline = time.monotonic() + ARRIVAL_SECONDS
         while workers_that_fit(_machines(), needs) < needs.workers and time.monotonic() < deadline:
