@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from ig3d_ray.ahead import Ahead
 from ig3d_ray.claims import Claims, alone
 from ig3d_ray.data.samples import Samples, load_samples, samples_name
 from ig3d_ray.ensemble import EnsembleSpec
@@ -100,6 +101,7 @@ def search_store(
     reporter: Reporter,
     optuna_storage: str | None = None,
     search: Search | None = None,
+    ahead: Ahead | None = None,
 ) -> Outcome:
     """Search what the store holds for a space, and export the best.
 
@@ -109,6 +111,7 @@ def search_store(
         name: of the space, for the search's folder.
         optuna_storage: URL of a data base that gets a copy of Optuna's study.
         search: how to run it; in this process by default.
+        ahead: what was scored while members trained.
 
     Raises:
         Ig3dError: the pool is empty, or something in the store is broken.
@@ -131,9 +134,12 @@ def search_store(
             journal, copy_name = Journal(store, folder), folder.removeprefix("searches/")
             if journal.remembered:
                 reporter.say(f"search: goes on, {len(journal.remembered)} candidates were scored before")
+            early = ahead.remembered(arranged.parts) if ahead else {}
+            if early:
+                reporter.say(f"search: {len(early)} candidates were scored while members trained")
             on_round = _after_round(reporter, journal, optuna_storage, copy_name)
             how, short = search or _in_process, copy_name.rsplit("/", 1)[1]
-            results = how(space, arranged.parts, short, on_round, journal.remembered)
+            results = how(space, arranged.parts, short, on_round, {**early, **journal.remembered})
         board = build_leaderboard(space, arranged, results)
         spec = build_spec(store, space, name, arranged, board, cards, inventory.dataset_fingerprint)
         published = known is not None and store.read(f"{folder}/best_ensemble.json") == spec.to_json().encode()
@@ -231,9 +237,11 @@ def run(
         claims = stack.enter_context(Claims(store))
         ray = _LazyRay(stack, address, reporter)
         failed: dict[str, str] = {}
+        ahead = Ahead(store, space, reporter.say)
         if todo:
             ray.connect(space.resources)
-            failed = train_missing(store, space, inventory, claims, reporter)
+            with ahead:
+                failed = train_missing(store, space, inventory, claims, reporter, ahead.look)
         else:
             reporter.say(f"train: nothing to do, {len(space.trainable())} members cached")
         if not failed and space.trainable():
@@ -245,7 +253,7 @@ def run(
             reporter.say(f"train: {member} failed: {why}")
         try:
             on_ray = functools.partial(ray.search, store)
-            outcome = search_store(store, space, name, reporter, optuna_storage, on_ray)
+            outcome = search_store(store, space, name, reporter, optuna_storage, on_ray, ahead)
         except Ig3dError as error:
             if not failed:
                 raise

@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,11 +71,19 @@ def _together(needs: Resources) -> int:
 
 
 def train_missing(
-    store: Store, space: SearchSpace, inventory: Inventory, claims: Claims, reporter: Reporter
+    store: Store,
+    space: SearchSpace,
+    inventory: Inventory,
+    claims: Claims,
+    reporter: Reporter,
+    on_cached: Callable[[], None] = lambda: None,
 ) -> dict[str, str]:
     """Train what is missing on the connected Ray; member name -> why, of those that failed.
 
     What another driver trains is waited for, and taken over if that driver dies.
+
+    Args:
+        on_cached: called when a member's outputs are there.
     """
     from ig3d_ray.on_ray.train import train_runs
 
@@ -90,6 +98,8 @@ def train_missing(
     def on_event(event: dict[str, Any]) -> None:
         reporter.training(event)
         log.note(event)
+        if "cached" in event:
+            on_cached()
 
     reporter.start_training(len(missing), len(space.trainable()) - len(missing))
     failed: dict[str, str] = {}

@@ -40,6 +40,7 @@ ORDER = [
         "export",
         "dashboard",
         "inventory",
+        "ahead",
         "schedule",
         "audit",
         "predict",
