@@ -186,6 +186,7 @@ def load_pools(
         Ig3dError: no members, no labels, a broken table, or nothing in common.
     """
     logits, pools = LogitStore(store), {}
+    logits.look(space.dataset)
     tables: dict[Split, list[LogitTable]] = {}
     for split in space.protocol.splits:
         tables[split] = at_once(functools.partial(_read, logits, space.dataset, split), cards)

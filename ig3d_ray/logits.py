@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from ig3d_ray.copies import read_through
 from ig3d_ray.data.catalog import Split
 from ig3d_ray.data.catalog import dataset as dataset_of
 from ig3d_ray.errors import Ig3dError
@@ -150,6 +151,8 @@ class LogitStore:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        # What the last listing said of each table, by which this machine's copies are known.
+        self._versions: dict[str, str | None] = {}
 
     @staticmethod
     def path(dataset: str, member: str, split: str) -> str:
@@ -165,22 +168,27 @@ class LogitStore:
         return self.store.exists(self.path(dataset, member, split))
 
     def read(self, dataset: str, member: str, split: str) -> LogitTable:
-        """A published table.
+        """A published table; of a distant store this machine's copy, if it is what `look` saw there.
 
         Raises:
             Ig3dError: it is missing or broken, or is not what its path says.
         """
         name = self.path(dataset, member, split)
-        table = LogitTable.from_bytes(self.store.read(name), self.store.locate(name))
+        table = LogitTable.from_bytes(read_through(self.store, name, self._versions.get(name)), self.store.locate(name))
         if (table.dataset, table.member, table.split) != (dataset, member, split):
             there = f"{table.dataset}/{table.member}/{table.split}"
             raise Ig3dError(f"{self.store.locate(name)}: holds {there}; it was moved: delete it and run again")
         return table
 
+    def look(self, dataset: str) -> list[str]:
+        """The names of a data set's tables; what is read after this may come from this machine's copies."""
+        self._versions = self.store.versions(f"logits/{dataset}")
+        return list(self._versions)
+
     def members(self, dataset: str) -> list[MemberCard]:
         """Every member with at least one cached split, by fingerprint; one listing, one read a member."""
         splits: dict[str, list[str]] = {}
-        for name in self.store.names(f"logits/{dataset}"):
+        for name in self.look(dataset):
             parts = name.split("/")
             if len(parts) == 4 and parts[3].endswith(".parquet"):
                 splits.setdefault(parts[2], []).append(parts[3].removesuffix(".parquet"))

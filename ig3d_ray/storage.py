@@ -135,7 +135,7 @@ class Store:
 
     def _write(self, name: str, data: bytes) -> None:
         if self.is_local:
-            _replace_file(Path(self._path(name)), data)
+            replace_file(Path(self._path(name)), data)
         else:
             # One put of finished bytes: an exception inside an open s3fs file would publish half of it.
             self._fs.pipe_file(self._path(name), data)
@@ -153,7 +153,7 @@ class Store:
         def put() -> bool:
             try:
                 if self.is_local:
-                    _replace_file(Path(self._path(name)), data, only_new=True)
+                    replace_file(Path(self._path(name)), data, only_new=True)
                 else:
                     self._fs.pipe_file(self._path(name), data, mode="create")
             except FileExistsError:
@@ -164,16 +164,21 @@ class Store:
 
     def names(self, prefix: str = "") -> list[str]:
         """Every name below a folder, sorted; empty when there is no such folder."""
+        return list(self.versions(prefix))
 
-        def find() -> list[str]:
+    def versions(self, prefix: str = "") -> dict[str, str | None]:
+        """Every name below a folder, sorted, with the storage's own word for its content, which changes when that
+        does: an object's ETag. None where the storage has no such word, as a local folder."""
+
+        def find() -> dict[str, str | None]:
             try:
-                found = self._fs.find(self._path(prefix) if prefix else self._root)
+                found = self._fs.find(self._path(prefix) if prefix else self._root, detail=True)
             except FileNotFoundError:
-                return []
+                return {}
             start = len(self._root) + 1
-            names = (str(path)[start:] for path in found)
+            named = ((str(path)[start:], _version(about)) for path, about in found.items())
             # s3fs gives the folder itself when its first file comes while it looks.
-            return sorted(n for n in names if n != prefix and not n.endswith((PARTIAL_SUFFIX, "/")))
+            return dict(sorted((n, v) for n, v in named if n != prefix and not n.endswith((PARTIAL_SUFFIX, "/"))))
 
         return self._ask("cannot list", prefix, find)
 
@@ -204,6 +209,12 @@ class Store:
             _sweep_partials(Path(self._root))
 
 
+def _version(about: dict[str, Any]) -> str | None:
+    """Of what a listing says of an object; S3 and Google call it ETag and etag, Azure etag too."""
+    found = about.get("ETag") or about.get("etag")
+    return str(found) if found else None
+
+
 def _reason(error: Exception) -> str:
     """One line for what a storage library threw, with the way out."""
     text = " ".join(str(error).split()) or type(error).__name__
@@ -218,7 +229,12 @@ def _reason(error: Exception) -> str:
     return text
 
 
-def _replace_file(path: Path, data: bytes, only_new: bool = False) -> None:
+def replace_file(path: Path, data: bytes, only_new: bool = False) -> None:
+    """Publish a local file, whole or not at all.
+
+    Raises:
+        OSError: it can't be written, or with `only_new` is there already.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}.{socket.gethostname()}.{os.getpid()}."
     handle, partial = tempfile.mkstemp(prefix=prefix, suffix=PARTIAL_SUFFIX, dir=path.parent)

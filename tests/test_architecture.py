@@ -14,6 +14,7 @@ ORDER = [
         "errors",
         "retries",
         "storage",
+        "copies",
         "claims",
         "tables",
         "data",
