@@ -61,7 +61,16 @@ TORCH = {
     *(f"members/{name}.py" for name in ["epochs", "optimisers", "inputs", "training", "inference"]),
     *(
         f"members/{name}.py"
-        for name in ["cohort", "cohort_network", "checkpoint", "publishing", "recognise", "published"]
+        for name in [
+            "cohort",
+            "cohort_network",
+            "encoders",
+            "encoder_files",
+            "checkpoint",
+            "publishing",
+            "recognise",
+            "published",
+        ]
     ),
     "predict.py",
 }
