@@ -14,6 +14,7 @@ import typer
 from ig3d_ray.cli_audit import audit_app
 from ig3d_ray.cli_cluster import cluster_app
 from ig3d_ray.cli_data import check_ending, data_app
+from ig3d_ray.cli_extract import extract
 from ig3d_ray.cli_import import import_app, named_split
 from ig3d_ray.cli_jobs import submit
 from ig3d_ray.errors import Ig3dError, Terminated
@@ -36,6 +37,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(submit)
+app.command()(extract)
 app.add_typer(data_app, name="data")
 app.add_typer(import_app, name="import")
 app.add_typer(audit_app, name="audit")

@@ -49,10 +49,11 @@ ORDER = [
         "progress",
         "clusters",
         "on_ray",
+        "extracting",
         "trainings",
         "pipeline",
     ),
-    *("cli_audit", "cli_cluster", "cli_data", "cli_import", "cli_jobs", "cli", "__main__"),
+    *("cli_audit", "cli_cluster", "cli_data", "cli_extract", "cli_import", "cli_jobs", "cli", "__main__"),
 ]
 # Files that may import torch, as data flows; everything on_ray/ may import both.
 TORCH = {
@@ -66,6 +67,7 @@ TORCH = {
             "cohort_network",
             "encoders",
             "encoder_files",
+            "extraction",
             "checkpoint",
             "publishing",
             "recognise",

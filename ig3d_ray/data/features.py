@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ig3d_ray.data.encoder_record import write_encoder_record
 from ig3d_ray.data.feature_files import JSON_KEYS, read_many
 from ig3d_ray.data.feature_tables import read_table
 from ig3d_ray.data.ingest import Skips, write_skipped
@@ -75,8 +76,10 @@ def import_features(
         first = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise Ig3dError(f"{source}: nothing in it belongs to a sample of {samples.dataset}{first}")
     skipped += [(str(samples.ids[i]), "no parameters found") for i in match.wanted if found[i] < 0]
-    new = Samples(samples.dataset, _with_column(samples, representation, vectors, found))
+    new = Samples(samples.dataset, with_parameters(samples, representation, vectors, found))
     new.save(store)
+    # Now they are of two sources, and no encoder here could be told to give a new picture the same.
+    write_encoder_record(store, samples.dataset, representation, None)
     write_skipped(store, samples.dataset, representation, skipped)
     return FeatureImport(new, int((found >= 0).sum()), skipped, files)
 
@@ -161,8 +164,14 @@ def _part_word(folder: str) -> str:
     return ("test" if folder == "test" else "val") if folder in TEST_FOLDERS else ""
 
 
-def _with_column(samples: Samples, representation: Representation, vectors: np.ndarray, found: np.ndarray) -> pa.Table:
-    """The table with new parameters where they were found, and the old ones elsewhere."""
+def with_parameters(
+    samples: Samples, representation: Representation, vectors: np.ndarray, found: np.ndarray
+) -> pa.Table:
+    """The table with new parameters where they were found, and the old ones elsewhere.
+
+    Args:
+        vectors: `[K, width]`. found: `[N]`, which of them each sample gets; -1 for none.
+    """
     width = WIDTHS[representation]
     old = samples.table[representation].combine_chunks()
     missing = old.is_null().to_numpy(zero_copy_only=False)

@@ -102,13 +102,22 @@ def decode_image(data: bytes, size: int, what: str) -> np.ndarray:
     Raises:
         Ig3dError: it is no picture; the message begins with `what`.
     """
-    try:
-        image = _eight_bit(Image.open(io.BytesIO(data))).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Ig3dError(f"{what}: not a readable image; replace it or leave its `image` null") from error
+    image = open_image(data, what)
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image).transpose(2, 0, 1)
+
+
+def open_image(data: bytes, what: str) -> Image.Image:
+    """One encoded picture, decoded, in RGB.
+
+    Raises:
+        Ig3dError: it is no picture; the message begins with `what`.
+    """
+    try:
+        return _eight_bit(Image.open(io.BytesIO(data))).convert("RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise Ig3dError(f"{what}: not a readable image; replace it or leave its `image` null") from error
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -41,6 +41,15 @@ def load_encoder(representation: Representation, file: Path) -> tuple[nn.Module,
         Ig3dError: the file is missing or broken, or its tensors are not this encoder's; the message names one.
     """
     weights, digest = _tensors(file)
+    return encoder_of(representation, weights, str(file)), digest
+
+
+def encoder_of(representation: Representation, weights: Mapping[str, Tensor], what: str) -> nn.Module:
+    """The encoder that has these weights, in evaluation mode.
+
+    Raises:
+        Ig3dError: they are not this encoder's; the message begins with `what`.
+    """
     prefix = _PREFIXES[representation]
     if any(name.startswith(prefix) for name in weights):
         weights = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
@@ -48,23 +57,23 @@ def load_encoder(representation: Representation, file: Path) -> tuple[nn.Module,
     if representation == "emoca":
         weights = {name: value for name, value in weights.items() if name.startswith(PARTS)}
         if _LAST in weights and weights[_LAST].shape[0] not in (50, 53, 56):
-            raise Ig3dError(f"{file}: its expression encoder gives {weights[_LAST].shape[0]} numbers, not 50, 53 or 56")
+            raise Ig3dError(f"{what}: its expression encoder gives {weights[_LAST].shape[0]} numbers, not 50, 53 or 56")
         network = EmocaEncoder(weights[_LAST].shape[0] if _LAST in weights else 50)
     else:
         network = SmirkEncoder()
-    _check(file, representation, network.state_dict(), weights)
+    _check(what, representation, network.state_dict(), weights)
     network.load_state_dict(weights, strict=True)
-    return network.eval(), digest
+    return network.eval()
 
 
-def _check(file: Path, representation: str, wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
+def _check(what: str, representation: str, wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
     """Tell in a line what torch would tell in hundreds."""
     missing, more = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     other = [name for name in wanted.keys() & weights.keys() if wanted[name].shape != weights[name].shape]
     for names, told in ((missing, "lacks"), (more, "has besides"), (sorted(other), "has in another shape")):
         if names:
-            what = f"{told} {names[0]} ({len(names)} such)"
-            raise Ig3dError(f"{file}: not {representation.upper()}'s encoder: {what}; is it another model's file?")
+            which = f"{told} {names[0]} ({len(names)} such)"
+            raise Ig3dError(f"{what}: not {representation.upper()}'s encoder: {which}; is it another model's file?")
 
 
 def _tensors(file: Path) -> tuple[dict[str, Tensor], str]:

@@ -183,3 +183,8 @@ def _probe(address: str, told_by: str) -> None:
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason given"
         raise Ig3dError(f"{nobody} ({reason})")
+
+
+def gpus_there() -> float:
+    """How many GPUs the connected cluster has now."""
+    return float(sum(machine.get("GPU", 0.0) for machine in _machines()))

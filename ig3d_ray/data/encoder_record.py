@@ -1,0 +1,56 @@
+"""Which encoder a data set's 3D parameters came from, so that new pictures can be given theirs in the same way."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from ig3d_ray.data.params3d import Representation
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage import Store
+
+
+@dataclass(frozen=True)
+class EncoderRecord:
+    """An encoder as the storage knows it.
+
+    Attributes:
+        weights: the name of its weights in the storage. sha256: of them.
+        landmarks: the name of the landmark model that faces were cropped by; None: pictures were taken as they are.
+    """
+
+    weights: str
+    sha256: str
+    landmarks: str | None = None
+
+
+def _name(dataset: str) -> str:
+    return f"datasets/{dataset}/encoders.json"
+
+
+def encoder_records(store: Store, dataset: str) -> dict[str, EncoderRecord]:
+    """Representation -> the encoder that gave the data set's parameters; those that were imported have none.
+
+    Raises:
+        Ig3dError: the file is broken.
+    """
+    if not store.exists(_name(dataset)):
+        return {}
+    try:
+        content = json.loads(store.read(_name(dataset)))
+        return {representation: EncoderRecord(**record) for representation, record in content.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        where = store.locate(_name(dataset))
+        raise Ig3dError(f"{where}: not a record of encoders; delete it and extract again") from error
+
+
+def write_encoder_record(
+    store: Store, dataset: str, representation: Representation, record: EncoderRecord | None
+) -> None:
+    """Say which encoder a representation is from; None: from nowhere that is known."""
+    records = encoder_records(store, dataset)
+    if records.get(representation) == record:
+        return
+    records.pop(representation, None)
+    if record is not None:
+        records[representation] = record
+    content = {name: asdict(one) for name, one in records.items()}
+    store.write(_name(dataset), json.dumps(content, sort_keys=True, indent=2).encode() + b"\n")

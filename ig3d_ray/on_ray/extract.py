@@ -1,0 +1,73 @@
+"""Ray Data around the extraction: pieces of a data set spread over as many encoders as there is room for."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from ig3d_ray.data.encoder_record import EncoderRecord
+from ig3d_ray.data.samples import load_samples
+from ig3d_ray.members.extraction import Extraction, PieceWorker
+from ig3d_ray.on_ray.autoscaling import has_autoscaler
+from ig3d_ray.storage import Store
+
+
+def extract_on_ray(
+    extraction: Extraction, gpus_per_worker: float, cpus_per_worker: int, on_piece: Callable[[int, int], None]
+) -> None:
+    """Do the pieces that are missing.
+
+    Args:
+        gpus_per_worker: of each encoder; 0 for CPUs alone.
+        on_piece: called with each piece that is done, and how many of its pictures gave nothing.
+    """
+    missing = extraction.missing()
+    if not missing:
+        return
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    there = ray.cluster_resources()
+    fit = there.get("GPU", 0) / gpus_per_worker if gpus_per_worker else there.get("CPU", 1) // cpus_per_worker
+    workers = max(1, min(int(fit), len(missing)))
+    # Where machines are started for those that wait, there may be more of them later.
+    most = len(missing) if has_autoscaler() else workers
+    pool = ray.data.ActorPoolStrategy(min_size=workers, max_size=most)
+    # A row a block: a piece is the unit of work, and of what is lost with a machine.
+    pieces = ray.data.from_items([{"piece": piece} for piece in missing], override_num_blocks=len(missing))
+    done = pieces.map_batches(
+        _Worker,
+        fn_constructor_args=(
+            extraction.store.uri,
+            extraction.samples.dataset,
+            extraction.representation,
+            asdict(extraction.record),
+            extraction.folder,
+        ),
+        batch_size=1,
+        compute=pool,
+        num_cpus=cpus_per_worker,
+        num_gpus=gpus_per_worker or None,
+    )
+    for row in done.iter_rows():
+        on_piece(int(row["piece"]), int(row["without"]))
+
+
+class _Worker:
+    """An encoder in a process of its own."""
+
+    def __init__(self, uri: str, dataset: str, representation: Any, record: dict[str, Any], folder: str) -> None:
+        store = Store(uri)
+        samples = load_samples(store, dataset)
+        extraction = Extraction.of(store, samples, representation, EncoderRecord(**record))
+        # The data set is the one that the driver saw, or pieces would be of other samples.
+        if extraction.folder != folder:
+            raise RuntimeError(f"{dataset}: its samples table changed during the extraction; start again")
+        self.work = PieceWorker(extraction, torch.device("cuda") if torch.cuda.is_available() else None)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        without = [self.work(int(piece)) for piece in batch["piece"]]
+        return {"piece": batch["piece"], "without": np.array(without)}

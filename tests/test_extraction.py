@@ -1,0 +1,185 @@
+"""3D parameters from pictures: what an encoder sees, piece by piece, killed and continued, and on record."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+from ig3d_ray.data.encoder_record import encoder_records, write_encoder_record
+from ig3d_ray.data.faces import make_faces
+from ig3d_ray.data.images import Pictures, pack_images
+from ig3d_ray.data.samples import Samples, load_samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.members.crops import cut, face_box
+from ig3d_ray.members.encoders import SmirkEncoder
+from ig3d_ray.members.extraction import Extraction, PieceWorker, bring_encoder, check_extractable
+from ig3d_ray.storage import Store
+
+PACKS, PER_PACK, BROKEN = 6, 8, 13
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SMIRK's encoder with random weights, as its file is published."""
+    torch.manual_seed(0)
+    weights = {f"smirk_encoder.{name}": value for name, value in SmirkEncoder().state_dict().items()}
+    file = tmp_path_factory.mktemp("smirk") / "SMIRK_em1.pt"
+    torch.save(weights, file)
+    return file
+
+
+def few_faces(store: Store, broken: bool = True) -> Samples:
+    """Faces without parameters in packs of their own, one picture of which doesn't decode."""
+    samples = make_faces(store, samples=240, seed=3)
+    table = samples.table.slice(0, PACKS * PER_PACK)
+    pictures = Pictures(store, Samples("faces", table), 64)
+    encoded = [pictures.encoded(row)[0] for row in range(len(pictures))]
+    if broken:
+        encoded[BROKEN] = encoded[BROKEN][:100]
+    places: dict[str, str] = {}
+    for pack in range(PACKS):
+        rows = range(pack * PER_PACK, (pack + 1) * PER_PACK)
+        places |= pack_images(store, "faces", {pictures.ids[row]: encoded[row] for row in rows})
+    table = table.drop_columns(["image", "emoca", "smirk"]).append_column("image", pa.array(places.values()))
+    made = Samples("faces", table)
+    made.save(store)
+    return made
+
+
+def test_every_picture_gets_what_the_encoder_sees_in_it(tmp_path: Path, checkpoint: Path) -> None:
+    store = Store(str(tmp_path))
+    samples = few_faces(store)
+    record = bring_encoder(store, "smirk", checkpoint, None)
+    extraction = Extraction.of(store, samples, "smirk", record)
+    assert len(extraction) == PACKS
+    work = PieceWorker(extraction)
+    without = {piece: work(piece) for piece in (4, 0, 5, 1, 2, 3)}
+    assert sum(without.values()) == 1
+    new, skipped = extraction.publish(samples)
+    ((lost, why),) = skipped
+    assert lost == samples.ids[BROKEN]
+    assert "not a readable image" in why
+    assert lost in store.read("datasets/faces/skipped.csv").decode()
+    seen = new.with_feature("smirk")
+    assert sorted(seen.ids) == sorted(set(samples.ids) - {lost})
+    pictures = Pictures(store, seen, 224)
+    network = SmirkEncoder().eval()
+    network.load_state_dict({k.removeprefix("smirk_encoder."): v for k, v in torch.load(checkpoint).items()})
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(pictures.all()).float() / 255).numpy()
+    assert np.abs(seen.params("smirk") - expected).max() < 1e-4
+    assert expected.std(axis=0).max() > 1e-4, "an encoder that sees no difference would pass"
+    assert encoder_records(store, "faces") == {"smirk": record}
+    assert store.names("extracted") == []
+
+
+def test_an_encoder_that_fails_everywhere_changes_nothing(tmp_path: Path, checkpoint: Path) -> None:
+    store = Store(str(tmp_path))
+    samples = few_faces(store)
+    record = bring_encoder(store, "smirk", checkpoint, None)
+    extraction = Extraction.of(store, samples, "smirk", record)
+    for piece in range(len(extraction)):
+        rows = extraction.rows(piece)
+        extraction.write(piece, np.zeros((len(rows), 358), np.float32), ["no face found"] * len(rows))
+    with pytest.raises(Ig3dError, match=r"no picture gave parameters; the first: .*: no face found"):
+        extraction.publish(samples)
+    assert load_samples(store, "faces").fingerprint == samples.fingerprint
+
+
+def test_parameters_from_elsewhere_are_not_overwritten_unasked(tmp_path: Path, checkpoint: Path) -> None:
+    store = Store(str(tmp_path))
+    samples = make_faces(store, samples=200, seed=3)
+    with pytest.raises(Ig3dError, match=r"198 samples have smirk parameters from elsewhere|use --replace"):
+        check_extractable(store, samples, "smirk", replace=False)
+    check_extractable(store, samples, "smirk", replace=True)
+    record = bring_encoder(store, "smirk", checkpoint, None)
+    write_encoder_record(store, "faces", "smirk", record)
+    check_extractable(store, samples, "smirk", replace=False)
+
+
+def test_imported_parameters_are_of_no_known_encoder(tmp_path: Path, checkpoint: Path) -> None:
+    from ig3d_ray.data.features import import_features
+
+    store = Store(str(tmp_path / "store"))
+    samples = few_faces(store, broken=False)
+    write_encoder_record(store, "faces", "smirk", bring_encoder(store, "smirk", checkpoint, None))
+    np.savez(tmp_path / "smirk.npz", sample_id=samples.ids, smirk=np.ones((len(samples), 358), np.float32))
+    import_features(store, samples, "smirk", tmp_path / "smirk.npz")
+    assert encoder_records(store, "faces") == {}
+
+
+def test_weights_that_were_changed_are_not_used(tmp_path: Path, checkpoint: Path) -> None:
+    store = Store(str(tmp_path))
+    samples = few_faces(store)
+    record = bring_encoder(store, "smirk", checkpoint, None)
+    store.write(record.weights, store.read(record.weights)[:-1] + b"x")
+    with pytest.raises(Ig3dError, match="SHA-256 is not the one that is on record"):
+        PieceWorker(Extraction.of(store, samples, "smirk", record))
+
+
+def test_the_square_around_a_face() -> None:
+    landmarks = np.full((478, 2), 50.0)
+    landmarks[152], landmarks[105] = (50, 90), (50, 30)
+    landmarks[234], landmarks[454] = (20, 60), (80, 60)
+    landmarks[10] = (50, 10)  # the forehead's top: SMIRK's square has it, EMOCA's not
+    assert face_box(landmarks, "smirk") == pytest.approx((1.0, 1.0, 99.0, 99.0))
+    assert face_box(landmarks, "emoca") == pytest.approx((8.75, 18.75, 91.25, 101.25))
+
+
+def test_what_lies_beyond_the_picture_is_black() -> None:
+    image = Image.fromarray(np.full((100, 100, 3), 200, np.uint8))
+    square = cut(image, (-50.0, 0.0, 50.0, 100.0), 224)
+    assert square.shape == (3, 224, 224)
+    assert (square[:, :, :110] == 0).all()
+    assert (square[:, :, 114:] == 200).all()
+
+
+def test_cropping_says_what_it_needs(tmp_path: Path, checkpoint: Path) -> None:
+    (tmp_path / "face_landmarker.task").write_bytes(b"not a model")
+    # Without MediaPipe that is told; with it, that this is no model of its.
+    with pytest.raises(Ig3dError, match=r"ig3d-ray\[crop\]|not MediaPipe's face landmarker"):
+        bring_encoder(Store(str(tmp_path / "store")), "smirk", checkpoint, tmp_path / "face_landmarker.task")
+    with pytest.raises(Ig3dError, match=r"none\.task: cannot be read"):
+        bring_encoder(Store(str(tmp_path / "store")), "smirk", checkpoint, tmp_path / "none.task")
+
+
+def ask(store: Store, checkpoint: Path) -> "subprocess.Popen[bytes]":
+    words = [sys.executable, "-m", "ig3d_ray", "extract", "--encoder", "smirk", "--checkpoint", str(checkpoint)]
+    words += ["--dataset", "faces", "--storage", store.uri]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+@pytest.mark.slow
+def test_a_killed_extraction_goes_on(tmp_path: Path, checkpoint: Path) -> None:
+    store = Store(str(tmp_path))
+    samples = few_faces(store)
+    first = ask(store, checkpoint)
+    deadline = time.monotonic() + 120
+    while not (done := store.names("extracted/faces")) and time.monotonic() < deadline and first.poll() is None:
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert 0 < len(done) < PACKS
+    kept = {name: store.read(name) for name in done}
+    times = {name: os.stat(tmp_path / name).st_mtime_ns for name in kept}
+    # What is there is not done again: were it, this one would be put right.
+    second = ask(store, checkpoint)
+    while store.names("extracted/faces") and second.poll() is None:
+        for name, written in times.items():
+            if (tmp_path / name).exists():
+                assert os.stat(tmp_path / name).st_mtime_ns == written
+        time.sleep(0.05)
+    told = second.communicate(timeout=120)[0].decode()
+    assert second.returncode == 0, told
+    assert "extract: goes on, " in told
+    assert f"{len(samples) - 1} of {len(samples)} samples have smirk parameters" in told
+    assert "1 pictures gave none" in told
+    assert len(load_samples(store, "faces").with_feature("smirk")) == len(samples) - 1
