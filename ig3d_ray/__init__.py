@@ -19,6 +19,7 @@ _PUBLIC = {
     "SearchSpace": "space",
     "Store": "storage",
     "fuse": "fusion.strategies",
+    "load_ensemble": "running",
     "load_space": "space_file",
     "predict": "predict",
     "run_local": "search",

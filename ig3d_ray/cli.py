@@ -13,10 +13,11 @@ import typer
 
 from ig3d_ray.cli_audit import audit_app
 from ig3d_ray.cli_cluster import cluster_app
-from ig3d_ray.cli_data import check_ending, data_app
+from ig3d_ray.cli_data import data_app
 from ig3d_ray.cli_extract import extract
-from ig3d_ray.cli_import import import_app, named_split
+from ig3d_ray.cli_import import import_app
 from ig3d_ray.cli_jobs import submit
+from ig3d_ray.cli_predict import predict
 from ig3d_ray.errors import Ig3dError, Terminated
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command()(submit)
 app.command()(extract)
+app.command()(predict)
 app.add_typer(data_app, name="data")
 app.add_typer(import_app, name="import")
 app.add_typer(audit_app, name="audit")
@@ -133,39 +135,6 @@ def plan(
         _console().print(render_forecast(found, space.resources, machines.device, machines.count, price))
     for problem in what_is_missing(store, space, inventory):
         print(f"missing: {problem}")
-
-
-@app.command()
-def predict(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A best_ensemble.json, as a file or URI.")],
-    storage: Storage,
-    out: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Where the predictions go.")],
-    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
-    as_json: AsJson = False,
-) -> None:
-    """Run an exported ensemble on a split, from its checkpoints alone, and check the reported number."""
-    from ig3d_ray import predict as predicting
-    from ig3d_ray.ensemble import read_ensemble
-    from ig3d_ray.storage import Store
-
-    check_ending(out, ".parquet", "--out")
-    ensemble, store = read_ensemble(spec), Store(storage)
-    done = predicting.predict(ensemble, store, named_split(split))
-    Store(str(out.absolute().parent)).write(out.name, predicting.table_bytes(predicting.prediction_table(done)))
-    if as_json:
-        content = {"out": str(out), "samples": len(done.pool), "scores": done.scores, "compared": done.compared}
-        print(json.dumps(content | {"compared_score": done.compared_score, "reported": done.reported}))
-        return
-    objective = ensemble.objective
-    print(f"{out}: {len(done.pool)} samples of {ensemble.dataset} {split}, {objective} {done.scores[objective]:.6f}")
-    if done.reported is None:
-        print("the spec reports nothing on these samples and labels")
-    else:
-        where = f"on the {done.compared} samples that the search compared on"
-        print(f"{where}: {objective} {done.compared_score:.6f}, and the spec says {done.reported:.6f}")
-        if split == ensemble.protocol.choose_on:
-            report = ensemble.scores.report
-            print(f"these samples chose the ensemble; its report score is {report.metrics[objective].value:.6f}")
 
 
 def _space(path: Path, overrides: list[str] | None) -> "SearchSpace":

@@ -165,10 +165,11 @@ def data_check(dataset: Annotated[str, typer.Option(help="Which data set.")], ou
         raise typer.Exit(1)
 
 
-def check_ending(file: Path, ending: str, option: str) -> None:
+def check_ending(file: Path, endings: str | tuple[str, ...], option: str) -> None:
     """Refuse an output file of another kind, or in a folder that isn't there."""
-    if file.suffix.lower() != ending:
-        raise Ig3dError(f"{option} {file}: this writes {ending} only; let the name end so")
+    allowed = (endings,) if isinstance(endings, str) else endings
+    if file.suffix.lower() not in allowed:
+        raise Ig3dError(f"{option} {file}: this writes {' or '.join(allowed)} only; let the name end so")
     if not file.absolute().parent.is_dir():
         raise Ig3dError(f"{option} {file}: there is no folder {file.absolute().parent}; make it first")
 

@@ -1,11 +1,11 @@
 """The exported result: an ensemble that anyone can run, with the numbers that it earned and how."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ig3d_ray.bootstrap import Interval, McNemar
 from ig3d_ray.data.catalog import Split, Task
@@ -14,11 +14,13 @@ from ig3d_ray.fusion.spaces import Space, to_space
 from ig3d_ray.fusion.strategies import Strategy, fuse
 from ig3d_ray.logits import View
 from ig3d_ray.members.recipe import Frozen
+from ig3d_ray.members.spec import AnySpec, TrainableSpec, parse_spec
 from ig3d_ray.pool import Pool
 from ig3d_ray.protocol import ProtocolSpec
 from ig3d_ray.storage import Store
 
 SCHEMA_VERSION = 1
+PREDICTIONS = "predictions"
 
 
 class EnsembleMember(Frozen):
@@ -36,6 +38,17 @@ class EnsembleMember(Frozen):
     checkpoint: str | None
     checkpoint_sha256: str | None
     logits_sha256: dict[str, str]
+
+    @property
+    def parsed(self) -> AnySpec:
+        """The member's spec."""
+        return parse_spec(json.dumps(self.spec))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns of the samples table that it looks at; `predictions` for one that is known by these alone."""
+        spec = self.parsed
+        return spec.features if isinstance(spec, TrainableSpec) else (PREDICTIONS,)
 
 
 class Fusion(Frozen):
@@ -147,6 +160,27 @@ class ParetoPoint(Frozen):
     selection: float
 
 
+class Fallback(Frozen):
+    """The best fusion of the members that can still speak where something that others look at is missing.
+
+    `lacking` are columns of the samples table (`image`, `emoca`, `smirk`), or `predictions` for imported members,
+    which say nothing of new samples. Chosen on the selection set, where `selection` is its score.
+    """
+
+    lacking: tuple[str, ...]
+    members: tuple[str, ...]
+    fusion: Fusion
+    selection: float
+
+
+class UsedEncoder(Frozen):
+    """The encoder that the members' 3D parameters are from: names in the storage, and the SHA-256 of its weights."""
+
+    weights: str
+    sha256: str
+    landmarks: str | None
+
+
 class EnsembleSpec(Frozen):
     """`best_ensemble.json`."""
 
@@ -166,11 +200,19 @@ class EnsembleSpec(Frozen):
     """`best_single`, `best_2d` and `mean` (the plain mean of the same members)."""
     left_out: dict[Split, tuple[str, ...]]
     """Samples that some member of the pool lacks, so that nothing was compared on them."""
+    fallbacks: tuple[Fallback, ...] = ()
+    encoders: dict[str, UsedEncoder] = Field(default_factory=dict)
+    """Of each representation that a member looks at, where the parameters were extracted here."""
     provenance: Provenance
 
     def to_json(self) -> str:
         """The spec as it is published: sorted keys, two blanks, a newline at the end."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+
+    def fallback(self, lacking: Collection[str]) -> Fallback | None:
+        """What to do for samples that lack these; None if no member is left."""
+        wanted = tuple(sorted(lacking))
+        return next((f for f in self.fallbacks if f.lacking == wanted), None)
 
     def predict(self, pool: Pool) -> np.ndarray:
         """The fused outputs `[N, C]` of a pool that holds this ensemble's members."""

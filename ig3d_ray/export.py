@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 
 import yaml
@@ -10,7 +11,9 @@ import yaml
 from ig3d_ray.bootstrap import DECIMALS
 from ig3d_ray.candidates import Candidate
 from ig3d_ray.data import catalog
-from ig3d_ray.ensemble import Compared, EnsembleMember, EnsembleSpec, ParetoPoint, Provenance, Scored
+from ig3d_ray.data.encoder_record import encoder_records
+from ig3d_ray.ensemble import Compared, EnsembleMember, EnsembleSpec, ParetoPoint, Provenance, Scored, UsedEncoder
+from ig3d_ray.fallbacks import build_fallbacks
 from ig3d_ray.leaderboard import Leaderboard, Row
 from ig3d_ray.logits import LogitStore, MemberCard
 from ig3d_ray.protocol import Plan
@@ -73,6 +76,8 @@ def build_spec(
         ),
         compared_with={key: against(row) for key, row in compared.items()},
         left_out=board.left_out,
+        fallbacks=build_fallbacks(space, plan.parts[0], board.chosen.result, members),
+        encoders=_encoders(store, space.dataset, members),
         provenance=Provenance(
             versions={package: version(package) for package in _VERSIONED},
             seed=space.seed,
@@ -83,6 +88,13 @@ def build_spec(
             candidates=board.candidates,
         ),
     )
+
+
+def _encoders(store: Store, dataset: str, members: Sequence[EnsembleMember]) -> dict[str, UsedEncoder]:
+    """The encoders on record of what these members look at."""
+    features = {feature for member in members for feature in member.features}
+    records = encoder_records(store, dataset)
+    return {name: UsedEncoder(**asdict(records[name])) for name in sorted(features & records.keys())}
 
 
 def _member(store: Store, space: SearchSpace, card: MemberCard) -> EnsembleMember:

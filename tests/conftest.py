@@ -4,6 +4,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from ig3d_ray.data.samples import Samples
 from ig3d_ray.members.imported import import_predictions
 from ig3d_ray.members.spec import ImportedSpec
 from ig3d_ray.storage import Store
+
+if TYPE_CHECKING:
+    from trained import World
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SMALL_SPACE = Path(__file__).parent / "small.yaml"
@@ -112,3 +116,11 @@ def bring_published(folder: Path) -> tuple[Store, Path]:
         spec = ImportedSpec(name=name, view=view)  # type: ignore[arg-type]
         import_predictions(store, files / f"{name}.csv", "affectnet_va", spec, "test", row_order_is_id=True)
     return store, files
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> "World":
+    """Drawn faces, four members and an ensemble of them; tests only read it."""
+    from trained import make_world
+
+    return make_world(tmp_path_factory.mktemp("world"))

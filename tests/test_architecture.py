@@ -36,6 +36,7 @@ ORDER = [
         "cost",
         "search",
         "choice",
+        "fallbacks",
         "leaderboard",
         "results",
         "export",
@@ -45,6 +46,10 @@ ORDER = [
         "schedule",
         "audit",
         "predict",
+        "items",
+        "predictions",
+        "parameters",
+        "running",
         "report",
         "progress",
         "clusters",
@@ -53,7 +58,17 @@ ORDER = [
         "trainings",
         "pipeline",
     ),
-    *("cli_audit", "cli_cluster", "cli_data", "cli_extract", "cli_import", "cli_jobs", "cli", "__main__"),
+    *(
+        "cli_audit",
+        "cli_cluster",
+        "cli_data",
+        "cli_extract",
+        "cli_import",
+        "cli_jobs",
+        "cli_predict",
+        "cli",
+        "__main__",
+    ),
 ]
 # Files that may import torch, as data flows; everything on_ray/ may import both.
 TORCH = {
@@ -75,6 +90,7 @@ TORCH = {
         ]
     ),
     "predict.py",
+    "running.py",
 }
 LIGHT = ["ig3d_ray.search", "ig3d_ray.report", "ig3d_ray.inventory", "ig3d_ray.pipeline", "ig3d_ray.members.imported"]
 

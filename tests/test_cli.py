@@ -266,7 +266,10 @@ def test_faces_are_drawn_once_per_store(
 
 
 MISTAKES = [
-    (("predict", "x.json", "--storage", "s", "--out", "p.csv"), "--out p.csv: this writes .parquet only"),
+    (
+        ("predict", "x.json", "--storage", "s", "--out", "p.txt"),
+        "--out p.txt: this writes .parquet or .csv or .jsonl only",
+    ),
     (("predict", "x.json", "--storage", "s", "--out", "no/p.parquet"), "there is no folder"),
     (("data", "faces", "--sheet", "sheet.jpg"), "--sheet sheet.jpg: this writes .png only"),
     (("search", "gone.yaml", "--storage", "s"), "gone.yaml: no such file"),

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from trained import smirk_checkpoint
 
 from ig3d_ray.data.encoder_record import encoder_records, write_encoder_record
 from ig3d_ray.data.faces import make_faces
@@ -29,11 +30,7 @@ PACKS, PER_PACK, BROKEN = 6, 8, 13
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SMIRK's encoder with random weights, as its file is published."""
-    torch.manual_seed(0)
-    weights = {f"smirk_encoder.{name}": value for name, value in SmirkEncoder().state_dict().items()}
-    file = tmp_path_factory.mktemp("smirk") / "SMIRK_em1.pt"
-    torch.save(weights, file)
-    return file
+    return smirk_checkpoint(tmp_path_factory.mktemp("smirk"))
 
 
 def few_faces(store: Store, broken: bool = True) -> Samples:

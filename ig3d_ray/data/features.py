@@ -56,12 +56,7 @@ def import_features(
     Raises:
         Ig3dError: the source is nothing that can be read, or none of it belongs to a sample.
     """
-    if source.is_dir():
-        places, vectors, skipped = _from_folder(source, representation)
-    elif source.is_file():
-        places, vectors, skipped = read_table(source, representation, columns)
-    else:
-        raise Ig3dError(f"--{representation} {source}: no such file or folder")
+    places, vectors, skipped = read_parameters(source, representation, columns)
     match = _Matcher(samples, split)
     found, files = np.full(len(samples), -1), len(places) + len(skipped)
     for row, place in enumerate(places):
@@ -82,6 +77,21 @@ def import_features(
     write_encoder_record(store, samples.dataset, representation, None)
     write_skipped(store, samples.dataset, representation, skipped)
     return FeatureImport(new, int((found >= 0).sum()), skipped, files)
+
+
+def read_parameters(
+    source: Path, representation: Representation, columns: dict[str, tuple[int, int]] | None
+) -> tuple[list[str], np.ndarray, Skips]:
+    """The places (relative paths without suffix, or ids), vectors and skips of a folder or a merged file.
+
+    Raises:
+        Ig3dError: it is neither, or nothing that can be read.
+    """
+    if source.is_dir():
+        return _from_folder(source, representation)
+    if source.is_file():
+        return read_table(source, representation, columns)
+    raise Ig3dError(f"--{representation} {source}: no such file or folder")
 
 
 def _from_folder(folder: Path, representation: Representation) -> tuple[list[str], np.ndarray, Skips]:

@@ -1,0 +1,102 @@
+"""Pictures as people have them: a folder, files, bytes, arrays, Pillow images."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ig3d_ray.data.images import decode_image
+from ig3d_ray.errors import Ig3dError
+
+ImageLike = str | Path | bytes | np.ndarray | Image.Image
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture: what it is called, and its encoded or decoded content. None: it could not be read."""
+
+    name: str
+    content: bytes | np.ndarray | None
+
+
+def items_of(images: str | Path | Sequence[ImageLike]) -> list[tuple[str, ImageLike]]:
+    """(name, what) of each picture: of a folder the relative paths, of files what was given, of others numbers.
+
+    Raises:
+        Ig3dError: no such file, or a folder without pictures; an empty list.
+    """
+    if isinstance(images, str | Path):
+        return _files(Path(images))
+    found: list[tuple[str, ImageLike]] = []
+    for number, image in enumerate(images):
+        if isinstance(image, str | Path):
+            found += _files(Path(image))
+        else:
+            found.append((str(number), image))
+    if not found:
+        raise Ig3dError("no pictures; give a folder, files, arrays or Pillow images")
+    return found
+
+
+def _files(path: Path) -> list[tuple[str, ImageLike]]:
+    if path.is_dir():
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        if not inside:
+            raise Ig3dError(f"{path}: no pictures in this folder; known endings: {' '.join(sorted(IMAGE_SUFFIXES))}")
+        return [(p.relative_to(path).as_posix(), p) for p in inside]
+    if not path.is_file():
+        raise Ig3dError(f"{path}: no such file or folder of pictures")
+    return [(str(path), path)]
+
+
+def read_item(name: str, content: ImageLike) -> Item:
+    """A picture ready for the networks; a file that can't be read has no content."""
+    if isinstance(content, str | Path):
+        try:
+            return Item(name, Path(content).read_bytes())
+        except OSError:
+            return Item(name, None)
+    if isinstance(content, Image.Image):
+        return Item(name, np.asarray(content.convert("RGB")))
+    return Item(name, content)
+
+
+def decoded(item: Item, size: int) -> np.ndarray:
+    """`[3, size, size]` uint8.
+
+    Raises:
+        Ig3dError: it is no picture.
+    """
+    if isinstance(item.content, bytes):
+        return decode_image(item.content, size, item.name)
+    if item.content is None:
+        raise Ig3dError(f"{item.name}: cannot be read")
+    image = _pillow(item.content, item.name)
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image).transpose(2, 0, 1)
+
+
+def encoded(item: Item) -> bytes:
+    """The picture as a file's bytes, without loss.
+
+    Raises:
+        Ig3dError: it is no picture.
+    """
+    if isinstance(item.content, bytes):
+        return item.content
+    if item.content is None:
+        raise Ig3dError(f"{item.name}: cannot be read")
+    buffer = io.BytesIO()
+    _pillow(item.content, item.name).save(buffer, "bmp")
+    return buffer.getvalue()
+
+
+def _pillow(array: np.ndarray, name: str) -> Image.Image:
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise Ig3dError(f"{name}: an array {array.shape} of {array.dtype}; pictures are [height, width, 3] uint8 RGB")
+    return Image.fromarray(array)

@@ -1,0 +1,60 @@
+"""Predictions written as they come, in the form that a file's ending names; published whole or not at all."""
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ig3d_ray.storage import PARTIAL_SUFFIX
+
+
+class Writer:
+    """Writes frames of the same columns to a local .parquet, .csv or .jsonl file; a context.
+
+    The file is there once the context is left without an exception; until then, and otherwise, what was there before.
+
+    Args:
+        out: the file.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.rows = out, 0
+        # Named as other unpublished files are, so that one left by a killed process is swept in a storage.
+        self._partial = out.with_name(f".{out.name}.{socket.gethostname()}.{os.getpid()}.0{PARTIAL_SUFFIX}")
+        self._parquet: pq.ParquetWriter | None = None
+        self._text: TextIO | None = None
+
+    def __enter__(self) -> "Writer":
+        if self.out.suffix != ".parquet":
+            self._text = self._partial.open("w", encoding="utf-8", newline="")
+        return self
+
+    def write(self, frame: pd.DataFrame) -> None:
+        """Append a frame."""
+        if self._text is None:
+            table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+            self._parquet = self._parquet or pq.ParquetWriter(self._partial, table.schema, compression="zstd")
+            self._parquet.write_table(table.cast(self._parquet.schema))
+        elif self.out.suffix == ".csv":
+            frame.to_csv(self._text, index=False, header=self.rows == 0, lineterminator="\n")
+        elif len(frame):
+            frame.to_json(self._text, orient="records", lines=True, force_ascii=False, double_precision=15)
+        self.rows += len(frame)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in (self._parquet, self._text):
+            if file is not None:
+                file.close()
+        if kind is None:
+            os.replace(self._partial, self.out)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                self._partial.unlink()

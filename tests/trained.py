@@ -1,0 +1,122 @@
+"""A small trained world without a cluster: drawn faces, SMIRK's parameters of their pictures, an ensemble."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ig3d_ray.data import catalog
+from ig3d_ray.data.faces import make_faces
+from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.samples import Samples, load_samples
+from ig3d_ray.ensemble import EnsembleSpec, Fusion
+from ig3d_ray.export import _encoders, _member
+from ig3d_ray.fallbacks import build_fallbacks
+from ig3d_ray.inventory import load_pools, take_inventory
+from ig3d_ray.members.build import Standardised, build_network
+from ig3d_ray.members.encoders import SmirkEncoder
+from ig3d_ray.members.extraction import Extraction, PieceWorker, bring_encoder
+from ig3d_ray.members.inputs import Feeding, member_inputs, member_samples
+from ig3d_ray.members.publishing import publish
+from ig3d_ray.members.spec import TrainableSpec, fingerprint
+from ig3d_ray.members.training import Labelled, Trainer
+from ig3d_ray.pipeline import Outcome, search_store
+from ig3d_ray.progress import Reporter
+from ig3d_ray.scoring import Result
+from ig3d_ray.space import SearchSpace
+from ig3d_ray.storage import Store
+
+QUICK = {"epochs": 4, "patience": 4, "base_lr": 1e-4, "max_lr": 1e-2, "batch_size": 16}
+VA = {"va_terms": "fixed"}
+POOL = [
+    {"kind": "cnn", "width": 4, "image_size": 32, "recipe": QUICK, "loss": VA},
+    {"kind": "cnn", "width": 6, "image_size": 48, "recipe": QUICK, "loss": VA},
+    {"kind": "mlp3d", "representation": "smirk", "subset": "full", "width": 16, "recipe": QUICK, "loss": VA},
+    {"kind": "mlp3d", "representation": "emoca", "subset": "short", "width": 16, "recipe": QUICK, "loss": VA},
+]
+WEIGHTS = (0.5, 0.25, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class World:
+    """A store with samples and members.
+
+    Attributes:
+        found: what a search over its members found, for expressions.
+        spec: an ensemble of all four members with `WEIGHTS`, whatever the search liked best, published at `uri`.
+    """
+
+    store: Store
+    samples: Samples
+    space: SearchSpace
+    found: Outcome
+    spec: EnsembleSpec
+
+    @property
+    def uri(self) -> str:
+        return f"{self.store.uri}/searches/faces/all/best_ensemble.json"
+
+    def pictures(self, split: str = "test") -> tuple[list[str], list[bytes]]:
+        """Ids and encoded pictures of the samples of a split that have everything."""
+        part = self.samples.in_split(split)
+        for feature in ("image", "smirk", "emoca"):
+            part = part.with_feature(feature)
+        pictures = Pictures(self.store, part, 32)
+        return pictures.ids, [pictures.encoded(row)[0] for row in range(len(pictures))]
+
+
+def smirk_checkpoint(folder: Path) -> Path:
+    """SMIRK's encoder with random weights, as its file is published."""
+    torch.manual_seed(0)
+    weights = {f"smirk_encoder.{name}": value for name, value in SmirkEncoder().state_dict().items()}
+    file = folder / "SMIRK_em1.pt"
+    torch.save(weights, file)
+    return file
+
+
+def quickly_trained(store: Store, samples: Samples, spec: TrainableSpec) -> Standardised:
+    torch.manual_seed(spec.seed)
+    data = []
+    for split in ("train", "dev"):
+        chosen = member_samples(spec, samples, split)
+        x = member_inputs(spec, chosen, store)
+        data.append(Labelled(x, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va)))
+    network = build_network(spec, catalog.dataset("faces"))
+    Trainer(network, data[0], data[1], spec.stages[0], spec.seed, 7, "accuracy").run(lambda epoch, state: None)
+    return network
+
+
+def all_members(store: Store, space: SearchSpace, found: Outcome, weights: tuple[float, ...]) -> EnsembleSpec:
+    """A found spec with all the members of its space in it."""
+    inventory = take_inventory(store, space)
+    pools, cards = load_pools(store, space, inventory.usable(space.protocol.splits))
+    members = tuple(_member(store, space, card) for card in cards)
+    fusion = Fusion(strategy="weighted", space="logits", weights=weights)
+    chosen = Result(found.board.chosen.result.candidate, tuple(m.name for m in members), fusion, 0.0)
+    update: dict[str, Any] = {"members": members, "fusion": fusion}
+    update["fallbacks"] = build_fallbacks(space, pools[space.protocol.choose_on], chosen, members)
+    update["encoders"] = _encoders(store, space.dataset, members)
+    return found.spec.model_copy(update=update)
+
+
+def make_world(folder: Path) -> World:
+    store = Store(str(folder / "store"))
+    samples = make_faces(store, samples=240, seed=3)
+    record = bring_encoder(store, "smirk", smirk_checkpoint(folder), None)
+    extraction = Extraction.of(store, samples, "smirk", record)
+    work = PieceWorker(extraction)
+    for piece in extraction.missing():
+        work(piece)
+    extraction.publish(samples)
+    samples = load_samples(store, "faces")
+    fusion = {"strategies": ["mean", "weighted"], "spaces": ["logits", "probabilities"]}
+    content = {"dataset": "faces", "objective": "accuracy", "pool": POOL, "fusion": fusion, "search": {"budget": 20}}
+    space = SearchSpace.model_validate(content)
+    for spec in space.trainable():
+        network = quickly_trained(store, samples, spec)
+        publish(store, samples, fingerprint("faces", samples.fingerprint, spec), spec, network, [], Feeding())
+    found = search_store(store, space, "small", Reporter(quiet=True))
+    world = World(store, samples, space, found, all_members(store, space, found, WEIGHTS))
+    store.write("searches/faces/all/best_ensemble.json", world.spec.to_json().encode())
+    return world
