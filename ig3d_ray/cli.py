@@ -18,6 +18,7 @@ from ig3d_ray.cli_extract import extract
 from ig3d_ray.cli_import import import_app
 from ig3d_ray.cli_jobs import submit
 from ig3d_ray.cli_predict import predict
+from ig3d_ray.cli_report import report
 from ig3d_ray.errors import Ig3dError, Terminated
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from ig3d_ray.pipeline import Outcome
     from ig3d_ray.space import SearchSpace
+    from ig3d_ray.storage import Store
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -40,6 +42,7 @@ app = typer.Typer(
 app.command()(submit)
 app.command()(extract)
 app.command()(predict)
+app.command()(report)
 app.add_typer(data_app, name="data")
 app.add_typer(import_app, name="import")
 app.add_typer(audit_app, name="audit")
@@ -81,7 +84,7 @@ def run(
     space, store = _space(space_file, overrides), Store(storage)
     with _interruptible():
         outcome = pipeline.run(store, space, space_file.stem, address, Reporter(), optuna_storage)
-    _show(space, outcome, store.uri, as_json)
+    _show(space, outcome, store, as_json)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -108,7 +111,7 @@ def search(
         else:
             name = space_file.stem
             outcome = pipeline.search_on_cluster(store, space, name, address, reporter, optuna_storage)
-    _show(space, outcome, store.uri, as_json)
+    _show(space, outcome, store, as_json)
 
 
 @app.command()
@@ -122,7 +125,7 @@ def plan(
 ) -> None:
     """Say what a run would do and take; start nothing."""
     from ig3d_ray.inventory import take_inventory
-    from ig3d_ray.report import render_forecast, render_plan
+    from ig3d_ray.report.text import render_forecast, render_plan
     from ig3d_ray.storage import Store
     from ig3d_ray.trainings import Machines, forecast_training, what_is_missing
 
@@ -143,14 +146,17 @@ def _space(path: Path, overrides: list[str] | None) -> "SearchSpace":
     return load_space(path, tuple(overrides or ()))
 
 
-def _show(space: "SearchSpace", outcome: "Outcome", uri: str, as_json: bool) -> None:
-    from ig3d_ray.report import render, verdict
+def _show(space: "SearchSpace", outcome: "Outcome", store: "Store", as_json: bool) -> None:
+    from ig3d_ray.report.text import render, verdict
+    from ig3d_ray.reports import write_report
 
-    spec_uri = f"{uri}/{outcome.folder}/best_ensemble.json"
+    spec_uri = f"{store.uri}/{outcome.folder}/best_ensemble.json"
+    page = write_report(store, outcome.findings, outcome.folder)
     if as_json:
         report = outcome.spec.scores.report.metrics[space.objective]
         content = {
             "spec": spec_uri,
+            "page": page,
             "objective": space.objective,
             "selection": outcome.spec.scores.selection.metrics[space.objective].value,
             "report": report.model_dump(),
@@ -172,6 +178,7 @@ def _show(space: "SearchSpace", outcome: "Outcome", uri: str, as_json: bool) -> 
         print(f"{len(outcome.failed)} members could not be trained (above); the others were searched")
     if outcome.unused:
         print(f"{outcome.unused} trained members in the storage are not in this space; repeat the --set of their run")
+    print(f"report: {page}")
     print(f"spec: {spec_uri}")
 
 

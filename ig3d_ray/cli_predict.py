@@ -91,9 +91,8 @@ def _told(
 
 def _on_split(spec: str, storage: str | None, split: str, out: Path, as_json: bool) -> None:
     from ig3d_ray import predict as predicting
-    from ig3d_ray.ensemble import read_ensemble
+    from ig3d_ray.ensemble import read_ensemble, storage_of
     from ig3d_ray.predictions import Writer
-    from ig3d_ray.running import storage_of
     from ig3d_ray.storage import Store
 
     check_ending(out, FORMATS, "--out")

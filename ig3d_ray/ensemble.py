@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,8 @@ from ig3d_ray.storage import Store
 
 SCHEMA_VERSION = 1
 PREDICTIONS = "predictions"
+# searches/<dataset>/<search>/best_ensemble.json
+DEPTH_IN_STORAGE = 4
 
 
 class EnsembleMember(Frozen):
@@ -252,3 +255,16 @@ def read_ensemble(path: str) -> EnsembleSpec:
     except UnicodeDecodeError as error:
         raise Ig3dError(f"{path}: not a text file, so no spec; give a best_ensemble.json") from error
     return parse_ensemble(text, path)
+
+
+def storage_of(uri: str) -> str:
+    """The storage that a published spec lies in.
+
+    Raises:
+        Ig3dError: it lies in none.
+    """
+    whole = uri if "://" in uri else str(Path(uri).absolute())
+    parts = whole.rsplit("/", DEPTH_IN_STORAGE)
+    if len(parts) <= DEPTH_IN_STORAGE or parts[1] != "searches":
+        raise Ig3dError(f"{uri}: lies in no storage; say with --storage where its members' checkpoints are")
+    return parts[0]

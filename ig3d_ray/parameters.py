@@ -57,5 +57,5 @@ def parameters_of(names: list[str], vectors_ND: np.ndarray, representation: Repr
     wanted = (len(names), WIDTHS[representation])
     if vectors.shape != wanted:
         raise Ig3dError(f"{representation}: parameters are {vectors.shape}, but {len(names)} pictures need {wanted}")
-    usable: list[bool] = list(np.isfinite(vectors).all(axis=1))
+    usable = np.asarray(np.isfinite(vectors).all(axis=1))
     return Parameters({name: row for row, name in enumerate(names) if usable[row]}, vectors)

@@ -20,6 +20,7 @@ from ig3d_ray.members.runs import clear_finished
 from ig3d_ray.members.spec import TrainableSpec
 from ig3d_ray.progress import Reporter
 from ig3d_ray.protocol import Parts, plan
+from ig3d_ray.report.findings import Findings
 from ig3d_ray.scoring import Result
 from ig3d_ray.search import Explorer, Remembered, run_local
 from ig3d_ray.space import Resources, SearchSpace
@@ -36,6 +37,7 @@ class Outcome:
         board: its leaderboard. missing: member name -> why it could not take part.
         failed: member name -> why its training failed. trained: how many members were trained now.
         unused: how many trained members the store holds that the space doesn't name.
+        findings: what a report of it shows.
     """
 
     spec: EnsembleSpec
@@ -45,6 +47,7 @@ class Outcome:
     failed: dict[str, str]
     trained: int
     unused: int
+    findings: Findings
 
 
 NAMED_AT_MOST = 5
@@ -148,7 +151,8 @@ def search_store(
         else:
             publish(store, folder, space, results, spec, time.monotonic() - started)
             _sweep(store, folder)
-        return Outcome(spec, folder, board, inventory.left_out(splits), {}, 0, inventory.unused)
+        findings = Findings(space, arranged, board, spec, results)
+        return Outcome(spec, folder, board, inventory.left_out(splits), {}, 0, inventory.unused, findings)
 
 
 def _sweep(store: Store, folder: str) -> None:

@@ -19,7 +19,7 @@ from scipy.special import softmax
 from ig3d_ray.data.encoder_record import EncoderRecord
 from ig3d_ray.data.images import DECODING_THREADS
 from ig3d_ray.data.params3d import WIDTHS, subset_columns
-from ig3d_ray.ensemble import PREDICTIONS, EnsembleMember, EnsembleSpec, Fallback, Fusion, read_ensemble
+from ig3d_ray.ensemble import PREDICTIONS, EnsembleMember, EnsembleSpec, Fallback, Fusion, read_ensemble, storage_of
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.items import ImageLike, Item, decoded, encoded, items_of, read_item
 from ig3d_ray.members.build import Standardised
@@ -34,8 +34,6 @@ from ig3d_ray.storage import Store
 Missing = Literal["fail", "skip", "fallback"]
 MISSING: tuple[Missing, ...] = ("fail", "skip", "fallback")
 BATCH = 64
-# searches/<dataset>/<search>/best_ensemble.json
-DEPTH_IN_STORAGE = 4
 
 
 @dataclass(frozen=True)
@@ -265,16 +263,3 @@ def load_ensemble(uri: str, storage: str | None = None, device: str | None = Non
     """
     spec = read_ensemble(uri)
     return Ensemble(spec, Store(storage or storage_of(uri)), torch.device(device) if device else None)
-
-
-def storage_of(uri: str) -> str:
-    """The storage that a published spec lies in.
-
-    Raises:
-        Ig3dError: it lies in none.
-    """
-    whole = uri if "://" in uri else str(Path(uri).absolute())
-    parts = whole.rsplit("/", DEPTH_IN_STORAGE)
-    if len(parts) <= DEPTH_IN_STORAGE or parts[1] != "searches":
-        raise Ig3dError(f"{uri}: lies in no storage; say with --storage where its members' checkpoints are")
-    return parts[0]

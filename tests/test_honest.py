@@ -19,7 +19,7 @@ from ig3d_ray.members.spec import ImportedSpec
 from ig3d_ray.pool import Pool
 from ig3d_ray.progress import Reporter
 from ig3d_ray.protocol import plan
-from ig3d_ray.report import optimism, verdict
+from ig3d_ray.report.text import optimism, verdict
 from ig3d_ray.search import Explorer, run_local
 from ig3d_ray.space import SearchSpace
 from ig3d_ray.space_file import load_space

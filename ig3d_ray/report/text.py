@@ -96,11 +96,11 @@ def render(space: SearchSpace, board: Leaderboard, width: int) -> Group:
         parts.append(_solved(space, board))
     if space.search.second_objective:
         parts.append(_pareto(space, board))
-    parts += [Text(_chosen_by(space, board)), Text(optimism(board))]
+    parts += [Text(chosen_by(space, board)), Text(optimism(board))]
     return Group(*parts, Text(verdict(space, board), style="bold"))
 
 
-def _chosen_by(space: SearchSpace, board: Leaderboard) -> str:
+def chosen_by(space: SearchSpace, board: Leaderboard) -> str:
     """What the chosen ensemble is, member by member, and what it was chosen by."""
     result = board.chosen.result
     by = f"{board.chosen_family}, chosen by cross-fitting on {space.protocol.choose_on}"

@@ -1,0 +1,317 @@
+"""The report's figures, each drawn from the findings."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from ig3d_ray.report.drawing import FIRST, FOURTH, INK, MUTED, PAPER, RULE, SECOND, THIRD, drawing
+from ig3d_ray.report.findings import Findings
+
+WIDE = 8.4
+POINTS_AT_MOST = 2000
+LINES_AT_MOST = 240
+ROWS_AT_MOST = 24
+
+
+def _short(name: str, length: int = 34) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def leaderboard(findings: Findings) -> Figure | None:
+    """Every row's report score with its interval."""
+    rows, objective = findings.board.rows, findings.space.objective
+    shown = [*rows[-ROWS_AT_MOST:]] if len(rows) > ROWS_AT_MOST else [*rows]
+    colours = {"single": FIRST, "reference": FOURTH, "family": THIRD, "chosen": SECOND}
+    with drawing(WIDE, 0.8 + 0.24 * len(shown)) as (figure, (axes,)):
+        for place, row in enumerate(reversed(shown)):
+            score = row.scores.report.metrics[objective]
+            axes.plot([score.low, score.high], [place, place], color=colours[row.group], linewidth=2, alpha=0.5)
+            axes.plot(score.value, place, "o", color=colours[row.group], markersize=5)
+        names = [_short(row.label.split(":")[0] if row.group != "single" else row.label, 46) for row in reversed(shown)]
+        axes.set_yticks(range(len(shown)), names)
+        for group, word in (
+            ("single", "member"),
+            ("reference", "reference"),
+            ("family", "fusion"),
+            ("chosen", "chosen"),
+        ):
+            if any(row.group == group for row in shown):
+                axes.plot([], [], "o", color=colours[group], label=word)
+        axes.set_xlabel(f"{objective} on {findings.board.chosen.scores.report.split}, 95 % interval")
+        axes.grid(visible=False, axis="y")
+        axes.legend(loc="best", fontsize=8)
+    return figure
+
+
+def weight_curve(findings: Findings) -> Figure | None:
+    """Score against the 3D weight of the best pair: the exact optimum, the flat region, the references' weights."""
+    curve = findings.curve
+    if curve is None:
+        return None
+    chosen = findings.board.chosen.scores
+    with drawing(WIDE, 3.6) as (figure, (axes,)):
+        same = chosen.selection.split == chosen.report.split
+        axes.plot(curve.weights, curve.selection, color=FIRST, label=f"selection ({chosen.selection.split})")
+        if not same:
+            axes.plot(curve.weights, curve.report, color=MUTED, label=f"report ({chosen.report.split})")
+        # A step of the curve may be too narrow to be seen.
+        axes.axvspan(curve.low, max(curve.high, curve.low + 0.002), color=SECOND, alpha=0.25, label="equally good")
+        axes.axvline(curve.best, color=SECOND, linewidth=1.2, label=f"solved: {curve.best:.4f}")
+        for number, (name, weight) in enumerate(curve.references):
+            style = ("--", ":", "-.")[number % 3]
+            axes.axvline(weight, color=FOURTH, linewidth=1.2, linestyle=style, label=f"{_short(name, 24)}: {weight:g}")
+        axes.set_xlabel(f"weight of the 3D member (1 = {_short(curve.members[1])} alone)")
+        axes.set_ylabel(findings.space.objective)
+        axes.set_xlim(0, 1)
+        axes.legend(fontsize=8)
+    return figure
+
+
+def strategies(findings: Findings) -> Figure | None:
+    """The ways to fuse side by side: where they were chosen, cross-fitted within it, and on the report set."""
+    objective = findings.space.objective
+    rows = [row for row in findings.board.rows if row.group in ("family", "reference", "chosen")]
+    if not rows:
+        return None
+    with drawing(WIDE, 0.9 + 0.28 * len(rows)) as (figure, (axes,)):
+        for place, row in enumerate(reversed(rows)):
+            selection, report = (
+                row.scores.selection.metrics[objective].value,
+                row.scores.report.metrics[objective].value,
+            )
+            axes.plot([selection, report], [place, place], color=RULE, linewidth=3, zorder=1)
+            axes.plot(selection, place, "o", color=FIRST, markersize=6, fillstyle="none")
+            axes.plot(report, place, "o", color=SECOND, markersize=6)
+            if row.cross_fitted is not None:
+                axes.plot(row.cross_fitted, place, "|", color=THIRD, markersize=11, markeredgewidth=2)
+        axes.set_yticks(range(len(rows)), [_short(row.label.split(":")[0], 46) for row in reversed(rows)])
+        axes.plot([], [], "o", color=FIRST, fillstyle="none", label="selection, optimistic")
+        axes.plot([], [], "|", color=THIRD, markersize=11, markeredgewidth=2, label="cross-fitted within it")
+        axes.plot([], [], "o", color=SECOND, label="report")
+        axes.set_xlabel(objective)
+        axes.grid(visible=False, axis="y")
+        axes.legend(fontsize=8)
+    return figure
+
+
+def confusions(findings: Findings) -> Figure | None:
+    """Confusion matrices of the best single member, the best 2D member and the ensemble, and their difference."""
+    if findings.space.task != "expression":
+        return None
+    counts = {name: findings.confusion(row) for name, row in findings.compared.items()}
+    shares = {name: c / np.maximum(c.sum(axis=1, keepdims=True), 1) for name, c in counts.items()}
+    names = list(counts)
+    panels = [(name, shares[name], False) for name in names]
+    panels.append(("ensemble minus best single", shares[names[-1]] - shares[names[0]], True))
+    rows = (len(panels) + 1) // 2
+    with drawing(WIDE, 3.9 * rows, rows, 2) as (figure, all_axes):
+        for axes, (name, matrix, signed) in zip(all_axes, panels, strict=False):
+            _matrix(axes, matrix, signed, findings.class_names)
+            axes.set_title(_short(name, 48), fontsize=9, loc="left")
+        for axes in all_axes[len(panels) :]:
+            axes.set_axis_off()
+    return figure
+
+
+def _matrix(axes: Axes, matrix: np.ndarray, signed: bool, names: tuple[str, ...]) -> None:
+    most = max(float(np.abs(matrix).max()), 1e-9)
+    for (row, column), value in np.ndenumerate(matrix):
+        good = (value > 0) == (row == column)
+        colour = (THIRD if good else SECOND) if signed else FIRST
+        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, alpha=0.7 * abs(value) / most, linewidth=0))
+        if abs(value) >= 0.005:
+            text = f"{100 * value:+.0f}" if signed else f"{100 * value:.0f}"
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=INK)
+    axes.set_xlim(0, len(names))
+    axes.set_ylim(len(names), 0)
+    places = np.arange(len(names)) + 0.5
+    axes.set_xticks(places, [_short(name, 12) for name in names], rotation=45, ha="right", fontsize=7)
+    axes.set_yticks(places, [_short(name, 12) for name in names], fontsize=7)
+    axes.set_xlabel("predicted, % of the true class", fontsize=8)
+    axes.grid(visible=False)
+    axes.set_aspect("equal")
+
+
+def per_class(findings: Findings) -> Figure | None:
+    """Recall of each class: best single member, best 2D member, ensemble."""
+    if findings.space.task != "expression":
+        return None
+    names, rows = findings.class_names, findings.compared
+    height = 0.8 / len(rows)
+    with drawing(WIDE, 0.9 + 0.45 * len(names)) as (figure, (axes,)):
+        for number, (label, row) in enumerate(rows.items()):
+            colour = SECOND if label == "ensemble" else (FIRST, MUTED)[number % 2]
+            places = np.arange(len(names)) + height * (number - (len(rows) - 1) / 2)
+            axes.barh(places, findings.recalls(row), height * 0.9, color=colour, label=_short(label, 48))
+        axes.set_yticks(range(len(names)), [_short(name, 20) for name in names])
+        axes.invert_yaxis()
+        axes.set_xlabel("recall on the report set")
+        axes.grid(visible=False, axis="y")
+        figure.legend(loc="outside upper right", fontsize=8, ncols=len(rows))
+    return figure
+
+
+def circumplex(findings: Findings) -> Figure | None:
+    """Valence and arousal as labelled and as predicted, and how far off the ensemble is in each region."""
+    if findings.space.task != "va":
+        return None
+    truth, fused = findings.plan.report.labels.astype(float), findings.fused
+    step = -(-len(truth) // POINTS_AT_MOST)
+    with drawing(WIDE, 4.3, 1, 2) as (figure, (points, regions)):
+        points.plot(*truth[::step].T, ".", color=MUTED, markersize=2.5, alpha=0.5, label="labelled")
+        points.plot(*fused[::step].T, ".", color=SECOND, markersize=2.5, alpha=0.5, label="ensemble")
+        points.legend(fontsize=8, loc="lower right")
+        edges = np.linspace(-1, 1, 9).tolist()
+        where = [np.clip(np.digitize(truth[:, i], edges) - 1, 0, 7) for i in (0, 1)]
+        error = np.sqrt(((fused - truth) ** 2).sum(axis=1))
+        counts, sums = np.zeros((8, 8)), np.zeros((8, 8))
+        np.add.at(counts, (where[0], where[1]), 1)
+        np.add.at(sums, (where[0], where[1]), error)
+        mean = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+        most = max(float(mean.max()), 1e-9)
+        for (x, y), value in np.ndenumerate(mean):
+            if counts[x, y]:
+                corner = (edges[x], edges[y])
+                regions.add_patch(
+                    Rectangle(corner, 0.25, 0.25, facecolor=SECOND, alpha=0.75 * value / most, linewidth=0)
+                )
+                regions.text(
+                    corner[0] + 0.125,
+                    corner[1] + 0.125,
+                    f"{value:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=6,
+                    color=INK,
+                )
+        for axes, title in ((points, "labels and predictions"), (regions, "mean distance by labelled region")):
+            axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=MUTED, linewidth=0.8))
+            axes.set_xlim(-1.08, 1.08)
+            axes.set_ylim(-1.08, 1.08)
+            axes.set_aspect("equal")
+            axes.set_xlabel("valence")
+            axes.set_ylabel("arousal")
+            axes.set_title(title, fontsize=9, loc="left")
+    return figure
+
+
+def front(findings: Findings) -> Figure | None:
+    """The ensembles that nothing beats without costing more."""
+    points = findings.board.pareto
+    if len(points) < 2:
+        return None
+    what = findings.space.search.second_objective or "members"
+    with drawing(WIDE, 3.0) as (figure, (axes,)):
+        costs, scores = zip(*[(cost, result.score) for cost, result in points], strict=True)
+        axes.step(costs, scores, where="post", color=RULE, linewidth=2)
+        axes.plot(costs, scores, "o", color=FIRST)
+        if what == "members":
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel(what)
+        axes.set_ylabel(f"{findings.space.objective} (selection)")
+    return figure
+
+
+def tried(findings: Findings) -> Figure | None:
+    """What the search tried, in its order, and the best so far."""
+    results = [r for r in findings.results[0] if not r.candidate.reference]
+    if len(results) < 2:
+        return None
+    scores = np.array([r.score for r in results])
+    best = np.maximum.accumulate(scores) if findings.higher_is_better else np.minimum.accumulate(scores)
+    kinds = [
+        "alone" if r.candidate.strategy is None else "pair" if r.candidate.method is None else "many" for r in results
+    ]
+    step = -(-len(results) // POINTS_AT_MOST)
+    with drawing(WIDE, 3.2) as (figure, (axes,)):
+        for kind, colour in (("alone", FIRST), ("pair", THIRD), ("many", FOURTH)):
+            at = [i for i in range(0, len(results), step) if kinds[i] == kind]
+            if at:
+                words = {"alone": "one member", "pair": "two members", "many": "many members"}
+                axes.plot(np.array(at) + 1, scores[at], ".", color=colour, markersize=3, alpha=0.6, label=words[kind])
+        axes.step(np.arange(len(results)) + 1, best, where="post", color=SECOND, linewidth=1.5, label="best so far")
+        # A hopeless candidate would press all others into a line.
+        low, high = np.quantile(scores, [0.02, 0.98])
+        room = max(high - low, abs(best[-1] - high), 1e-6)
+        top, bottom = max(high, float(best.max())), min(low, float(best.min()))
+        axes.set_ylim(
+            (low if findings.higher_is_better else bottom) - 0.1 * room,
+            (top if findings.higher_is_better else high) + 0.1 * room,
+        )
+        axes.set_xlabel("candidate")
+        axes.set_ylabel(f"{findings.space.objective} (selection)")
+        axes.legend(fontsize=8)
+    return figure
+
+
+def choices(findings: Findings) -> Figure | None:
+    """Parallel coordinates: members, way of fusing, space, score; the better, the darker."""
+    results = [r for r in findings.results[0] if r.candidate.strategy is not None and not r.candidate.reference]
+    if len(results) < 3:
+        return None
+    sign = 1 if findings.higher_is_better else -1
+    ranked = sorted(results, key=lambda r: -sign * r.score)
+    shown = ranked[: LINES_AT_MOST // 2] + ranked[LINES_AT_MOST // 2 :: max(1, len(ranked) // (LINES_AT_MOST // 2))]
+    ways = sorted({r.candidate.method or str(r.candidate.strategy) for r in shown})
+    spaces = sorted({r.candidate.space for r in shown})
+    most = max(len(r.members) for r in shown)
+    scores = np.array([r.score for r in shown])
+    spread = max(float(np.ptp(scores)), 1e-12)
+    columns = [
+        np.array([len(r.members) / most for r in shown]),
+        np.array([_place(ways, r.candidate.method or str(r.candidate.strategy)) for r in shown]),
+        np.array([_place(spaces, r.candidate.space) for r in shown]),
+        (scores - scores.min()) / spread,
+    ]
+    lines = np.stack(columns, axis=1)
+    good = columns[3] if sign > 0 else 1 - columns[3]
+    # Lines of one choice would lie on each other.
+    lines[:, :3] += 0.03 * (good[:, None] - 0.5)
+    with drawing(WIDE, 3.6) as (figure, (axes,)):
+        places = np.arange(4)
+        paths = [np.column_stack([places, line]) for line in lines[::-1]]
+        alphas = (0.08 + 0.6 * good[::-1] ** 3).tolist()
+        axes.add_collection(LineCollection(paths, colors=FIRST, alpha=alphas, linewidths=1))
+        best = lines[0]
+        axes.plot(places, best, color=SECOND, linewidth=2, label="best")
+        for place, labels in ((1, ways), (2, spaces)):
+            for label in labels:
+                text = label.replace("_", " ")
+                box = {"facecolor": PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 1}
+                axes.text(place + 0.03, _place(labels, label), text, fontsize=7, va="center", color=INK, bbox=box)
+        for size in sorted({len(r.members) for r in shown}):
+            axes.text(-0.04, size / most, str(size), fontsize=7, va="center", ha="right", color=INK)
+        for share in (0.0, 0.5, 1.0):
+            axes.text(3.04, share, f"{scores.min() + share * spread:.4f}", fontsize=7, va="center", color=INK)
+        axes.set_xticks(places, ["members", "way of fusing", "space", findings.space.objective])
+        axes.set_yticks([])
+        axes.set_xlim(-0.25, 3.35)
+        axes.set_ylim(-0.08, 1.08)
+        axes.spines[["left", "bottom"]].set_visible(False)
+    return figure
+
+
+def _place(labels: Sequence[str], label: str) -> float:
+    return (labels.index(label) + 0.5) / len(labels)
+
+
+FIGURES: dict[str, tuple[Callable[[Findings], Figure | None], str]] = {
+    "leaderboard": (leaderboard, "Scores on the report set, with 95 % bootstrap intervals."),
+    "weight": (
+        weight_curve,
+        "The best pair's score against its 3D weight. Any weight in the shaded region is as good.",
+    ),
+    "strategies": (strategies, "Ways to fuse: where they were chosen, cross-fitted within it, and on the report set."),
+    "confusion": (confusions, "Who is taken for whom on the report set; in the last, green is better than before."),
+    "classes": (per_class, "Recall of each class."),
+    "circumplex": (circumplex, "Valence and arousal on the report set."),
+    "front": (front, "Ensembles that nothing beats without being larger or costlier."),
+    "tried": (tried, "What the search tried, in its order, and the best so far; under repeated folds, for the exported ensemble."),
+    "choices": (choices, "What the candidates chose, the best of them and a part of the rest; the better, the darker."),
+}
+"""Name -> how it is drawn, and its caption; None where there is nothing to draw."""

@@ -1,0 +1,135 @@
+"""What a report shows, as arrays: worked out of a judged search, before anything is drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ig3d_ray import metrics
+from ig3d_ray.choice import predictions
+from ig3d_ray.data import catalog
+from ig3d_ray.ensemble import EnsembleSpec, into_space
+from ig3d_ray.leaderboard import Leaderboard, Row
+from ig3d_ray.protocol import Plan
+from ig3d_ray.scoring import Result
+from ig3d_ray.space import SearchSpace
+
+WEIGHTS = 201
+
+
+@dataclass(frozen=True)
+class WeightCurve:
+    """The objective of the best pair against the 3D weight.
+
+    Attributes:
+        members: the 2D member and the 3D member. weights: `[W]`, 0 to 1.
+        selection, report: `[W]` on either set; the same array where they are the same samples.
+        best, low, high: the solved weight, and the interval in which the selection score is as good.
+        references: (name, weight) of the space's references, such as the paper's.
+    """
+
+    members: tuple[str, str]
+    weights: np.ndarray
+    selection: np.ndarray
+    report: np.ndarray
+    best: float
+    low: float
+    high: float
+    references: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A search and everything that its report says of it.
+
+    Attributes:
+        results: of each part, as the search gives them.
+    """
+
+    space: SearchSpace
+    plan: Plan
+    board: Leaderboard
+    spec: EnsembleSpec
+    results: Sequence[Sequence[Result]]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return catalog.dataset(self.space.dataset).class_names
+
+    @property
+    def higher_is_better(self) -> bool:
+        return metrics.direction_of(self.space.objective) == "maximize"
+
+    @cached_property
+    def compared(self) -> dict[str, Row]:
+        """The rows that are looked at closely: best single member, best 2D member, ensemble."""
+        board = self.board
+        rows = {f"best single: {board.best_single.result.members[0]}": board.best_single}
+        if board.best_2d is not None and board.best_2d.result.members != board.best_single.result.members:
+            rows[f"best 2D: {board.best_2d.result.members[0]}"] = board.best_2d
+        rows["ensemble"] = board.chosen
+        return rows
+
+    @cached_property
+    def curve(self) -> WeightCurve | None:
+        """The best pair's; None where there is none, or its space can't be told."""
+        solved = next((line for line in self.board.solved if line.metric == self.space.objective), None)
+        pairs = [
+            r
+            for r in self.results[0]
+            if r.candidate.members == self.board.solved_for and r.candidate.strategy == "weighted"
+        ]
+        own = [r for r in pairs if not r.candidate.reference and r.candidate.method is None]
+        if not own:
+            return None
+        sign = 1 if self.higher_is_better else -1
+        pair = max(own, key=lambda r: sign * r.score)
+        if pair.fusion.weights is None:
+            return None
+        low, high = pair.fusion.equally_good_weight_3d or (pair.fusion.weights[1], pair.fusion.weights[1])
+        weights = np.linspace(0.0, 1.0, WEIGHTS)
+        selection, report = (self._along(pair, pool, weights) for pool in (self.plan.parts[0], self.plan.report))
+        named = tuple((r.name, r.weight_3d) for r in self.space.references if r.weight_3d is not None)
+        best = solved.weight if solved is not None and low <= solved.weight <= high else pair.fusion.weights[1]
+        members = (pair.members[0], pair.members[1])
+        return WeightCurve(members, weights, selection, report, best, low, high, named)
+
+    def _along(self, pair: Result, pool, weights: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
+        first, second = into_space(
+            pool.outputs_of(pair.members), pair.fusion.space, pair.fusion.temperatures, self.space.task
+        )
+        return np.array(
+            [
+                metrics.score_one(self.space.task, (1 - w) * first + w * second, pool.labels, self.space.objective)
+                for w in weights
+            ]
+        )
+
+    def confusion(self, row: Row) -> np.ndarray:
+        """`[C, C]` counts on the report set, a row for each true class; under cross-fitting a mean over repeats."""
+        _, labels, predicted = self._parts(row)
+        return np.asarray(labels.T @ predicted)
+
+    def _parts(self, row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        classes = len(self.class_names)
+        return tuple(row.statistics[:, start : start + classes] for start in (0, classes, 2 * classes))  # type: ignore[return-value]
+
+    def recalls(self, row: Row) -> np.ndarray:
+        """`[C]` recalls on the report set; NaN for a class that isn't there."""
+        hits, labels, _ = self._parts(row)
+        counts = labels.sum(axis=0)
+        return np.where(counts > 0, hits.sum(axis=0) / np.maximum(counts, 1), np.nan)
+
+    @cached_property
+    def changed(self) -> tuple[list[str], list[str]]:
+        """The report set's samples that the ensemble has right and the best single member wrong, and the reverse."""
+        ours, theirs = (self._parts(row)[0].sum(axis=1) for row in (self.board.chosen, self.board.best_single))
+        ids = self.plan.report.ids
+        fixed, broken = (ours > 0.5) & (theirs <= 0.5), (ours <= 0.5) & (theirs > 0.5)
+        return ids[fixed].tolist(), ids[broken].tolist()
+
+    @cached_property
+    def fused(self) -> np.ndarray:
+        """`[N, C]` or `[N, 2]`: the exported ensemble's outputs on the report set."""
+        return predictions(self.board.chosen.result, self.plan.report)
