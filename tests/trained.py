@@ -27,7 +27,7 @@ from ig3d_ray.scoring import Result
 from ig3d_ray.space import SearchSpace
 from ig3d_ray.storage import Store
 
-QUICK = {"epochs": 4, "patience": 4, "base_lr": 1e-4, "max_lr": 1e-2, "batch_size": 16}
+QUICK = {"epochs": 12, "patience": 12, "base_lr": 1e-4, "max_lr": 1e-2, "batch_size": 16}
 VA = {"va_terms": "fixed"}
 POOL = [
     {"kind": "cnn", "width": 4, "image_size": 32, "recipe": QUICK, "loss": VA},
@@ -43,7 +43,7 @@ class World:
     """A store with samples and members.
 
     Attributes:
-        found: what a search over its members found, for expressions.
+        found: what a search over its members found, for expressions. va: the same of two for valence and arousal.
         spec: an ensemble of all four members with `WEIGHTS`, whatever the search liked best, published at `uri`.
     """
 
@@ -51,6 +51,7 @@ class World:
     samples: Samples
     space: SearchSpace
     found: Outcome
+    va: Outcome
     spec: EnsembleSpec
 
     @property
@@ -83,7 +84,7 @@ def quickly_trained(store: Store, samples: Samples, spec: TrainableSpec) -> Stan
         x = member_inputs(spec, chosen, store)
         data.append(Labelled(x, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va)))
     network = build_network(spec, catalog.dataset("faces"))
-    Trainer(network, data[0], data[1], spec.stages[0], spec.seed, 7, "accuracy").run(lambda epoch, state: None)
+    Trainer(network, data[0], data[1], spec.stages[0], spec.seed, 7, spec.monitor).run(lambda epoch, state: None)
     return network
 
 
@@ -100,6 +101,13 @@ def all_members(store: Store, space: SearchSpace, found: Outcome, weights: tuple
     return found.spec.model_copy(update=update)
 
 
+def trained_and_searched(store: Store, samples: Samples, space: SearchSpace, name: str) -> Outcome:
+    for spec in space.trainable():
+        network = quickly_trained(store, samples, spec)
+        publish(store, samples, fingerprint("faces", samples.fingerprint, spec), spec, network, [], Feeding())
+    return search_store(store, space, name, Reporter(quiet=True))
+
+
 def make_world(folder: Path) -> World:
     store = Store(str(folder / "store"))
     samples = make_faces(store, samples=240, seed=3)
@@ -113,10 +121,9 @@ def make_world(folder: Path) -> World:
     fusion = {"strategies": ["mean", "weighted"], "spaces": ["logits", "probabilities"]}
     content = {"dataset": "faces", "objective": "accuracy", "pool": POOL, "fusion": fusion, "search": {"budget": 20}}
     space = SearchSpace.model_validate(content)
-    for spec in space.trainable():
-        network = quickly_trained(store, samples, spec)
-        publish(store, samples, fingerprint("faces", samples.fingerprint, spec), spec, network, [], Feeding())
-    found = search_store(store, space, "small", Reporter(quiet=True))
-    world = World(store, samples, space, found, all_members(store, space, found, WEIGHTS))
+    found = trained_and_searched(store, samples, space, "small")
+    content |= {"objective": "ccc_mean", "fusion": {}, "protocol": {"kind": "cross_fitted"}, "pool": POOL[1:3]}
+    va = trained_and_searched(store, samples, SearchSpace.model_validate(content), "va")
+    world = World(store, samples, space, found, va, all_members(store, space, found, WEIGHTS))
     store.write("searches/faces/all/best_ensemble.json", world.spec.to_json().encode())
     return world

@@ -311,7 +311,10 @@ FIGURES: dict[str, tuple[Callable[[Findings], Figure | None], str]] = {
     "classes": (per_class, "Recall of each class."),
     "circumplex": (circumplex, "Valence and arousal on the report set."),
     "front": (front, "Ensembles that nothing beats without being larger or costlier."),
-    "tried": (tried, "What the search tried, in its order, and the best so far; under repeated folds, for the exported ensemble."),
+    "tried": (
+        tried,
+        "What the search tried, in its order, and the best so far; under repeated folds, for the exported ensemble.",
+    ),
     "choices": (choices, "What the candidates chose, the best of them and a part of the rest; the better, the darker."),
 }
 """Name -> how it is drawn, and its caption; None where there is nothing to draw."""
