@@ -14,6 +14,7 @@ import typer
 from ig3d_ray.cli_audit import audit_app
 from ig3d_ray.cli_cluster import cluster_app
 from ig3d_ray.cli_data import data_app
+from ig3d_ray.cli_export import export
 from ig3d_ray.cli_extract import extract
 from ig3d_ray.cli_import import import_app
 from ig3d_ray.cli_jobs import submit
@@ -43,6 +44,7 @@ app.command()(submit)
 app.command()(extract)
 app.command()(predict)
 app.command()(report)
+app.command()(export)
 app.add_typer(data_app, name="data")
 app.add_typer(import_app, name="import")
 app.add_typer(audit_app, name="audit")

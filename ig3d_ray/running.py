@@ -79,6 +79,27 @@ class Ensemble:
         """What its members look at: `image`, `emoca`, `smirk`; `predictions` if one was imported as such."""
         return tuple(sorted({feature for member in self.spec.members for feature in member.features}))
 
+    def network(self, member: str) -> Standardised:
+        """A member's network, in evaluation mode."""
+        return self._networks[member]
+
+    def encoder(self, representation: str) -> torch.nn.Module:
+        """An encoder of the spec's."""
+        return self._extractors[representation].network
+
+    def prepared(
+        self, images: Sequence[ImageLike], given: Mapping[str, np.ndarray]
+    ) -> tuple[dict[int, np.ndarray], dict[str, np.ndarray]]:
+        """What the members are fed for pictures: `[N, 3, size, size]` by size, and parameters by representation."""
+        items = [read_item(name, content) for name, content in items_of(images)]
+        names = [item.name for item in items]
+        parameters = {name: parameters_of(names, values, name) for name, values in given.items()}  # type: ignore[arg-type]
+        pictures, why = self._pictures(items)
+        vectors = {str(n): self._vectors(str(n), items, parameters, why) for n in WIDTHS if n in self.features}
+        if why:
+            raise Ig3dError(next(iter(why.values())))
+        return pictures, vectors
+
     def predict(
         self,
         images: str | Path | Sequence[ImageLike],

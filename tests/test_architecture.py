@@ -50,6 +50,7 @@ ORDER = [
         "predictions",
         "parameters",
         "running",
+        "bundle",
         "report",
         "reports",
         "progress",
@@ -63,6 +64,7 @@ ORDER = [
         "cli_audit",
         "cli_cluster",
         "cli_data",
+        "cli_export",
         "cli_extract",
         "cli_import",
         "cli_jobs",
@@ -93,6 +95,8 @@ TORCH = {
     ),
     "predict.py",
     "running.py",
+    "bundle/graph.py",
+    "bundle/writing.py",
 }
 LIGHT = [
     "ig3d_ray.search",

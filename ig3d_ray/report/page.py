@@ -34,7 +34,8 @@ STYLE = f"""
 :root{{color-scheme:light dark;{_LIGHT}}}
 @media screen and (prefers-color-scheme:dark){{:root{{{_DARK}}}}}
 *{{box-sizing:border-box}}
-body{{overflow-wrap:anywhere;margin:0 auto;max-width:60rem;padding:1.5rem 1rem 4rem;background:var(--paper);color:var(--ink);
+body{{overflow-wrap:anywhere;margin:0 auto;max-width:60rem;padding:1.5rem 1rem 4rem;
+background:var(--paper);color:var(--ink);
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}}
 h1{{font-size:1.5rem;line-height:1.25;margin:.2rem 0}}h2{{font-size:1.15rem;margin:2.6rem 0 .4rem}}
 .verdict{{font-size:1.15rem;border-left:4px solid var(--second);padding:.3rem 0 .3rem .9rem;margin:1rem 0}}
