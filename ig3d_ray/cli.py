@@ -20,6 +20,7 @@ from ig3d_ray.cli_import import import_app
 from ig3d_ray.cli_jobs import submit
 from ig3d_ray.cli_predict import predict
 from ig3d_ray.cli_report import report
+from ig3d_ray.cli_serve import serve
 from ig3d_ray.errors import Ig3dError, Terminated
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ app.command()(extract)
 app.command()(predict)
 app.command()(report)
 app.command()(export)
+app.command()(serve)
 app.add_typer(data_app, name="data")
 app.add_typer(import_app, name="import")
 app.add_typer(audit_app, name="audit")

@@ -195,24 +195,23 @@ class Ensemble:
     def _vectors(
         self, name: str, items: list[Item], given: Mapping[str, Parameters], why: dict[tuple[str, int], str]
     ) -> np.ndarray:
-        """`[B, width]` parameters; (name, row) -> why not goes into `why`."""
+        """`[B, width]` parameters, given or else the encoder's; (name, row) -> why not goes into `why`."""
         vectors = np.zeros((len(items), WIDTHS[name]), np.float32)  # type: ignore[index]
-        if name in given:
-            for row, item in enumerate(items):
-                found = given[name].of(item.name)
-                if found is None:
-                    why[name, row] = "no parameters of this name"
-                else:
-                    vectors[row] = found
-            return vectors
-        if name not in self._extractors:
-            told = (
-                f"the spec has no encoder for them: give --{name}, or extract them with `ig3d extract` and search again"
-            )
-            why |= {(name, row): told for row in range(len(items))}
-            return vectors
-        vectors, reasons = self._extractors[name](lambda row: (encoded(items[row]), items[row].name), len(items))
-        why |= {(name, row): reason for row, reason in enumerate(reasons) if reason}
+        rows = []
+        for row, item in enumerate(items):
+            found = given[name].of(item.name) if name in given else None
+            if found is None:
+                rows.append(row)
+            else:
+                vectors[row] = found
+        if rows and name in self._extractors:
+            extract = self._extractors[name]
+            vectors[rows], reasons = extract(lambda i: (encoded(items[rows[i]]), items[rows[i]].name), len(rows))
+            why |= {(name, rows[i]): reason for i, reason in enumerate(reasons) if reason}
+        elif rows:
+            way_out = f"give --{name}, or extract them with `ig3d extract` and search again"
+            told = f"the spec has no encoder for them: {way_out}"
+            why |= {(name, row): "no parameters of this name" if name in given else told for row in rows}
         return vectors
 
     def outputs(

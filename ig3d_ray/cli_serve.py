@@ -1,0 +1,50 @@
+"""`ig3d serve`: an ensemble as an HTTP service."""
+
+import importlib.util
+from typing import Annotated
+
+import typer
+
+from ig3d_ray.errors import Ig3dError
+
+OPEN = ("0.0.0.0", "::")  # noqa: S104 (named to be told of)
+
+
+def serve(
+    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A best_ensemble.json, as a file or URI.")],
+    storage: Annotated[
+        str | None, typer.Option(metavar="URI", help="Where the spec's checkpoints lie; by default where it lies.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="What to listen on; without, nobody else reaches it.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    replicas: Annotated[int, typer.Option(min=1, help="Copies of the ensemble.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="Of each copy.")] = 0.0,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster, host:port or auto.")] = None,
+) -> None:
+    """Answer POST /predict until told to end; GET /healthz, /metrics, /docs. No password: mind who reaches it."""
+    import signal
+    import threading
+
+    from ig3d_ray.ensemble import read_ensemble, storage_of
+
+    if importlib.util.find_spec("fastapi") is None:
+        raise Ig3dError("fastapi is not installed, and serving needs it: pip install 'ig3d-ray[serve]'")
+    from ig3d_ray.on_ray.cluster import connected
+
+    read_ensemble(spec)
+    args = {"spec": spec, "storage": storage or storage_of(spec), "replicas": replicas, "gpus": gpus}
+    over = threading.Event()
+    with connected(address, None):
+        from ig3d_ray.on_ray.serve import end_service, run_service
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: over.set())
+        try:
+            run_service(args, host, port)
+        except RuntimeError as error:
+            raise Ig3dError(f"{spec}: the service could not start: {str(error).splitlines()[0]}") from error
+        if host in OPEN:
+            print("anybody who reaches this machine can ask; put what checks them in front of it")
+        print(f"http://{host}:{port}/predict answers; /docs says how; end it with Ctrl-C", flush=True)
+        over.wait()
+        end_service()

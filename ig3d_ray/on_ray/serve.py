@@ -1,0 +1,105 @@
+"""An ensemble as an HTTP service on Ray Serve: predictions, health, metrics, OpenAPI."""
+
+import asyncio
+import time
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Response
+from fastapi import Request as HttpRequest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from ray import serve
+
+from ig3d_ray.requests import TOO_LARGE, Limits, RefusedError, Request, parse_request
+from ig3d_ray.running import load_ensemble
+from ig3d_ray.serving import Answer, answer_together
+
+TOGETHER, WAIT_SECONDS = 32, 0.01
+"""Requests that are answered in one pass, and how long the first of them waits for others."""
+WAITING_AT_MOST = 512
+_JSON = {"schema": {"type": "object"}}
+_BODY = {"requestBody": {"required": True, "content": {"image/*": {}, "application/json": _JSON}}}
+
+api = FastAPI(title="ig3d_ray", description="Facial expressions by late fusion; see POST /predict.")
+
+
+@serve.deployment(max_ongoing_requests=4 * TOGETHER, max_queued_requests=WAITING_AT_MOST)
+@serve.ingress(api)
+class Service:
+    """One copy of the ensemble.
+
+    Args:
+        spec: URI of its `best_ensemble.json`. storage: where its files lie; None: where the spec lies.
+    """
+
+    def __init__(self, spec: str, storage: str | None = None) -> None:
+        self.ensemble, self.limits = load_ensemble(spec, storage), Limits()
+        self.registry = CollectorRegistry()
+        self.requests = Counter("ig3d_requests", "Requests by status.", ["status"], registry=self.registry)
+        self.pictures = Counter("ig3d_pictures", "Pictures predicted.", registry=self.registry)
+        self.seconds = Histogram("ig3d_seconds", "From a request to its answer.", registry=self.registry)
+
+    @api.post("/predict", openapi_extra=_BODY)
+    async def predict(self, request: HttpRequest) -> dict[str, Any]:
+        """One picture (image/...), or JSON: {"images": [base64, ...], "emoca": [[...]], "missing": "fail"}."""
+        started = time.monotonic()
+        try:
+            body = await self._body(request)
+            # Decoding headers of pictures takes time that other requests should not wait for.
+            asked = await asyncio.to_thread(parse_request, request.headers.get("content-type", ""), body, self.limits)
+            answer = await self.answer(asked)
+            if isinstance(answer, RefusedError):
+                raise answer
+        except RefusedError as refused:
+            self.requests.labels(str(refused.status)).inc()
+            raise HTTPException(refused.status, refused.why) from refused
+        self.requests.labels("200").inc()
+        self.pictures.inc(len(answer["predictions"]))
+        self.seconds.observe(time.monotonic() - started)
+        return answer
+
+    async def _body(self, request: HttpRequest) -> bytes:
+        """The body, given up as soon as it is too large."""
+        found = bytearray()
+        async for part in request.stream():
+            found += part
+            if len(found) > self.limits.body:
+                raise RefusedError(TOO_LARGE, f"a body of more than {self.limits.body} bytes")
+        return bytes(found)
+
+    @serve.batch(max_batch_size=TOGETHER, batch_wait_timeout_s=WAIT_SECONDS)  # type: ignore[untyped-decorator]
+    async def answer(self, asked: list[Request]) -> list[Answer | RefusedError]:
+        """Requests that came at about the same time, answered together."""
+        return await asyncio.to_thread(answer_together, self.ensemble, asked)
+
+    @api.get("/healthz")
+    async def healthz(self) -> dict[str, Any]:
+        """Whether it can answer, and what."""
+        spec = self.ensemble.spec
+        return {"status": "ok", "dataset": spec.dataset, "task": spec.task, "class_names": list(spec.class_names)}
+
+    @api.get("/metrics")
+    async def metrics(self) -> Response:
+        """Counts and times of this copy, as Prometheus reads them."""
+        return Response(generate_latest(self.registry), media_type="text/plain; version=0.0.4")
+
+
+def application(args: dict[str, Any]) -> Any:
+    """For `serve.run` and KubeRay's RayService: `spec` and, where it lies elsewhere, `storage`; `replicas`, `gpus`."""
+    options: dict[str, Any] = {"num_replicas": int(args.get("replicas", 1))}
+    options["ray_actor_options"] = {"num_gpus": float(args.get("gpus", 0)), "num_cpus": float(args.get("cpus", 1))}
+    return Service.options(**options).bind(args["spec"], args.get("storage"))  # type: ignore[attr-defined]
+
+
+def run_service(args: dict[str, Any], host: str, port: int) -> None:
+    """Start the service on the connected Ray, and wait until it answers.
+
+    Raises:
+        RuntimeError: a copy could not start.
+    """
+    serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
+    serve.run(application(args), name="ig3d", route_prefix="/", logging_config={"log_level": "WARNING"})
+
+
+def end_service() -> None:
+    """Let requests that have begun end, and stop."""
+    serve.shutdown()

@@ -1,0 +1,54 @@
+"""Requests of many people answered together: one pass of the ensemble over all of their pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.items import Item
+from ig3d_ray.parameters import Parameters
+from ig3d_ray.requests import UNUSABLE, RefusedError, Request
+from ig3d_ray.running import Ensemble
+
+Answer = dict[str, Any]
+
+
+def answer_together(ensemble: Ensemble, requests: Sequence[Request]) -> list[Answer | RefusedError]:
+    """The answer to each request, or why it can't be had; what one asks changes no other's answer."""
+    items = [Item(f"{r}/{item.name}", item.content) for r, request in enumerate(requests) for item in request.items]
+    given: dict[str, Parameters] = {}
+    for name in ("emoca", "smirk"):
+        found = {
+            f"{r}/{row}": vector
+            for r, request in enumerate(requests)
+            for row, vector in enumerate(request.given.get(name, ()))
+            if vector is not None
+        }
+        if found:
+            given[name] = Parameters({key: i for i, key in enumerate(found)}, np.stack(list(found.values())))
+    try:
+        batches = list(ensemble.stream(items, "fallback", given))
+    except Ig3dError as error:
+        return [RefusedError(UNUSABLE, str(error)) for _ in requests]
+    rows = {
+        str(row["sample_id"]): {str(k): v for k, v in row.items()}
+        for batch in batches
+        for row in batch.frame.to_dict("records")
+    }
+    left_out = {name: why for batch in batches for name, why in batch.left_out}
+    return [_answer(number, request, rows, left_out) for number, request in enumerate(requests)]
+
+
+def _answer(number: int, request: Request, rows: dict[str, Answer], left_out: dict[str, str]) -> Answer | RefusedError:
+    predictions, without = [], {}
+    for item in request.items:
+        name = f"{number}/{item.name}"
+        lacked = left_out.get(name) or (f"lacks {rows[name]['lacked']}" if rows[name]["lacked"] else "")
+        if lacked and request.missing == "fail":
+            return RefusedError(UNUSABLE, f"picture {item.name}: {lacked}; `missing` may be skip or fallback")
+        if name in left_out or (lacked and request.missing == "skip"):
+            without[item.name] = lacked
+            continue
+        predictions.append({**rows[name], "sample_id": item.name})
+    return {"predictions": predictions, "left_out": without}
