@@ -12,6 +12,7 @@ __version__ = version("ig3d-ray")
 _PUBLIC = {
     "EnsembleSpec": "ensemble",
     "Ig3dError": "errors",
+    "LateFusion": "late_fusion",
     "LogitStore": "logits",
     "LogitTable": "logits",
     "Pool": "pool",
@@ -20,6 +21,7 @@ _PUBLIC = {
     "Store": "storage",
     "fuse": "fusion.strategies",
     "load_ensemble": "running",
+    "load_pool": "late_fusion",
     "load_space": "space_file",
     "predict": "predict",
     "run_local": "search",

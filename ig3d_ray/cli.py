@@ -18,6 +18,7 @@ from ig3d_ray.cli_export import export
 from ig3d_ray.cli_extract import extract
 from ig3d_ray.cli_import import import_app
 from ig3d_ray.cli_jobs import submit
+from ig3d_ray.cli_look import ls, show
 from ig3d_ray.cli_predict import predict
 from ig3d_ray.cli_report import report
 from ig3d_ray.cli_serve import serve
@@ -39,7 +40,6 @@ app = typer.Typer(
     help="Train facial-expression networks on Ray, cache their logits, find the best late fusion of 2D and 3D.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 app.command()(submit)
 app.command()(extract)
@@ -47,6 +47,8 @@ app.command()(predict)
 app.command()(report)
 app.command()(export)
 app.command()(serve)
+app.command()(ls)
+app.command()(show)
 app.add_typer(data_app, name="data")
 app.add_typer(import_app, name="import")
 app.add_typer(audit_app, name="audit")

@@ -6,10 +6,12 @@ and nothing in the system relies on their order.
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,9 @@ from ig3d_ray.data.catalog import dataset as dataset_of
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import Store, at_once
 from ig3d_ray.tables import table_from_bytes, table_to_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 View = Literal["2d", "3d", "2d+3d"]
 
@@ -180,6 +185,28 @@ class LogitStore:
             raise Ig3dError(f"{self.store.locate(name)}: holds {there}; it was moved: delete it and run again")
         return table
 
+    def to_pandas(self, dataset: str, split: str) -> "pd.DataFrame":
+        """Every member's outputs on a split, side by side: a row per sample, columns (member, output).
+
+        A member that lacks a sample has NaN there. Outputs are called by their class, `valence` and `arousal`.
+
+        Raises:
+            Ig3dError: no member has outputs there.
+        """
+        import pandas as pd
+
+        names, found = dataset_of(dataset).class_names, {}
+        for card in told_apart(card for card in self.members(dataset) if split in card.splits):
+            table = self.read(dataset, card.fingerprint, split)
+            for values, columns in ((table.logits, names), (table.va, ("valence", "arousal"))):
+                for i, column in enumerate(columns if values is not None else ()):
+                    found[card.name, column] = pd.Series(values[:, i], index=table.ids)  # type: ignore[index]
+        if not found:
+            raise Ig3dError(f"{dataset}: no outputs on {split} in {self.store.uri}")
+        frame = pd.DataFrame(found).sort_index()
+        frame.index.name, frame.columns.names = "sample_id", ["member", "output"]
+        return frame
+
     def look(self, dataset: str) -> list[str]:
         """The names of a data set's tables; what is read after this may come from this machine's copies."""
         self._versions = self.store.versions(f"logits/{dataset}")
@@ -199,3 +226,11 @@ class LogitStore:
             return MemberCard(member, table.name, table.view, table.member_spec, tuple(cached))
 
         return at_once(card, sorted(splits))
+
+
+def told_apart(cards: Iterable[MemberCard]) -> list[MemberCard]:
+    """Members by names that are each one's own: those of one name, such as one trained before the data changed, get
+    their fingerprint's first digits behind it."""
+    known = list(cards)
+    counts = Counter(card.name for card in known)
+    return [replace(c, name=f"{c.name}+{c.fingerprint[:6]}") if counts[c.name] > 1 else c for c in known]
