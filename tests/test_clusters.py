@@ -17,7 +17,7 @@ CLUSTERS = Path(__file__).resolve().parents[1] / "clusters"
 REPOSITORY = CLUSTERS.parent
 CRDS = REPOSITORY.parent / "shared" / "reference" / "crd"
 LAUNCHER = ["aws.yaml", "gcp.yaml", "azure.yaml"]
-KUBERAY = ["kuberay-rayjob.yaml", "kuberay-raycluster.yaml"]
+KUBERAY = ["kuberay-rayjob.yaml", "kuberay-raycluster.yaml", "kuberay-rayservice.yaml"]
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -51,8 +51,8 @@ def test_our_own_files_are_right(name: str, tmp_path: Path) -> None:
     path.write_text(filled_in(name))
     options = []
     if name in KUBERAY and CRDS.is_dir():
-        kind = "rayjobs" if "job" in name else "rayclusters"
-        options = ["--crd", str(CRDS / f"ray.io_{kind}.yaml")]
+        kind = name.removeprefix("kuberay-").removesuffix(".yaml")
+        options = ["--crd", str(CRDS / f"ray.io_{kind}s.yaml")]
     code, lines = check(path, *options)
     assert code == 0, lines
     assert "nothing wrong" in lines[0]
@@ -288,3 +288,26 @@ def test_shell_files_pass_shellcheck(name: str) -> None:
     shellcheck = Path(sys.executable).with_name("shellcheck")
     done = subprocess.run([shellcheck, CLUSTERS / name], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
+
+
+def in_service(file: dict[str, Any]) -> dict[str, Any]:
+    return file["spec"]["rayClusterConfig"]
+
+
+SERVICE_MISTAKES: list[tuple[str, Change, str]] = [
+    ("application", lambda f: f["spec"].pop("serveConfigV2"), "nothing would be served"),
+    ("application", lambda f: f["spec"].update(serveConfigV2="applications: [{name: x}]"), "what is to be served?"),
+    ("application", lambda f: f["spec"].update(serveConfigV2="{"), "nothing would be served"),
+    ("token", lambda f: in_service(f).pop("authOptions"), "could run anything on the cluster"),
+    ("head", lambda f: in_service(f)["headGroupSpec"].update(rayStartParams={}), 'not "0"'),
+    ("open-port", lambda f: in_service(f)["headGroupSpec"].update(serviceType="LoadBalancer"), "opens the dashboard"),
+    ("count", lambda f: in_service(f)["workerGroupSpecs"][0].pop("maxReplicas"), "any number"),
+    ("count", lambda f: in_service(f)["workerGroupSpecs"][0].update(replicas=0), "needs one at least"),
+    ("version", lambda f: in_service(f).pop("rayVersion"), "the operator decides by it"),
+]
+
+
+@pytest.mark.parametrize(("rule", "change", "told"), SERVICE_MISTAKES)
+def test_a_mistake_in_a_service_is_found(rule: str, change: Change, told: str, tmp_path: Path) -> None:
+    lines = broken("kuberay-rayservice.yaml", change, tmp_path)
+    assert any(told in line and line.endswith(f"[{rule}]") for line in lines), lines

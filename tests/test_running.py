@@ -1,6 +1,7 @@
 """An exported ensemble on pictures: the numbers of the spec, in whatever form they come, and what is missing."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from trained import World
 from ig3d_ray import load_ensemble
 from ig3d_ray.cli import main
 from ig3d_ray.data.labels import find_labels
-from ig3d_ray.ensemble import EnsembleSpec
+from ig3d_ray.ensemble import EnsembleSpec, Fusion
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.items import Item
 from ig3d_ray.logits import LogitStore
@@ -209,3 +210,25 @@ print(json.dumps(found["lacked"].tolist()))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["emoca"]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is looked up in /proc")
+def test_ten_thousand_pictures_stream_through(world: World) -> None:
+    def resident() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    pictures = [m for m in world.spec.members if m.features == ("image",)]
+    fusion = Fusion(strategy="mean", space="logits", weights=None)
+    update = {"members": tuple(pictures), "fusion": fusion, "fallbacks": (), "encoders": {}}
+    ensemble = Ensemble(world.spec.model_copy(update=update), world.store)
+    _, contents = world.pictures()
+    items = (Item(str(i), contents[i % len(contents)]) for i in range(10_000))
+    rows, at_2000 = 0, 0.0
+    for batch in ensemble.stream(items):
+        rows += len(batch.frame)
+        if rows < 2_100:
+            at_2000 = resident()
+    assert rows == 10_000
+    # All of them decoded would be 94 MiB, and their outputs some more.
+    assert resident() - at_2000 < 25

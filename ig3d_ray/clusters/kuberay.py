@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
+
 from ig3d_ray.clusters.faults import Fault, at, count, items, mapping, unpinned_image
 
 SUBMISSION_MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
@@ -14,8 +16,11 @@ _SECRET_NAMES = re.compile(r"(SECRET|TOKEN|PASSWORD|ACCESS_KEY)", re.IGNORECASE)
 
 
 def check_manifest(manifest: dict[str, Any]) -> Iterator[Fault]:
-    """Everything that is wrong with a RayJob or RayCluster, beyond its schema."""
+    """Everything that is wrong with a RayJob, RayCluster or RayService, beyond its schema."""
     spec = mapping(manifest.get("spec"))
+    if manifest.get("kind") == "RayService":
+        yield from _service(spec)
+        return
     if manifest.get("kind") == "RayJob":
         yield from _job(spec)
         cluster, path = mapping(spec.get("rayClusterSpec")), "spec.rayClusterSpec"
@@ -33,6 +38,40 @@ def check_manifest(manifest: dict[str, Any]) -> Iterator[Fault]:
         yield Fault("gpu", f"{path}.workerGroupSpecs", f"no group asks for {GPU}: nothing would train on one")
     for where, group in [("headGroupSpec", cluster.get("headGroupSpec")), *_numbered(groups)]:
         yield from _pod(mapping(at(group, "template", "spec")), f"{path}.{where}.template.spec", cluster)
+
+
+def _service(spec: dict[str, Any]) -> Iterator[Fault]:
+    """A service trains nothing, and is meant to stay: of what clusters are checked for, this is left."""
+    where = "spec.serveConfigV2"
+    try:
+        config = yaml.safe_load(str(spec.get("serveConfigV2") or ""))
+    except yaml.YAMLError:
+        config = None
+    applications = items(at(config, "applications"))
+    if not applications:
+        yield Fault("application", where, "holds no applications: nothing would be served")
+    for i, application in enumerate(applications):
+        place = f"{where}: applications[{i}]"
+        if not at(application, "import_path"):
+            yield Fault("application", f"{place}.import_path", "missing: what is to be served?")
+        if not str(at(application, "args", "spec") or "").endswith(".json"):
+            yield Fault("application", f"{place}.args.spec", "names no best_ensemble.json: which ensemble?")
+    cluster, path = mapping(spec.get("rayClusterConfig")), "spec.rayClusterConfig"
+    if at(cluster, "authOptions", "mode") != "token":
+        told = "not token: everyone in the Kubernetes network could run anything on the cluster"
+        yield Fault("token", f"{path}.authOptions.mode", told)
+    yield from _head(mapping(cluster.get("headGroupSpec")), f"{path}.headGroupSpec")
+    groups = items(cluster.get("workerGroupSpecs"))
+    for i, group in enumerate(groups):
+        low, high = count(at(group, "minReplicas")), at(group, "maxReplicas")
+        if not isinstance(high, int):
+            told = "missing: Kubernetes would allow any number, it is your bill"
+            yield Fault("count", f"{path}.workerGroupSpecs[{i}].maxReplicas", told)
+        elif not 0 < count(at(group, "replicas")) <= high or not low:
+            told = "a service needs one at least, and no more than maxReplicas"
+            yield Fault("count", f"{path}.workerGroupSpecs[{i}]", told)
+    for name, group in [("headGroupSpec", cluster.get("headGroupSpec")), *_numbered(groups)]:
+        yield from _pod(mapping(at(group, "template", "spec")), f"{path}.{name}.template.spec", cluster)
 
 
 def _numbered(groups: list[Any]) -> list[tuple[str, Any]]:

@@ -26,8 +26,10 @@ def read_cluster(path: Path) -> tuple[Kind, dict[str, Any], str]:
     if len(documents) != 1 or not isinstance(documents[0], dict):
         raise Ig3dError(f"{path}: holds {len(documents)} documents; give one cluster per file")
     content = documents[0]
-    if content.get("kind") in ("RayJob", "RayCluster"):
+    if content.get("kind") in ("RayJob", "RayCluster", "RayService"):
         return "kuberay", content, text
     if "provider" in content or "available_node_types" in content:
         return "launcher", content, text
-    raise Ig3dError(f"{path}: neither a file for `ray up` (provider, available_node_types) nor a RayJob or RayCluster")
+    raise Ig3dError(
+        f"{path}: neither a file for `ray up` (provider, available_node_types) nor a RayJob, RayCluster or RayService"
+    )
