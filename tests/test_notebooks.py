@@ -1,6 +1,7 @@
 """What notebooks and people at a terminal use: LateFusion, tables of logits, ls and show."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,3 +95,18 @@ def test_ls_and_show(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert code == 2
     assert "no member nobody; `ig3d ls --storage" in told
     assert ig3d("show", "nobody")[0] == 2
+
+
+@pytest.mark.slow
+def test_the_example_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+    from jupyter_client.kernelspec import KernelSpecManager
+    from nbclient import NotebookClient
+
+    assert KernelSpecManager(kernel_dirs=[str(Path(sys.prefix) / "share/jupyter/kernels")]).find_kernel_specs()
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    notebook = nbformat.read(Path(__file__).parents[1] / "docs" / "late_fusion.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    shown = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    assert any("<table>" in output.get("data", {}).get("text/html", "") for output in shown)
+    assert any("gain +" in output.get("text", "") for output in shown)
