@@ -1,6 +1,6 @@
 """What a service is asked, checked before any network sees it: pictures, parameters, limits.
 
-A request is one encoded picture (`Content-Type: image/...`), or JSON:
+A request is one encoded picture (`Content-Type: image/...`, with `?missing=...` where wanted), or JSON:
 `{"images": [base64, ...], "emoca": [[334 numbers], ...], "smirk": [[358 numbers], ...], "missing": "fail"}`,
 where `images` or parameters may be left away, and a row of parameters may be null.
 """
@@ -54,8 +54,11 @@ class Request:
     missing: str
 
 
-def parse_request(content_type: str, body: bytes, limits: Limits) -> Request:
+def parse_request(content_type: str, body: bytes, limits: Limits, missing: str = "fail") -> Request:
     """A request's content, checked.
+
+    Args:
+        missing: what to do where a member lacks something, unless the content says it.
 
     Raises:
         RefusedError: it is not of a form that is understood, too large, or no picture.
@@ -63,18 +66,20 @@ def parse_request(content_type: str, body: bytes, limits: Limits) -> Request:
     if len(body) > limits.body:
         raise RefusedError(TOO_LARGE, f"a body of more than {limits.body} bytes")
     kind = content_type.split(";")[0].strip().lower()
+    if missing not in MISSING:
+        raise RefusedError(BAD, f"missing: allowed: {', '.join(MISSING)}")
     if kind.startswith("image/"):
-        return Request([_picture("0", body, limits)], {}, "fail")
+        return Request([_picture("0", body, limits)], {}, missing)
     if kind != "application/json":
         raise RefusedError(UNKNOWN_TYPE, f"Content-Type {kind or 'missing'!r}: send image/... or application/json")
     try:
         content = orjson.loads(body)
     except ValueError as error:
         raise RefusedError(BAD, f"not JSON ({error})") from error
-    return _from_json(content, limits)
+    return _from_json(content, limits, missing)
 
 
-def _from_json(content: Any, limits: Limits) -> Request:
+def _from_json(content: Any, limits: Limits, missing: str) -> Request:
     if not isinstance(content, dict):
         raise RefusedError(BAD, 'JSON, but no object: send {"images": [...]}')
     unknown = sorted(set(content) - {"images", "missing", *WIDTHS})
@@ -90,7 +95,7 @@ def _from_json(content: Any, limits: Limits) -> Request:
     (count,) = counts
     if count > limits.pictures:
         raise RefusedError(TOO_LARGE, f"{count} pictures at once; at most {limits.pictures}")
-    missing = content.get("missing", "fail")
+    missing = content.get("missing", missing)
     if missing not in MISSING:
         raise RefusedError(BAD, f"missing: allowed: {', '.join(MISSING)}")
     images = lists.get("images", [None] * count)

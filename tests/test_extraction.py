@@ -154,7 +154,28 @@ def ask(store: Store, checkpoint: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-@pytest.mark.slow
+def test_what_is_done_is_not_done_again(tmp_path: Path, checkpoint: Path) -> None:
+    store = Store(str(tmp_path))
+    samples = few_faces(store)
+    record = bring_encoder(store, "smirk", checkpoint, None)
+    begun = Extraction.of(store, samples, "smirk", record)
+    marked = np.full((PER_PACK, 358), 7.0, np.float32)
+    for piece in (1, 3, 4, 5):
+        begun.write(piece, marked, [""] * PER_PACK)
+    # As another driver sees it that starts on another machine.
+    again = Extraction.of(Store(str(tmp_path)), load_samples(store, "faces"), "smirk", record)
+    assert (again.folder, again.missing()) == (begun.folder, [0, 2])
+    work = PieceWorker(again)
+    for piece in again.missing():
+        work(piece)
+    new, _ = again.publish(samples)
+    kept = [str(begun.samples.ids[row]) for piece in (1, 3, 4, 5) for row in begun.rows(piece)]
+    values = dict(zip(new.with_feature("smirk").ids.tolist(), new.with_feature("smirk").params("smirk"), strict=True))
+    assert all((values[name] == 7.0).all() for name in kept)
+    assert sum(not (vector == 7.0).all() for vector in values.values()) == len(values) - len(kept) > PER_PACK
+
+
+@pytest.mark.long
 def test_a_killed_extraction_goes_on(tmp_path: Path, checkpoint: Path) -> None:
     store = Store(str(tmp_path))
     samples = few_faces(store)

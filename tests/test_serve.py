@@ -159,10 +159,13 @@ def test_many_ask_at_the_same_time_and_some_ask_wrongly(service: str, world: Wor
     assert {status for status, _ in found} == {200}
     labels = [json.loads(text)["predictions"][0]["label"] for _, text in found]
     assert labels == [wanted[i % rows] for i in range(200)]
+    status, text = ask(f"{service}/predict?missing=fallback", contents[0], "image/png")
+    assert (status, json.loads(text)["predictions"][0]["lacked"]) == (200, "emoca")
+    assert ask(f"{service}/predict?missing=guess", contents[0], "image/png")[0] == 400
     status, text = ask(f"{service}/healthz")
     assert (status, json.loads(text)["dataset"]) == (200, "faces")
     told = ask(f"{service}/metrics")[1]
-    assert 'ig3d_requests_total{status="200"} 200.0' in told
+    assert 'ig3d_requests_total{status="200"} 201.0' in told
     assert 'ig3d_requests_total{status="413"} 8.0' in told
     assert "/predict" in json.loads(ask(f"{service}/openapi.json")[1])["paths"]
 

@@ -45,7 +45,8 @@ class Service:
         try:
             body = await self._body(request)
             # Decoding headers of pictures takes time that other requests should not wait for.
-            asked = await asyncio.to_thread(parse_request, request.headers.get("content-type", ""), body, self.limits)
+            kind, missing = request.headers.get("content-type", ""), request.query_params.get("missing", "fail")
+            asked = await asyncio.to_thread(parse_request, kind, body, self.limits, missing)
             answer = await self.answer(asked)
             if isinstance(answer, RefusedError):
                 raise answer
