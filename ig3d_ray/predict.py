@@ -19,7 +19,6 @@ from ig3d_ray.members.inference import logit_table
 from ig3d_ray.members.spec import TrainableSpec, parse_spec, spec_json
 from ig3d_ray.pool import Pool, align
 from ig3d_ray.storage import Store
-from ig3d_ray.tables import table_to_bytes
 
 # Another machine's arithmetic may turn a near tie: one sample, rarely two.
 SAMPLES_THAT_MAY_TURN = 2
@@ -114,8 +113,3 @@ def prediction_table(prediction: Prediction) -> pa.Table:
     columns["label"] = [names[i] for i in prediction.fused.argmax(axis=1)]
     columns |= {f"score_{name}": prediction.fused[:, i] for i, name in enumerate(names)}
     return pa.table(columns)
-
-
-def table_bytes(table: pa.Table) -> bytes:
-    """The table as Parquet."""
-    return table_to_bytes(table)

@@ -24,7 +24,7 @@ class Writer:
     """
 
     def __init__(self, out: Path) -> None:
-        self.out, self.rows = out, 0
+        self.out, self.rows, self._begun = out, 0, False
         # Named as other unpublished files are, so that one left by a killed process is swept in a storage.
         self._partial = out.with_name(f".{out.name}.{socket.gethostname()}.{os.getpid()}.0{PARTIAL_SUFFIX}")
         self._parquet: pq.ParquetWriter | None = None
@@ -42,10 +42,10 @@ class Writer:
             self._parquet = self._parquet or pq.ParquetWriter(self._partial, table.schema, compression="zstd")
             self._parquet.write_table(table.cast(self._parquet.schema))
         elif self.out.suffix == ".csv":
-            frame.to_csv(self._text, index=False, header=self.rows == 0, lineterminator="\n")
+            frame.to_csv(self._text, index=False, header=not self._begun, lineterminator="\n")
         elif len(frame):
             frame.to_json(self._text, orient="records", lines=True, force_ascii=False, double_precision=15)
-        self.rows += len(frame)
+        self.rows, self._begun = self.rows + len(frame), True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -250,14 +250,14 @@ class Ensemble:
             some = {size: of_size[rows] for size, of_size in pictures.items()}
             chosen = {name: of_name[rows] for name, of_name in vectors.items()}
             fused = fusion.apply(self.outputs(names, some, chosen), self.spec.task)
-        columns: dict[str, Any] = {"sample_id": pd.array([items[row].name for row in rows], dtype="str")}
+        columns: dict[str, Any] = {"sample_id": pd.array([items[row].name for row in rows], dtype="string")}
         if self.spec.task == "va":
             columns |= {"valence": fused[:, 0], "arousal": fused[:, 1]}
         else:
-            columns["label"] = pd.array([self.spec.class_names[i] for i in fused.argmax(axis=1)], dtype="str")
+            columns["label"] = pd.array([self.spec.class_names[i] for i in fused.argmax(axis=1)], dtype="string")
             likely = probabilities(fused, fusion)
             columns |= {f"probability_{name}": likely[:, i] for i, name in enumerate(self.spec.class_names)}
-        columns["lacked"] = pd.array([lacked] * len(rows), dtype="str")
+        columns["lacked"] = pd.array([lacked] * len(rows), dtype="string")
         return pd.DataFrame(columns, index=rows)
 
 
@@ -269,7 +269,7 @@ def probabilities(fused_NC: np.ndarray, fusion: Fusion) -> np.ndarray:
     return np.asarray(softmax(fused_NC, axis=1))
 
 
-def load_ensemble(uri: str, storage: str | None = None, device: str | None = None) -> Ensemble:
+def load_ensemble(uri: str | Path, storage: str | None = None, device: str | None = None) -> Ensemble:
     """An exported ensemble, ready to predict.
 
     Args:
@@ -281,5 +281,5 @@ def load_ensemble(uri: str, storage: str | None = None, device: str | None = Non
         Ig3dError: the spec or one of its files is missing or broken; the spec was copied out of its storage, and
             `storage` is not given.
     """
-    spec = read_ensemble(uri)
-    return Ensemble(spec, Store(storage or storage_of(uri)), torch.device(device) if device else None)
+    spec = read_ensemble(str(uri))
+    return Ensemble(spec, Store(storage or storage_of(str(uri))), torch.device(device) if device else None)

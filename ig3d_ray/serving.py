@@ -29,8 +29,13 @@ def answer_together(ensemble: Ensemble, requests: Sequence[Request]) -> list[Ans
             given[name] = Parameters({key: i for i, key in enumerate(found)}, np.stack(list(found.values())))
     try:
         batches = list(ensemble.stream(items, "fallback", given))
-    except Ig3dError as error:
-        return [RefusedError(UNUSABLE, str(error)) for _ in requests]
+    except Exception as error:
+        # One of them may be at fault, and the others have a right to their answers.
+        if len(requests) > 1:
+            return [answer for request in requests for answer in answer_together(ensemble, [request])]
+        if not isinstance(error, Ig3dError):
+            raise
+        return [RefusedError(UNUSABLE, str(error))]
     rows = {
         str(row["sample_id"]): {str(k): v for k, v in row.items()}
         for batch in batches

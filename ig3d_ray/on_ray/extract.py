@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import ray
 import torch
+from ray.exceptions import RayError
 
 from ig3d_ray.data.encoder_record import EncoderRecord
 from ig3d_ray.data.samples import load_samples
+from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.extraction import Extraction, PieceWorker
 from ig3d_ray.on_ray.autoscaling import has_autoscaler
 from ig3d_ray.storage import Store
@@ -32,6 +34,9 @@ def extract_on_ray(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     there = ray.cluster_resources()
     fit = there.get("GPU", 0) / gpus_per_worker if gpus_per_worker else there.get("CPU", 1) // cpus_per_worker
+    if int(fit) < 1 and not has_autoscaler():
+        told = f"an encoder asks for {cpus_per_worker} CPUs and {gpus_per_worker:g} GPUs, and there are"
+        raise Ig3dError(f"{told} {there.get('CPU', 0):g} and {there.get('GPU', 0):g}; ask for less")
     workers = max(1, min(int(fit), len(missing)))
     # Where machines are started for those that wait, there may be more of them later.
     most = len(missing) if has_autoscaler() else workers
@@ -52,8 +57,13 @@ def extract_on_ray(
         num_cpus=cpus_per_worker,
         num_gpus=gpus_per_worker or None,
     )
-    for row in done.iter_rows():
-        on_piece(int(row["piece"]), int(row["without"]))
+    try:
+        for row in done.iter_rows():
+            on_piece(int(row["piece"]), int(row["without"]))
+    except RayError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[-1] if lines else type(error).__name__
+        raise Ig3dError(f"the extraction stopped: {reason}; what is done is kept: start it again") from error
 
 
 class _Worker:
