@@ -60,6 +60,8 @@ def _on_pictures(
     check_ending(out, FORMATS, "--out")
     items = items_of(images[0] if len(images) == 1 else list(images))
     given = {name: parameters_from(path, name) for name, path in parameters.items() if path}  # type: ignore[arg-type]
+    for parameters_given in given.values():
+        parameters_given.check(name for name, _ in items)
     ensemble = load_ensemble(spec, storage)
     left_out: list[tuple[str, str]] = []
     lacked = 0

@@ -36,7 +36,8 @@ def report(
         raise Ig3dError("several searches are compared on a page of their own: give --out FILE.html, and nothing else")
     found = {}
     for search in searches:
-        folder = search.rstrip("/").removesuffix(f"/{SPEC}")
+        place = search if "://" in search else str(Path(search).absolute())
+        folder = place.rstrip("/").removesuffix(f"/{SPEC}")
         store = Store(storage_of(f"{folder}/{SPEC}"))
         name = "/".join(folder.rsplit("/", 3)[1:]) if folder.count("/") >= 3 else folder
         name = "searches/" + "/".join(name.split("/")[-2:])

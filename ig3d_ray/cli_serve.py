@@ -1,6 +1,7 @@
 """`ig3d serve`: an ensemble as an HTTP service."""
 
 import importlib.util
+import os
 from typing import Annotated
 
 import typer
@@ -35,16 +36,19 @@ def serve(
     args = {"spec": spec, "storage": storage or storage_of(spec), "replicas": replicas, "gpus": gpus}
     over = threading.Event()
     with connected(address, None):
-        from ig3d_ray.on_ray.serve import end_service, run_service
+        from ig3d_ray.on_ray.serve import check_room, end_service, run_service
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: over.set())
+        check_room(gpus)
+        alone = address is None and "RAY_ADDRESS" not in os.environ
         try:
             run_service(args, host, port)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: over.set())
+            if host in OPEN:
+                print("anybody who reaches this machine can ask; put what checks them in front of it")
+            print(f"http://{host}:{port}/predict answers; /docs says how; end it with Ctrl-C", flush=True)
+            over.wait()
         except RuntimeError as error:
             raise Ig3dError(f"{spec}: the service could not start: {str(error).splitlines()[0]}") from error
-        if host in OPEN:
-            print("anybody who reaches this machine can ask; put what checks them in front of it")
-        print(f"http://{host}:{port}/predict answers; /docs says how; end it with Ctrl-C", flush=True)
-        over.wait()
-        end_service()
+        finally:
+            end_service(alone)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ig3d_ray.data.images import decode_image
+from ig3d_ray.data.images import UnreadableImageError, decode_image
 from ig3d_ray.errors import Ig3dError
 
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
@@ -34,11 +34,17 @@ def items_of(images: str | Path | Sequence[ImageLike]) -> list[tuple[str, ImageL
     found: list[tuple[str, ImageLike]] = []
     for number, image in enumerate(images):
         if isinstance(image, str | Path):
-            found += _files(Path(image))
+            # Folders may hold pictures of one name: with several, their own names are part of it.
+            within = f"{Path(image).as_posix()}/" if len(images) > 1 and Path(image).is_dir() else ""
+            found += [(within + name, file) for name, file in _files(Path(image))]
         else:
             found.append((str(number), image))
     if not found:
         raise Ig3dError("no pictures; give a folder, files, arrays or Pillow images")
+    if len({name for name, _ in found}) < len(found):
+        names = [name for name, _ in found]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Ig3dError(f"{twice}: two pictures are called so; give each once")
     return found
 
 
@@ -74,7 +80,7 @@ def decoded(item: Item, size: int) -> np.ndarray:
     if isinstance(item.content, bytes):
         return decode_image(item.content, size, item.name)
     if item.content is None:
-        raise Ig3dError(f"{item.name}: cannot be read")
+        raise UnreadableImageError(f"{item.name}: cannot be read")
     image = _pillow(item.content, item.name)
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
@@ -90,7 +96,7 @@ def encoded(item: Item) -> bytes:
     if isinstance(item.content, bytes):
         return item.content
     if item.content is None:
-        raise Ig3dError(f"{item.name}: cannot be read")
+        raise UnreadableImageError(f"{item.name}: cannot be read")
     buffer = io.BytesIO()
     _pillow(item.content, item.name).save(buffer, "bmp")
     return buffer.getvalue()
@@ -98,5 +104,6 @@ def encoded(item: Item) -> bytes:
 
 def _pillow(array: np.ndarray, name: str) -> Image.Image:
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise Ig3dError(f"{name}: an array {array.shape} of {array.dtype}; pictures are [height, width, 3] uint8 RGB")
+        told = f"an array {array.shape} of {array.dtype}; pictures are [height, width, 3] uint8 RGB"
+        raise UnreadableImageError(f"{name}: {told}")
     return Image.fromarray(array)

@@ -98,6 +98,9 @@ class LateFusion:
     def fit(self, pool: Pool) -> "LateFusion":
         """Choose members and weights on a labelled pool."""
         objective = self.objective or OBJECTIVES[pool.task]
+        known = sorted(metrics.score(pool.task, pool.outputs_MNC[0], pool.labels))
+        if objective not in known:
+            raise Ig3dError(f"objective {objective!r}: for {pool.task} there are {', '.join(known)}")
         members = zip(pool.names, pool.views, strict=True)
         content = {
             "dataset": pool.dataset,

@@ -1,6 +1,6 @@
 """3D parameters that somebody has already, for pictures that are in no data set: found by the picture's name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +18,38 @@ class Parameters:
     Attributes:
         rows: a picture's relative path without suffix, or the last part of it -> row.
         vectors: `[K, 334 | 358]` float32.
+        exact: whether only a whole name counts.
     """
 
     rows: Mapping[str, int]
     vectors: np.ndarray
+    exact: bool = False
 
     def of(self, name: str) -> np.ndarray | None:
         """The vector of a picture; None where there is none."""
-        stem = name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name
-        row = self.rows.get(name, self.rows.get(stem, self.rows.get(stem.rsplit("/", 1)[-1])))
+        row = self.row(name)
         return None if row is None else self.vectors[row]
+
+    def row(self, name: str) -> int | None:
+        """Which vector is a picture's."""
+        if self.exact:
+            return self.rows.get(name)
+        stem = name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name
+        return self.rows.get(name, self.rows.get(stem, self.rows.get(stem.rsplit("/", 1)[-1])))
+
+    def check(self, names: Iterable[str]) -> None:
+        """Look whether each vector belongs to one picture at most.
+
+        Raises:
+            Ig3dError: two pictures would get one vector.
+        """
+        taken: dict[int, str] = {}
+        for name in names:
+            row = self.row(name)
+            if row is not None and taken.setdefault(row, name) != name:
+                raise Ig3dError(
+                    f"{taken[row]} and {name}: one vector of parameters has both their names; name folders too"
+                )
 
 
 def parameters_from(source: Path, representation: Representation) -> Parameters:
@@ -58,4 +80,4 @@ def parameters_of(names: list[str], vectors_ND: np.ndarray, representation: Repr
     if vectors.shape != wanted:
         raise Ig3dError(f"{representation}: parameters are {vectors.shape}, but {len(names)} pictures need {wanted}")
     usable = np.asarray(np.isfinite(vectors).all(axis=1))
-    return Parameters({name: row for row, name in enumerate(names) if usable[row]}, vectors)
+    return Parameters({name: row for row, name in enumerate(names) if usable[row]}, vectors, exact=True)

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import PARTIAL_SUFFIX
 
 
@@ -21,17 +22,27 @@ class Writer:
 
     Args:
         out: the file.
+
+    Raises:
+        Ig3dError: from entering: it can't be written.
     """
 
     def __init__(self, out: Path) -> None:
         self.out, self.rows, self._begun = out, 0, False
+        self._suffix = out.suffix.lower()
         # Named as other unpublished files are, so that one left by a killed process is swept in a storage.
         self._partial = out.with_name(f".{out.name}.{socket.gethostname()}.{os.getpid()}.0{PARTIAL_SUFFIX}")
         self._parquet: pq.ParquetWriter | None = None
         self._text: TextIO | None = None
 
     def __enter__(self) -> "Writer":
-        if self.out.suffix != ".parquet":
+        try:
+            if self.out.is_dir():
+                raise IsADirectoryError(0, "is a folder")
+            self._partial.touch()
+        except OSError as error:
+            raise Ig3dError(f"--out {self.out}: cannot be written ({error.strerror}); give another file") from error
+        if self._suffix != ".parquet":
             self._text = self._partial.open("w", encoding="utf-8", newline="")
         return self
 
@@ -41,7 +52,7 @@ class Writer:
             table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
             self._parquet = self._parquet or pq.ParquetWriter(self._partial, table.schema, compression="zstd")
             self._parquet.write_table(table.cast(self._parquet.schema))
-        elif self.out.suffix == ".csv":
+        elif self._suffix == ".csv":
             frame.to_csv(self._text, index=False, header=not self._begun, lineterminator="\n")
         elif len(frame):
             frame.to_json(self._text, orient="records", lines=True, force_ascii=False, double_precision=15)

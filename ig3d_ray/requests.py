@@ -16,20 +16,23 @@ import numpy as np
 import orjson
 from PIL import Image, UnidentifiedImageError
 
+from ig3d_ray.data.images import FORMATS
 from ig3d_ray.data.params3d import WIDTHS
 from ig3d_ray.items import Item
 
-BAD, TOO_LARGE, UNKNOWN_TYPE, UNUSABLE = 400, 413, 415, 422
+BAD, TOO_SLOW, TOO_LARGE, UNKNOWN_TYPE, UNUSABLE, BROKEN = 400, 408, 413, 415, 422, 500
 MISSING = ("fail", "skip", "fallback")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask: bytes of its body, pixels of a picture, pictures."""
+    """What one request may ask: bytes of its body, pixels of a picture and of all, pictures, seconds to arrive."""
 
     body: int = 16 * 2**20
     pixels: int = 25_000_000
+    all_pixels: int = 50_000_000
     pictures: int = 64
+    seconds: float = 30.0
 
 
 class RefusedError(Exception):
@@ -100,6 +103,9 @@ def _from_json(content: Any, limits: Limits, missing: str) -> Request:
         raise RefusedError(BAD, f"missing: allowed: {', '.join(MISSING)}")
     images = lists.get("images", [None] * count)
     items = [_from_base64(str(row), image, limits) for row, image in enumerate(images)]
+    pixels = sum(_pixels(item.content) for item in items if isinstance(item.content, bytes))
+    if pixels > limits.all_pixels:
+        raise RefusedError(TOO_LARGE, f"{pixels} pixels in all; at most {limits.all_pixels}")
     given = {
         str(name): [_vector(name, row, v) for row, v in enumerate(lists[name])] for name in WIDTHS if name in lists
     }
@@ -121,7 +127,7 @@ def _from_base64(name: str, text: object, limits: Limits) -> Item:
 def _picture(name: str, data: bytes, limits: Limits) -> Item:
     """Its size is looked at before it is decoded: a small file may hold a huge picture."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             if width * height <= limits.pixels:
                 image.load()
@@ -130,6 +136,11 @@ def _picture(name: str, data: bytes, limits: Limits) -> Item:
     if width * height > limits.pixels:
         raise RefusedError(TOO_LARGE, f"picture {name}: {width} x {height} pixels; at most {limits.pixels}")
     return Item(name, data)
+
+
+def _pixels(data: bytes) -> int:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        return image.width * image.height
 
 
 def _vector(name: str, row: int, values: object) -> np.ndarray | None:

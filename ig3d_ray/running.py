@@ -128,6 +128,7 @@ class Ensemble:
         given: dict[str, Parameters] = {}
         for representation, values in (("emoca", emoca), ("smirk", smirk)):
             if isinstance(values, Parameters):
+                values.check(names)
                 given[representation] = values
             elif values is not None:
                 given[representation] = parameters_of(names, values, representation)  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Requests of many people answered together: one pass of the ensemble over all of their pictures."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.items import Item
 from ig3d_ray.parameters import Parameters
-from ig3d_ray.requests import UNUSABLE, RefusedError, Request
+from ig3d_ray.requests import BROKEN, UNUSABLE, RefusedError, Request
 from ig3d_ray.running import Ensemble
 
 Answer = dict[str, Any]
@@ -26,16 +27,17 @@ def answer_together(ensemble: Ensemble, requests: Sequence[Request]) -> list[Ans
             if vector is not None
         }
         if found:
-            given[name] = Parameters({key: i for i, key in enumerate(found)}, np.stack(list(found.values())))
+            given[name] = Parameters({k: i for i, k in enumerate(found)}, np.stack(list(found.values())), exact=True)
     try:
         batches = list(ensemble.stream(items, "fallback", given))
     except Exception as error:
         # One of them may be at fault, and the others have a right to their answers.
         if len(requests) > 1:
             return [answer for request in requests for answer in answer_together(ensemble, [request])]
-        if not isinstance(error, Ig3dError):
-            raise
-        return [RefusedError(UNUSABLE, str(error))]
+        if isinstance(error, Ig3dError):
+            return [RefusedError(UNUSABLE, str(error))]
+        logging.getLogger(__name__).exception("a request could not be answered")
+        return [RefusedError(BROKEN, "the service failed at this; its log says how")]
     rows = {
         str(row["sample_id"]): {str(k): v for k, v in row.items()}
         for batch in batches

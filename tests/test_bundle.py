@@ -17,8 +17,9 @@ from test_running import pool_of
 from trained import World
 
 from ig3d_ray import load_ensemble
+from ig3d_ray.bundle.card import model_card
 from ig3d_ray.bundle.graph import EnsembleGraph, onnx_bytes
-from ig3d_ray.bundle.writing import write_bundle
+from ig3d_ray.bundle.writing import packed_encoders, write_bundle
 from ig3d_ray.data import catalog
 from ig3d_ray.ensemble import Fusion
 from ig3d_ray.errors import Ig3dError
@@ -122,6 +123,14 @@ def test_a_bundle_is_hashed_and_tells_nothing_of_the_machine(world: World, bundl
     for name, content in files.items():
         assert not any(place in content for place in here), name
     assert "Not for" in files["README.md"].decode()
+
+
+def test_an_encoder_that_crops_is_not_in_the_bundle(world: World) -> None:
+    cropping = {"smirk": world.spec.encoders["smirk"].model_copy(update={"landmarks": "encoders/landmarks-0.task"})}
+    ensemble = load_ensemble(world.uri, device="cpu")
+    ensemble.spec = world.spec.model_copy(update={"encoders": cropping})
+    assert packed_encoders(ensemble) == []
+    assert "smirk: finds and crops the face first, so it is not in the bundle" in model_card(ensemble.spec)
 
 
 def test_weights_are_the_members(world: World, bundle: Path) -> None:

@@ -175,6 +175,43 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, checkpoint: Path) -> Non
     assert sum(not (vector == 7.0).all() for vector in values.values()) == len(values) - len(kept) > PER_PACK
 
 
+def test_what_changed_meanwhile_is_kept(tmp_path: Path, checkpoint: Path) -> None:
+    store = Store(str(tmp_path))
+    samples = few_faces(store, broken=False)
+    record = bring_encoder(store, "smirk", checkpoint, None)
+    extraction = Extraction.of(store, samples, "smirk", record)
+    for piece in range(len(extraction)):
+        extraction.write(piece, np.ones((len(extraction.rows(piece)), 358), np.float32), [""] * PER_PACK)
+    # While it ran, somebody brought EMOCA's parameters.
+    emoca = pa.array([[0.5] * 334] * len(samples), pa.list_(pa.float32(), 334))
+    index = samples.table.column_names.index("emoca")
+    Samples("faces", samples.table.set_column(index, samples.table.schema.field(index), emoca)).save(store)
+    new, _ = extraction.publish(load_samples(store, "faces"))
+    assert (new.params("emoca") == 0.5).all()
+    assert (new.params("smirk") == 1.0).all()
+    assert extraction.is_published(load_samples(store, "faces"))
+    others = Samples("faces", samples.table.slice(0, 40))
+    with pytest.raises(Ig3dError, match="its pictures changed during the extraction"):
+        extraction.publish(others)
+
+
+def test_a_storage_that_fails_says_nothing_of_a_picture(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+    samples = few_faces(store)
+    extraction = Extraction.of(store, samples, "smirk", bring_encoder(store, "smirk", checkpoint, None))
+    work = PieceWorker(extraction)
+
+    def refuse(self: Pictures, index: int) -> tuple[bytes, str]:
+        raise Ig3dError("cannot read s3://bucket/face.png: SlowDown")
+
+    monkeypatch.setattr(Pictures, "encoded", refuse)
+    with pytest.raises(Ig3dError, match="SlowDown"):
+        work(0)
+    assert 0 in extraction.missing()
+
+
 @pytest.mark.long
 def test_a_killed_extraction_goes_on(tmp_path: Path, checkpoint: Path) -> None:
     store = Store(str(tmp_path))

@@ -50,6 +50,8 @@ def test_a_fusion_says_what_is_wrong(world: World) -> None:
     pool = load_pool(world.store, "faces", "dev", members=own(world.found))
     with pytest.raises(Ig3dError, match="not fitted yet"):
         LateFusion().predict(pool)
+    with pytest.raises(Ig3dError, match="objective 'ccc_mean': for expression there are accuracy, "):
+        LateFusion("ccc_mean").fit(pool)
     fusion = LateFusion(budget=5).fit(pool)
     with pytest.raises(Ig3dError, match="the pool has no member"):
         fusion.predict(pool.only([name for name in pool.names if name not in fusion.members_][:1]))

@@ -17,10 +17,11 @@ from ig3d_ray.cli import main
 from ig3d_ray.data.labels import find_labels
 from ig3d_ray.ensemble import EnsembleSpec, Fusion
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.items import Item
+from ig3d_ray.items import Item, items_of
 from ig3d_ray.logits import LogitStore
-from ig3d_ray.parameters import parameters_of
+from ig3d_ray.parameters import Parameters, parameters_of
 from ig3d_ray.pool import Pool, align
+from ig3d_ray.predictions import Writer
 from ig3d_ray.running import Ensemble, probabilities
 
 
@@ -189,6 +190,42 @@ def test_mistakes_are_a_line(
     told = capsys.readouterr().err
     assert complaint in told
     assert told.count("\n") == 1
+
+
+def test_names_are_each_pictures_own(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.png")
+    both = items_of([tmp_path / "a", tmp_path / "b"])
+    assert [name for name, _ in both] == [f"{tmp_path}/a/1.png", f"{tmp_path}/b/1.png"]
+    with pytest.raises(Ig3dError, match="two pictures are called so"):
+        items_of([tmp_path / "a" / "1.png", tmp_path / "a" / "1.png"])
+    flat = Parameters({"1": 0}, np.zeros((1, 334), np.float32))
+    flat.check(["a/1.png", "a/2.png"])
+    with pytest.raises(Ig3dError, match="one vector of parameters has both their names"):
+        flat.check(["a/1.png", "b/1.png"])
+    # A row of NaN says that a picture has none; another's of a like name is not taken for it.
+    vectors = np.zeros((2, 334), np.float32)
+    vectors[0] = np.nan
+    given = parameters_of(["d/1.png", "1"], vectors, "emoca")
+    assert given.of("d/1.png") is None
+    assert given.of("1") is not None
+
+
+def test_a_writer_tells_endings_apart_and_headers_once(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"sample_id": pd.array(["a"], dtype="string"), "valence": [0.5]})
+    with Writer(tmp_path / "X.CSV") as writer:
+        writer.write(frame.iloc[:0])
+        writer.write(frame)
+        writer.write(frame)
+    assert (tmp_path / "X.CSV").read_text() == "sample_id,valence\na,0.5\na,0.5\n"
+    with Writer(tmp_path / "X.PARQUET") as writer:
+        writer.write(frame.iloc[:0])
+        writer.write(frame)
+    assert pd.read_parquet(tmp_path / "X.PARQUET")["valence"].tolist() == [0.5]
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(Ig3dError, match=r"folder\.csv: cannot be written"), Writer(tmp_path / "folder.csv"):
+        pass
 
 
 def test_a_spec_that_was_copied_needs_its_storage(world: World, tmp_path: Path) -> None:

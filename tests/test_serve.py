@@ -19,7 +19,8 @@ from PIL import Image
 from trained import World
 
 from ig3d_ray import load_ensemble
-from ig3d_ray.requests import Limits, RefusedError, parse_request
+from ig3d_ray.items import Item
+from ig3d_ray.requests import Limits, RefusedError, Request, parse_request
 from ig3d_ray.serving import answer_together
 
 JSON = "application/json"
@@ -28,6 +29,13 @@ JSON = "application/json"
 def png(width: int = 64, height: int = 64) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (width, height), (90, 120, 150)).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def ico() -> bytes:
+    """A form that Pillow decodes before it tells the size."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "ico")
     return buffer.getvalue()
 
 
@@ -44,6 +52,8 @@ PICTURE = base64.b64encode(png()).decode()
         ("image/png", b"", 422, "picture 0: not an image"),
         ("image/png", png()[:60], 422, "picture 0: not an image"),
         ("image/png", png(3000, 3000), 413, "3000 x 3000 pixels; at most 4000000"),
+        ("image/x-icon", ico(), 422, "picture 0: not an image"),
+        (JSON, body(images=[base64.b64encode(png(1500, 1500)).decode()] * 3), 413, "6750000 pixels in all"),
         ("image/png", b"\0" * 100_001, 413, "a body of more than 100000 bytes"),
         ("text/html", b"<html>", 415, "send image/... or application/json"),
         ("", png(), 415, "Content-Type 'missing'"),
@@ -65,9 +75,29 @@ PICTURE = base64.b64encode(png()).decode()
 )
 def test_what_is_refused(kind: str, content: bytes, status: int, why: str) -> None:
     with pytest.raises(RefusedError, match=why.replace("...", r"\.\.\.")) as refused:
-        parse_request(kind, content, Limits(body=100_000, pixels=4_000_000))
+        parse_request(kind, content, Limits(body=100_000, pixels=4_000_000, all_pixels=5_000_000))
     assert refused.value.status in (status, 422)
     assert "\n" not in refused.value.why
+
+
+def test_a_request_at_fault_costs_the_others_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensemble = load_ensemble(world.uri, device="cpu")
+    stream = ensemble.stream
+
+    def breaks(items: Any, *more: Any) -> Any:
+        listed = list(items)
+        if any(item.content == b"breaks" for item in listed):
+            raise MemoryError
+        return stream(listed, *more)
+
+    monkeypatch.setattr(ensemble, "stream", breaks)
+    good = parse_request(JSON, body(images=[PICTURE], missing="fallback"), Limits())
+    broken = Request([Item("0", b"breaks")], {}, "fallback")
+    first, second, third = answer_together(ensemble, [good, broken, good])
+    assert isinstance(first, dict)
+    assert first == third
+    assert isinstance(second, RefusedError)
+    assert second.status == 500
 
 
 def test_requests_that_are_answered_together_get_what_they_would_alone(world: World) -> None:

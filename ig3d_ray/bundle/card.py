@@ -16,7 +16,12 @@ def model_card(spec: EnsembleSpec) -> str:
     report, about, expression = spec.scores.report, spec.provenance, spec.task == "expression"
     what = f"one of {', '.join(spec.class_names)}" if expression else _DIMENSIONS
     members = "\n".join(f"- {m.name}: {m.kind}, looks at {' and '.join(m.features)}" for m in spec.members)
-    encoders = "".join(f"- {name}: its encoder is in the bundle\n" for name in spec.encoders) or "- none\n"
+    crops = "finds and crops the face first, so it is not in the bundle: give its parameters"
+    encoders = "".join(
+        f"- {name}: {crops if used.landmarks else 'its encoder is in the bundle'}\n"
+        for name, used in spec.encoders.items()
+    )
+    encoders = encoders or "- none\n"
     return f"""# Late fusion for {spec.dataset}
 
 An ensemble of {len(spec.members)} networks that says of a picture of a face: {what}.

@@ -1,6 +1,7 @@
 """One graph of a whole ensemble, from pictures and parameters to what it says, and graphs of its encoders, as ONNX."""
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -147,7 +148,8 @@ def onnx_bytes(graph: EnsembleGraph | EncoderGraph, what: str) -> bytes:
     except ImportError as error:
         way_out = "pip install 'ig3d-ray[export]'"
         raise Ig3dError(f"{error.name} is not installed, and exporting needs it: {way_out}") from error
-    graph = graph.eval().cpu()
+    # A copy: the caller's networks stay where they are.
+    graph = copy.deepcopy(graph).eval().cpu()
     with _quiet():
         batch = torch.export.Dim("batch", min=1, max=65536)
         shapes: Any = tuple({0: batch} for _ in graph.inputs)

@@ -34,20 +34,31 @@ def write_bundle(ensemble: Ensemble, target: Path) -> dict[str, str]:
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise Ig3dError(f"--to {target}: is there already; give a new folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as partial:
+            return _write(ensemble, Path(partial) / "bundle", target)
+    except OSError as error:
+        raise Ig3dError(f"--to {target}: cannot be written ({error.strerror}); give another folder") from error
+
+
+def _write(ensemble: Ensemble, whole: Path, target: Path) -> dict[str, str]:
     files = bundle_files(ensemble)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     identity = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
     manifest = {"bundle_version": BUNDLE_VERSION, "ig3d_ray": version("ig3d-ray"), "id": identity, "sha256": digests}
     files["manifest.json"] = json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as partial:
-        whole = Path(partial) / "bundle"
-        for name, content in files.items():
-            (whole / name).parent.mkdir(parents=True, exist_ok=True)
-            (whole / name).write_bytes(content)
-        # Replaces an empty folder, and nothing else.
-        os.replace(whole, target)
+    for name, content in files.items():
+        (whole / name).parent.mkdir(parents=True, exist_ok=True)
+        (whole / name).write_bytes(content)
+    # Replaces an empty folder, and nothing else.
+    os.replace(whole, target)
     return digests
+
+
+def packed_encoders(ensemble: Ensemble) -> list[str]:
+    """The encoders that a graph can stand for: those that take pictures as they are, and find no faces first."""
+    return [name for name, used in ensemble.spec.encoders.items() if used.landmarks is None]
 
 
 def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
@@ -69,7 +80,7 @@ def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
     for member in spec.members:
         weights = {k: v.contiguous() for k, v in ensemble.network(member.name).cpu().state_dict().items()}
         files[f"weights/{member.name}.safetensors"] = save(weights, {"fingerprint": member.fingerprint})
-    for name in spec.encoders:
+    for name in packed_encoders(ensemble):
         network = ensemble.encoder(name)
         files[f"encoder_{name}.onnx"] = onnx_bytes(EncoderGraph(network), f"the encoder of {name}")
         weights = {k: v.contiguous() for k, v in network.state_dict().items()}
@@ -83,7 +94,7 @@ def _example(ensemble: Ensemble, graph: EnsembleGraph) -> dict[str, np.ndarray]:
     rough = rng.integers(0, 256, (EXAMPLES, 8, 8, 3), dtype=np.uint8)
     images = rough.repeat(EXAMPLE_SIZE // 8, axis=1).repeat(EXAMPLE_SIZE // 8, axis=2)
     example = {"images": images}
-    without = [name for name in graph.inputs if not name.startswith("image_") and name not in ensemble.spec.encoders]
+    without = [name for name in graph.inputs if not name.startswith("image_") and name not in packed_encoders(ensemble)]
     for name in without:
         example[name] = graph.example(EXAMPLES)[name].numpy()
     pictures, vectors = ensemble.prepared(list(images), {name: example[name] for name in without})

@@ -72,9 +72,9 @@ def import_features(
         raise Ig3dError(f"{source}: nothing in it belongs to a sample of {samples.dataset}{first}")
     skipped += [(str(samples.ids[i]), "no parameters found") for i in match.wanted if found[i] < 0]
     new = Samples(samples.dataset, with_parameters(samples, representation, vectors, found))
-    new.save(store)
-    # Now they are of two sources, and no encoder here could be told to give a new picture the same.
+    # They will be of two sources, and no encoder here could be told to give a new picture the same.
     write_encoder_record(store, samples.dataset, representation, None)
+    new.save(store)
     write_skipped(store, samples.dataset, representation, skipped)
     return FeatureImport(new, int((found >= 0).sum()), skipped, files)
 

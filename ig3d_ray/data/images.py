@@ -19,6 +19,12 @@ from ig3d_ray.storage import Store
 from ig3d_ray.tables import table_from_bytes, table_to_bytes
 
 DECODING_THREADS = 8
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+"""What is opened: others run programs of the picture's maker (EPS), or decode before they tell their size (ICO)."""
+
+
+class UnreadableImageError(Ig3dError):
+    """Bytes that are no picture, as opposed to a storage that doesn't answer."""
 
 
 def pack_images(store: Store, dataset: str, encoded: dict[str, bytes]) -> dict[str, str]:
@@ -112,12 +118,13 @@ def open_image(data: bytes, what: str) -> Image.Image:
     """One encoded picture, decoded, in RGB.
 
     Raises:
-        Ig3dError: it is no picture; the message begins with `what`.
+        UnreadableImageError: it is no picture; the message begins with `what`.
     """
     try:
-        return _eight_bit(Image.open(io.BytesIO(data))).convert("RGB")
+        return _eight_bit(Image.open(io.BytesIO(data), formats=FORMATS)).convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise Ig3dError(f"{what}: not a readable image; replace it or leave its `image` null") from error
+        told = f"{what}: not a readable image; replace it or leave its `image` null"
+        raise UnreadableImageError(told) from error
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ import torch
 
 from ig3d_ray.data.encoder_record import EncoderRecord, encoder_records, write_encoder_record
 from ig3d_ray.data.features import with_parameters
-from ig3d_ray.data.images import DECODING_THREADS, Pictures, decode_image, open_image
+from ig3d_ray.data.images import DECODING_THREADS, Pictures, UnreadableImageError, decode_image, open_image
 from ig3d_ray.data.ingest import Skips, write_skipped
 from ig3d_ray.data.params3d import WIDTHS, Representation
 from ig3d_ray.data.samples import Samples
@@ -122,7 +122,8 @@ class Extractor:
         def prepared(index: int) -> np.ndarray | None:
             try:
                 found = self.picture(*encoded(index))
-            except Ig3dError as error:
+            # A storage that doesn't answer says nothing of the picture: that ends the piece.
+            except UnreadableImageError as error:
                 why[index] = str(error)
                 return None
             if found is None:
@@ -209,15 +210,25 @@ class Extraction:
         except (pa.ArrowInvalid, OSError, KeyError) as error:
             raise Ig3dError(f"{where}: cut short or no piece of an extraction; delete it and extract again") from error
 
+    def is_published(self, samples: Samples) -> bool:
+        """Whether a data set's table has this encoder's parameters of every picture that gives any."""
+        records = encoder_records(self.store, samples.dataset)
+        return records.get(self.representation) == self.record and len(self.missing()) == len(self)
+
     def publish(self, samples: Samples) -> tuple[Samples, Skips]:
         """Put every piece's parameters into the data set's table; what failed is listed, and has none.
 
         Args:
-            samples: the whole data set.
+            samples: the whole data set, as it is now.
 
         Raises:
-            Ig3dError: not one picture could be used.
+            Ig3dError: not one picture could be used; or the pictures are others now.
         """
+        now = samples.with_feature("image")
+        if dict(zip(now.ids, now.table["image"].to_pylist(), strict=True)) != dict(
+            zip(self.samples.ids, self.samples.table["image"].to_pylist(), strict=True)
+        ):
+            raise Ig3dError(f"{samples.dataset}: its pictures changed during the extraction; start it again")
         pieces = at_once(self._read, range(len(self)))
         vectors = np.concatenate([vectors for vectors, _ in pieces])
         why = [reason for _, reasons in pieces for reason in reasons]
@@ -230,6 +241,8 @@ class Extraction:
         field = samples.table.schema.field(index)
         cleared = Samples(samples.dataset, samples.table.set_column(index, field, pa.nulls(len(samples), field.type)))
         new = Samples(samples.dataset, with_parameters(cleared, self.representation, vectors, found))
+        # Whoever is killed in between leaves parameters of no known encoder, not another's.
+        write_encoder_record(self.store, samples.dataset, self.representation, None)
         new.save(self.store)
         write_encoder_record(self.store, samples.dataset, self.representation, self.record)
         write_skipped(self.store, samples.dataset, self.representation, skipped)
@@ -270,12 +283,19 @@ class PieceWorker:
         return Pictures(self.extraction.store, part, IMAGE_SIZE), first
 
 
-def check_extractable(store: Store, samples: Samples, representation: Representation, replace: bool) -> None:
+def check_extractable(
+    store: Store, samples: Samples, representation: Representation, replace: bool, begun: bool = False
+) -> None:
     """Look whether an extraction would overwrite what came from elsewhere.
+
+    Args:
+        begun: whether this one was begun before, and so was allowed.
 
     Raises:
         Ig3dError: there are parameters of another source, and `replace` is not given.
     """
+    if begun:
+        return
     there = len(samples) - samples.table[representation].null_count
     if there and not replace and representation not in encoder_records(store, samples.dataset):
         raise Ig3dError(

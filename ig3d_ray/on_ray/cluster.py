@@ -188,3 +188,8 @@ def _probe(address: str, told_by: str) -> None:
 def gpus_there() -> float:
     """How many GPUs the connected cluster has now."""
     return float(sum(machine.get("GPU", 0.0) for machine in _machines()))
+
+
+def encoders_that_fit(gpus: float, cpus: int) -> int:
+    """How many encoders of so many GPUs and CPUs find room at once."""
+    return workers_that_fit(_machines(), Resources(gpus_per_worker=gpus, cpus_per_worker=cpus))

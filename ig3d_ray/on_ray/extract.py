@@ -15,6 +15,7 @@ from ig3d_ray.data.samples import load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.extraction import Extraction, PieceWorker
 from ig3d_ray.on_ray.autoscaling import has_autoscaler
+from ig3d_ray.on_ray.cluster import encoders_that_fit
 from ig3d_ray.storage import Store
 
 
@@ -32,12 +33,11 @@ def extract_on_ray(
         return
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    there = ray.cluster_resources()
-    fit = there.get("GPU", 0) / gpus_per_worker if gpus_per_worker else there.get("CPU", 1) // cpus_per_worker
-    if int(fit) < 1 and not has_autoscaler():
-        told = f"an encoder asks for {cpus_per_worker} CPUs and {gpus_per_worker:g} GPUs, and there are"
-        raise Ig3dError(f"{told} {there.get('CPU', 0):g} and {there.get('GPU', 0):g}; ask for less")
-    workers = max(1, min(int(fit), len(missing)))
+    fit = encoders_that_fit(gpus_per_worker, cpus_per_worker)
+    if fit < 1 and not has_autoscaler():
+        told = f"an encoder asks for {cpus_per_worker} CPUs and {gpus_per_worker:g} GPUs"
+        raise Ig3dError(f"{told}, and no machine here has them; lower --cpus-per-worker or --gpus-per-worker")
+    workers = max(1, min(fit, len(missing)))
     # Where machines are started for those that wait, there may be more of them later.
     most = len(missing) if has_autoscaler() else workers
     pool = ray.data.ActorPoolStrategy(min_size=workers, max_size=most)

@@ -9,13 +9,18 @@ from fastapi import Request as HttpRequest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from ray import serve
 
-from ig3d_ray.requests import TOO_LARGE, Limits, RefusedError, Request, parse_request
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.on_ray.autoscaling import has_autoscaler
+from ig3d_ray.on_ray.cluster import encoders_that_fit
+from ig3d_ray.requests import TOO_LARGE, TOO_SLOW, Limits, RefusedError, Request, parse_request
 from ig3d_ray.running import load_ensemble
 from ig3d_ray.serving import Answer, answer_together
 
 TOGETHER, WAIT_SECONDS = 32, 0.01
 """Requests that are answered in one pass, and how long the first of them waits for others."""
 WAITING_AT_MOST = 512
+ANSWER_SECONDS = 120
+NAME = "ig3d"
 _JSON = {"schema": {"type": "object"}}
 _BODY = {"requestBody": {"required": True, "content": {"image/*": {}, "application/json": _JSON}}}
 
@@ -43,7 +48,11 @@ class Service:
         """One picture (image/...), or JSON: {"images": [base64, ...], "emoca": [[...]], "missing": "fail"}."""
         started = time.monotonic()
         try:
-            body = await self._body(request)
+            try:
+                async with asyncio.timeout(self.limits.seconds):
+                    body = await self._body(request)
+            except TimeoutError as error:
+                raise RefusedError(TOO_SLOW, f"no whole body within {self.limits.seconds:g} s") from error
             # Decoding headers of pictures takes time that other requests should not wait for.
             kind, missing = request.headers.get("content-type", ""), request.query_params.get("missing", "fail")
             asked = await asyncio.to_thread(parse_request, kind, body, self.limits, missing)
@@ -91,16 +100,34 @@ def application(args: dict[str, Any]) -> Any:
     return Service.options(**options).bind(args["spec"], args.get("storage"))  # type: ignore[attr-defined]
 
 
+def check_room(gpus: float) -> None:
+    """Look whether a copy of the ensemble finds room, for which Ray Serve would wait for ever.
+
+    Raises:
+        Ig3dError: it doesn't, and no machine would come.
+    """
+    if encoders_that_fit(gpus, 1) < 1 and not has_autoscaler():
+        raise Ig3dError(f"a copy asks for 1 CPU and {gpus:g} GPUs, and no machine here has them; lower --gpus")
+
+
 def run_service(args: dict[str, Any], host: str, port: int) -> None:
     """Start the service on the connected Ray, and wait until it answers.
 
     Raises:
         RuntimeError: a copy could not start.
     """
-    serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "WARNING"})
-    serve.run(application(args), name="ig3d", route_prefix="/", logging_config={"log_level": "WARNING"})
+    options = {"host": host, "port": port, "request_timeout_s": ANSWER_SECONDS}
+    serve.start(http_options=options, logging_config={"log_level": "WARNING"})
+    serve.run(application(args), name=NAME, route_prefix="/", logging_config={"log_level": "WARNING"})
 
 
-def end_service() -> None:
-    """Let requests that have begun end, and stop."""
-    serve.shutdown()
+def end_service(alone: bool) -> None:
+    """Let requests that have begun end, and stop.
+
+    Args:
+        alone: whether this Ray is this service's own; on others' clusters other services go on.
+    """
+    if alone:
+        serve.shutdown()
+    else:
+        serve.delete(NAME)

@@ -11,9 +11,10 @@ from html import escape
 from importlib.metadata import version
 
 from matplotlib.figure import Figure
-from PIL import Image
 
 from ig3d_ray.bootstrap import Interval
+from ig3d_ray.data.images import open_image
+from ig3d_ray.errors import Ig3dError
 from ig3d_ray.report.drawing import inline_svg
 from ig3d_ray.report.figures import FIGURES
 from ig3d_ray.report.findings import Findings
@@ -204,7 +205,10 @@ def _face(sample_id: str, thumbnail: Thumbnail | None) -> str:
     data = thumbnail(sample_id) if thumbnail else None
     if data is None:
         return ""
-    image = Image.open(io.BytesIO(data)).convert("RGB")
+    try:
+        image = open_image(data, sample_id)
+    except Ig3dError:
+        return ""
     image.thumbnail((THUMBNAIL * 2, THUMBNAIL * 2))
     buffer = io.BytesIO()
     image.save(buffer, "jpeg", quality=80)
