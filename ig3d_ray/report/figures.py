@@ -193,6 +193,8 @@ def circumplex(findings: Findings) -> Figure | None:
             axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=MUTED, linewidth=0.8))
             axes.set_xlim(-1.08, 1.08)
             axes.set_ylim(-1.08, 1.08)
+            axes.set_xticks([-1, -0.5, 0, 0.5, 1])
+            axes.set_yticks([-1, -0.5, 0, 0.5, 1])
             axes.set_aspect("equal")
             axes.set_xlabel("valence")
             axes.set_ylabel("arousal")
