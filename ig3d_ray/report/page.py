@@ -48,7 +48,8 @@ table{{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nu
 th,td{{padding:.28rem .7rem .28rem 0;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}}
 th:first-child,td:first-child{{text-align:left;white-space:normal;min-width:11rem;overflow-wrap:anywhere}}
 td.text{{text-align:left;white-space:normal;min-width:12rem;overflow-wrap:anywhere}}
-tr.chosen td{{font-weight:600}}thead th{{white-space:normal;overflow-wrap:normal;color:var(--muted);font-weight:500;vertical-align:bottom}}
+tr.chosen td{{font-weight:600}}
+thead th{{white-space:normal;overflow-wrap:normal;color:var(--muted);font-weight:500;vertical-align:bottom}}
 ul.faces{{list-style:none;padding:0;display:flex;flex-wrap:wrap;gap:.5rem}}
 ul.faces li{{font-size:.75rem;max-width:9rem;overflow-wrap:anywhere}}
 ul.faces img{{display:block;width:72px;height:72px;object-fit:cover;border-radius:4px}}
