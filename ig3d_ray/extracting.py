@@ -48,9 +48,11 @@ def extract_parameters(store: Store, wishes: Wishes, address: str | None, report
     from ig3d_ray.members.extraction import Extraction, bring_encoder, check_extractable
 
     samples, representation = load_samples(store, wishes.dataset), wishes.representation
-    check_extractable(store, samples, representation, wishes.replace, begun=_begun(store, wishes))
     record = bring_encoder(store, representation, wishes.checkpoint, wishes.crop)
     extraction = Extraction.of(store, samples, representation, record)
+    # Of this very encoder and these pictures: another's pieces allow nothing.
+    begun = len(extraction.missing()) < len(extraction)
+    check_extractable(store, samples, representation, wishes.replace, begun)
     if extraction.is_published(samples):
         reporter.say("extract: done before")
         return samples, []
@@ -69,14 +71,6 @@ def extract_parameters(store: Store, wishes: Wishes, address: str | None, report
         # Of one data set only one publishes at a time, upon what the table has become meanwhile.
         with alone(store, f"samples/{wishes.dataset}", lambda told: reporter.say(f"extract: {told}")):
             return extraction.publish(load_samples(store, wishes.dataset))
-
-
-def _begun(store: Store, wishes: Wishes) -> bool:
-    """Whether an extraction of these parameters was begun and not ended."""
-    return any(
-        name.startswith(f"extracted/{wishes.dataset}/{wishes.representation}-")
-        for name in store.names(f"extracted/{wishes.dataset}")
-    )
 
 
 def _do(extraction: "Extraction", wishes: Wishes, address: str | None, reporter: Reporter) -> None:
