@@ -1,10 +1,13 @@
-"""`python -m benchmarks.train_gpu`: what a GPU makes of the trainings; writes train_gpu.json with the card's name.
+"""`python -m benchmarks.train_gpu`: what a GPU makes of the trainings; writes train_gpu.json and train_gpu.md.
 
-Images per second of DDAMFN and MaxViT, eager fp32 against ours (bf16 autocast, channels-last, with and without
-torch.compile); cohorts of 1, 8, 32 and 128 3D classifiers; the share of the card's measured bf16 matrix rate.
+Images per second of DDAMFN and MaxViT: eager fp32 (as the published scripts train), bf16 autocast with channels first
+and last, and compiled; an epoch of the 3D classifier against the published way of feeding it; cohorts of 1, 8, 32 and
+128; the share of the card's measured bf16 matrix rate. Each figure is written as soon as it is there.
 """
 
+import argparse
 import json
+import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +17,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.training import cohort
+from benchmarks.training import BATCH, cohort, one_epoch
 from ig3d_ray.members.cage import cage_network
 from ig3d_ray.members.ddamfn import Attended, Ddamfn
 
@@ -23,6 +26,13 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
     "ddamfn": (lambda: Ddamfn(8), 112, 256),
     "maxvit_t": (lambda: cage_network("maxvit_t", 10), 224, 128),
 }
+# Name, bf16, channels last, compiled.
+WAYS = [
+    ("eager fp32", False, False, False),
+    ("bf16", True, False, False),
+    ("bf16, channels last", True, True, False),
+    ("bf16, compiled", True, False, True),
+]
 
 
 def matrix_rate(size: int = 8192, seconds: float = 2.0) -> float:
@@ -55,15 +65,15 @@ def training_step(network: nn.Module, x: torch.Tensor, labels: torch.Tensor, bf1
     return step
 
 
-def images_per_second(name: str, ours: bool, compiled: bool = False, steps: int = 20) -> float:
+def images_per_second(name: str, bf16: bool, channels_last: bool, compiled: bool, steps: int = 20) -> float:
     """Training images per second, from pictures that are on the card."""
     make, size, batch = NETWORKS[name]
     network = make().cuda().train()
     x = torch.randn(batch, 3, size, size, device="cuda")
-    if ours:
+    if channels_last:
         network, x = network.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 8, (batch,), device="cuda")
-    step = training_step(torch.compile(network) if compiled else network, x, labels, bf16=ours)
+    step = training_step(torch.compile(network) if compiled else network, x, labels, bf16)
     for _ in range(5):
         step()
     torch.cuda.synchronize()
@@ -84,21 +94,69 @@ def operations_per_image(name: str) -> float:
     return counter.get_total_flops() / 2
 
 
+def page(found: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = [
+        "# Benchmarks of training on a GPU",
+        "",
+        "Written by `python -m benchmarks.train_gpu`. Images per second are of whole training steps (forward,",
+        "backward, optimiser) on pictures that lie on the card. What is not in the table was not measured.",
+        "",
+        f"This run: {found['card']}, Python {found['python']}, torch {found['torch']}; bf16 matrix products"
+        f" {found['bf16 matrix rate'] / 1e12:,.0f} TFLOP/s.",
+        "",
+        "| network | way | images/s | against eager fp32 | of the matrix rate |",
+        "|---|---|---|---|---|",
+    ]
+    for name in NETWORKS:
+        rates, operations = found.get(name, {}), found.get("operations", {}).get(name, 0.0)
+        for way, rate in rates.items():
+            share = rate * operations / found["bf16 matrix rate"]
+            lines.append(f"| {name} | {way} | {rate:,.0f} | {rate / rates['eager fp32']:.2f} | {share:.1%} |")
+    lines += ["", "| what | ours | peer | ratio |", "|---|---|---|---|"]
+    for epoch in found.get("epochs", []):
+        rates = dict(epoch["epoch"])
+        ours = rates.pop("ours")
+        name, peer = max(rates.items(), key=lambda item: item[1])
+        what = f"an `mlp3d` epoch, width {epoch['width']}, batch {BATCH}, samples"
+        lines.append(f"| {what} | {ours:,.0f}/s | {name} {peer:,.0f}/s | {ours / peer:,.1f} |")
+    for one in found.get("cohorts", []):
+        what = f"{one['members']} 3D classifiers of width {one['width']}, an epoch of {one['samples']:,}"
+        times = f"{one['cohort']:.2f} s as a cohort | {one['one after another']:.2f} s one after another"
+        lines.append(f"| {what} | {times} | {one['ratio']:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--to", type=Path, default=HERE, help="a folder for train_gpu.json and train_gpu.md")
+    to: Path = parser.parse_args().to
     if not torch.cuda.is_available():
         raise SystemExit("no GPU here: nothing to measure")
-    rate = matrix_rate()
-    found: dict[str, Any] = {"card": torch.cuda.get_device_name(), "torch": torch.__version__, "bf16 matrix rate": rate}
-    for name in NETWORKS:
-        eager, ours = images_per_second(name, ours=False), images_per_second(name, ours=True)
-        compiled = images_per_second(name, ours=True, compiled=True)
-        share = max(ours, compiled) * operations_per_image(name) / rate
-        found[name] = {"eager fp32": eager, "ours": ours, "ours, compiled": compiled, "share of matrix rate": share}
-        found[name]["ratio"] = max(ours, compiled) / eager
-        print(name, json.dumps(found[name]), flush=True)
-    found["cohorts"] = [cohort(members, 2048, 64 * 200, "cuda") for members in (1, 8, 32, 128)]
-    (HERE / "train_gpu.json").write_text(json.dumps(found, indent=2) + "\n")
-    print(json.dumps(found, indent=2))
+    found: dict[str, Any] = {"card": torch.cuda.get_device_name(), "torch": torch.__version__}
+    found |= {"python": platform.python_version(), "bf16 matrix rate": matrix_rate()}
+    found["operations"] = {name: operations_per_image(name) for name in NETWORKS}
+
+    def keep() -> None:
+        (to / "train_gpu.json").write_text(json.dumps(found, indent=2) + "\n")
+        (to / "train_gpu.md").write_text(page(found))
+
+    def images(compiled: bool) -> None:
+        for name in NETWORKS:
+            for way, *how in WAYS:
+                if how[-1] == compiled:
+                    found.setdefault(name, {})[way] = images_per_second(name, *how)
+                    keep()
+
+    found["cohorts"] = []
+    for members, width, steps in ((1, 2048, 50), (8, 2048, 50), (32, 2048, 50), (32, 256, 50), (128, 2048, 20)):
+        found["cohorts"].append(cohort(members, width, BATCH * steps, "cuda"))
+        keep()
+    images(compiled=False)
+    found["epochs"] = [one_epoch(4096, width, "cuda") for width in (2048, 256)]
+    keep()
+    images(compiled=True)
+    print(page(found))
 
 
 if __name__ == "__main__":

@@ -140,28 +140,29 @@ def labelled(samples: int, seed: int = 0, device: str = "cpu") -> Labelled:
     )
 
 
-def one_epoch(samples: int, width: int) -> dict[str, Any]:
+def one_epoch(samples: int, width: int, device: str = "cpu") -> dict[str, Any]:
     """Samples per second of a training epoch: ours, the published way, and each without the network."""
     x, labels, va = drawn(samples)
-    dev = labelled(64, 1)
+    dev = labelled(64, 1, device)
     with tempfile.TemporaryDirectory() as place:
         dataset = JsonPerSample(write_json(Path(place), x), labels, va)
-        network = Mlp3d(WIDTHS["smirk"], CLASSES + 2, width)
+        network = Mlp3d(WIDTHS["smirk"], CLASSES + 2, width).to(device)
         optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
         def published(workers: int, train: bool) -> None:
             for content, classes, _, _ in DataLoader(dataset, BATCH, num_workers=workers, drop_last=True):
                 parts = [torch.stack(list(content[key]), dim=1) for key in KEYS]
-                inputs = torch.cat(parts, dim=1).float()
+                inputs = torch.cat(parts, dim=1).float().to(device)
                 if train:
-                    loss = torch.nn.functional.cross_entropy(network(inputs)[:, :CLASSES], classes)
+                    loss = torch.nn.functional.cross_entropy(network(inputs)[:, :CLASSES], classes.to(device))
                     optimiser.zero_grad()
                     loss.backward()
                     optimiser.step()
 
         rates = {f"published, {w} loaders": samples / seconds(lambda w=w: published(w, True)) for w in (0, 2)}
         feeding = {f"published, {w} loaders": samples / seconds(lambda w=w: published(w, False)) for w in (0, 2)}
-    one = trainer(width, 0, labelled(samples), dev, epochs=1)
+    one = trainer(width, 0, labelled(samples, device=device), dev, epochs=1)
+    one.network.to(device)
     rates["ours"] = samples / seconds(lambda: one.run(lambda epoch, state: None))
     order = list(torch.randperm(samples).split(BATCH))
     feeding["ours"] = samples / seconds(lambda: list(one.train.x.batches(order)), 3)
@@ -186,6 +187,7 @@ def cohort(members: int, width: int, samples: int, device: str = "cpu") -> dict[
         return trainers
 
     synchronised(lambda: made(1)[0].run(lambda epoch, state: None))
+    synchronised(lambda: CohortTrainer(made(2)).run(lambda epochs, state: None))
     alone, together = made(members), CohortTrainer(made(members))
     after = synchronised(lambda: [one.run(lambda epoch, state: None) for one in alone])
     at_once = synchronised(lambda: together.run(lambda epochs, state: None))

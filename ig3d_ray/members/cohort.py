@@ -20,6 +20,7 @@ from ig3d_ray.members.inference import BATCH
 from ig3d_ray.members.losses import class_weights, member_loss, va_weights
 from ig3d_ray.members.mlp3d import Mlp3d
 from ig3d_ray.members.optimisers import Schedule, make_optimiser
+from ig3d_ray.members.precision import tf32
 from ig3d_ray.members.spec import Mlp3dSpec, TrainableSpec
 from ig3d_ray.members.training import (
     Epoch,
@@ -188,7 +189,8 @@ class CohortTrainer:
         device = self.train.x.device
         draws = [self.plans[i].draw(number) for i in self.active]
         self.network.generators = [torch.Generator(device) for _ in self.active]
-        losses = self._pass(number, draws, after_step)
+        with tf32(self.recipe.precision != "fp32"):
+            losses = self._pass(number, draws, after_step)
         self.network.generators = []
         scores = self._dev_scores()
         rate = self.schedule.rate
@@ -249,12 +251,13 @@ class CohortTrainer:
         if self.recipe.clip_norm is None:
             return
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
-        norms = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0).sqrt()
+        norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).norm(dim=0)
         factors = (self.recipe.clip_norm / (norms + 1e-6)).clamp(max=1.0)
         for gradient in gradients:
             gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
 
     @torch.inference_mode()
+    @tf32(False)
     def _dev_scores(self) -> list[np.ndarray]:
         """Each active member's scores on its dev samples."""
         self.network.eval()

@@ -37,11 +37,13 @@ class CohortMlp3d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[M, B, D]` standardised parameters to `[M, B, outputs]` raw scores."""
+        # Samples last: gradients come in the layout of the weights, and batch norm sees M * W channels as they lie.
+        x = x.transpose(1, 2)
         for index, layer in enumerate(LAYERS):
             x = functional.leaky_relu(self._norm(self._linear(x, f"fc{layer}"), f"bn{layer}"), SLOPE)
             if self.training and index < len(self.dropouts) and self.dropouts[index]:
                 x = self._drop(x, self.dropouts[index])
-        return self._linear(x, "output")
+        return self._linear(x, "output").transpose(1, 2)
 
     def member(self, index: int) -> dict[str, torch.Tensor]:
         """One member's weights as its own network names them, copied."""
@@ -71,27 +73,30 @@ class CohortMlp3d(nn.Module):
 
     def _linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
         weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
-        return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
+        return torch.baddbmm(bias[:, :, None], weight, x)
 
     def _norm(self, x: torch.Tensor, name: str) -> torch.Tensor:
-        members, batch, width = x.shape
+        members, width, batch = x.shape
         of = {part: getattr(self, f"{name}_{part}") for part in ("running_mean", "running_var", "weight", "bias")}
         if self.training:
             getattr(self, f"{name}_num_batches_tracked").add_(1)
-        flat = x.transpose(0, 1).reshape(batch, members * width)
-        flat = functional.batch_norm(
-            flat,
+        normed = functional.batch_norm(
+            x.reshape(1, members * width, batch),
             of["running_mean"].view(-1),
             of["running_var"].view(-1),
             of["weight"].reshape(-1),
             of["bias"].reshape(-1),
             training=self.training,
         )
-        return flat.reshape(batch, members, width).transpose(0, 1)
+        return normed.reshape(members, width, batch)
 
     def _drop(self, x: torch.Tensor, p: float) -> torch.Tensor:
-        drawn = torch.stack([torch.rand(x.shape[1:], device=x.device, generator=g) for g in self.generators])
-        return x * (drawn >= p) / (1 - p)
+        members, width, batch = x.shape
+        # As a member draws alone: samples first.
+        drawn = torch.empty(members, batch, width, device=x.device)
+        for slot, generator in zip(drawn, self.generators, strict=True):
+            torch.rand(batch, width, generator=generator, out=slot)
+        return x * (drawn >= p).transpose(1, 2) / (1 - p)
 
 
 def _flat(name: str) -> str:

@@ -184,6 +184,9 @@ class AttendedBackbone(nn.Module):
         heads: attention heads; their element-wise maximum weights the features.
     """
 
+    # cuDNN compiles its depthwise convolutions for channels last anew for every shape: half a minute of waiting each.
+    gpu_layout = torch.contiguous_format
+
     def __init__(self, outputs: int, heads: int) -> None:
         super().__init__()
         self.features = mixed_feature_net()

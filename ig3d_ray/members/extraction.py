@@ -22,6 +22,7 @@ from ig3d_ray.members.checkpoint import from_bytes, to_bytes
 from ig3d_ray.members.crops import LandmarkFinder, cut, face_box
 from ig3d_ray.members.encoder_files import encoder_of, load_encoder
 from ig3d_ray.members.encoders import IMAGE_SIZE
+from ig3d_ray.members.precision import tf32
 from ig3d_ray.storage import Store, at_once
 from ig3d_ray.tables import table_from_bytes, table_to_bytes
 
@@ -76,8 +77,10 @@ class Extractor:
         if hashlib.sha256(data).hexdigest() != record.sha256:
             raise Ig3dError(f"{where}: SHA-256 is not the one that is on record; extract again with the checkpoint")
         weights = from_bytes(data, where)["state_dict"]
+        # On GPUs, cuDNN compiles depthwise convolutions for channels last anew for every shape.
+        self.layout = torch.contiguous_format if self.device.type == "cuda" else torch.channels_last
         network = encoder_of(representation, weights, where).to(self.device)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.to(memory_format=self.layout)  # type: ignore[call-overload]
         self.landmarks = record.landmarks
         self._find = LandmarkFinder(store.read(record.landmarks), record.landmarks) if record.landmarks else None
 
@@ -97,15 +100,12 @@ class Extractor:
     def parameters(self, pictures_BCHW: np.ndarray) -> np.ndarray:
         """`[B, 3, 224, 224]` uint8 to `[B, 334 | 358]` float32, a batch at a time."""
         found = np.empty((len(pictures_BCHW), WIDTHS[self.representation]), np.float32)
-        tf32 = torch.backends.cudnn.allow_tf32
-        torch.backends.cudnn.allow_tf32 = False
-        try:
-            for start in range(0, len(pictures_BCHW), size := ON_GPU if self.device.type == "cuda" else ON_CPU):
+        size = ON_GPU if self.device.type == "cuda" else ON_CPU
+        with tf32(False):
+            for start in range(0, len(pictures_BCHW), size):
                 pictures = torch.from_numpy(np.ascontiguousarray(pictures_BCHW[start : start + size]))
-                batch = pictures.to(self.device, memory_format=torch.channels_last).float() / 255
+                batch = pictures.to(self.device).contiguous(memory_format=self.layout).float() / 255
                 found[start : start + len(batch)] = self.network(batch).cpu().numpy()
-        finally:
-            torch.backends.cudnn.allow_tf32 = tf32
         return found
 
     def __call__(self, encoded: Callable[[int], tuple[bytes, str]], count: int) -> tuple[np.ndarray, list[str]]:

@@ -9,6 +9,7 @@ from ig3d_ray.data.samples import Samples
 from ig3d_ray.logits import LogitTable
 from ig3d_ray.members.build import Standardised
 from ig3d_ray.members.inputs import Feeding, Inputs, member_inputs, member_samples
+from ig3d_ray.members.precision import tf32
 from ig3d_ray.members.spec import TrainableSpec, spec_json
 from ig3d_ray.storage import Store
 
@@ -26,12 +27,8 @@ def network_scores(network: Standardised, x: Inputs, batch: int | None = None) -
     if batch is None:
         batch = BATCH if x.image_size is None else max(8, BATCH * 112**2 // (2 * x.image_size**2))
     order = torch.arange(len(x)).split(batch)
-    tf32 = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
+    with tf32(False):
         return np.asarray(torch.cat([network(*inputs).float().cpu() for inputs in x.batches(order)]).numpy())
-    finally:
-        torch.backends.cudnn.allow_tf32 = tf32
 
 
 def logit_table(

@@ -23,6 +23,7 @@ from ig3d_ray.members.inputs import Batch, Inputs
 from ig3d_ray.members.losses import ATTENTION_WEIGHT, attention_loss, class_weights, member_loss, va_weights
 from ig3d_ray.members.mlp3d import SeededDropout
 from ig3d_ray.members.optimisers import Schedule, make_optimiser, sam_step
+from ig3d_ray.members.precision import tf32
 from ig3d_ray.members.recipe import LossSpec, Stage, TrainingRecipe
 from ig3d_ray.members.spec import Attention
 
@@ -228,7 +229,8 @@ class Trainer:
         try:
             while not progress.finished(self.recipe):
                 number = len(progress.history) + 1
-                loss = self._epoch(number, optimiser, schedule, after_step)
+                with tf32(self.recipe.precision != "fp32"):
+                    loss = self._epoch(number, optimiser, schedule, after_step)
                 scores = self._dev_scores(schedule)
                 row = {"epoch": number, "loss": loss, "lr": schedule.rate} | scores
                 schedule.after_epoch(scores.get("dev_loss", 0.0))
@@ -248,9 +250,11 @@ class Trainer:
     def _prepare(self) -> None:
         device = self.network.device
         self.sees_images = any(scaling.mean.dim() == 3 for scaling in self.network.scalings)
+        on_gpu, inner = device.type == "cuda", self.network.network
+        self.layout = getattr(inner, "gpu_layout", torch.channels_last) if on_gpu else torch.channels_last
         if self.sees_images:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        auto = self.recipe.precision == "auto" and device.type == "cuda" and self.sees_images
+            self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
+        auto = self.recipe.precision == "auto" and on_gpu and self.sees_images
         self.autocast = auto or self.recipe.precision == "bf16"
         self.class_weights = class_weights(self.loss, self.train.labels.cpu(), self.classes).to(device)
 
@@ -301,7 +305,7 @@ class Trainer:
         inputs = []
         for x in self.network.standardise(raw):
             if x.dim() == 4:
-                x = erase(x, how, of).contiguous(memory_format=torch.channels_last)
+                x = erase(x, how, of).contiguous(memory_format=self.layout)
             elif self.recipe.mask:
                 uniform = of.uniform(x.shape[1] + 2 * len(self.groups))
                 x = mask_params(x, self.groups, self.recipe.mask, uniform)
