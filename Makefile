@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long chaos fast bench bench-quick bench-training lint clean
+.PHONY: demo test test-long chaos fast bench bench-quick bench-training bench-serving docs lint clean
 .DELETE_ON_ERROR:
 
 # Made once, and again when what is to be installed changes.
@@ -46,10 +46,17 @@ bench-quick: .venv/installed .peers/installed
 bench-training: .venv/installed
 	$(BIN)/python -m benchmarks.training
 
+# Requests per second of the service, and its memory; four minutes.
+bench-serving: .venv/installed
+	$(BIN)/python -m benchmarks.serving
+
+docs: .venv/installed
+	$(BIN)/python -m mkdocs build --strict
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf .venv .peers build *.egg-info
+	rm -rf .venv .peers build site *.egg-info

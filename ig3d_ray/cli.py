@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ig3d_ray.pipeline import Outcome
     from ig3d_ray.space import SearchSpace
     from ig3d_ray.storage import Store
+    from ig3d_ray.tracking import Tracking
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -37,7 +38,6 @@ LOG_WIDTH = 140
 
 app = typer.Typer(
     name="ig3d",
-    help="Train facial-expression networks on Ray, cache their logits, find the best late fusion of 2D and 3D.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -53,6 +53,22 @@ app.add_typer(data_app, name="data")
 app.add_typer(import_app, name="import")
 app.add_typer(audit_app, name="audit")
 app.add_typer(cluster_app, name="cluster")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from ig3d_ray import __version__
+
+        print(f"ig3d {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    """Train facial-expression networks on Ray, cache their logits, find the best late fusion of 2D and 3D."""
+
 
 SpaceFile = Annotated[Path, typer.Argument(metavar="SPACE", help="A YAML file such as search_spaces/faces.yaml.")]
 Storage = Annotated[str, typer.Option(metavar="URI", help="A folder, or s3://bucket/prefix.")]
@@ -70,6 +86,15 @@ OptunaStorage = Annotated[
         help="Copy the study there for optuna-dashboard, such as sqlite:///search.db or postgresql://...",
     ),
 ]
+Mlflow = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        envvar="IG3D_MLFLOW",
+        show_envvar=True,
+        help="Log the search and its members there too: http://host:port, or sqlite:///mlflow.db.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON at the end and nothing else on stdout.")]
 
 
@@ -80,6 +105,7 @@ def run(
     overrides: Overrides = None,
     address: Address = None,
     optuna_storage: OptunaStorage = None,
+    mlflow: Mlflow = None,
     as_json: AsJson = False,
 ) -> None:
     """Do everything: data, training, logits, search, export. Started again, it goes on where it was."""
@@ -88,9 +114,10 @@ def run(
     from ig3d_ray.storage import Store
 
     space, store = _space(space_file, overrides), Store(storage)
+    tracking = _tracking(mlflow, space)
     with _interruptible():
         outcome = pipeline.run(store, space, space_file.stem, address, Reporter(), optuna_storage)
-    _show(space, outcome, store, as_json)
+    _show(space, outcome, store, as_json, tracking)
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -102,6 +129,7 @@ def search(
     overrides: Overrides = None,
     address: Address = None,
     optuna_storage: OptunaStorage = None,
+    mlflow: Mlflow = None,
     as_json: AsJson = False,
 ) -> None:
     """Search what the store holds, imported members included; in this process, or on a cluster with --address."""
@@ -111,13 +139,14 @@ def search(
 
     space, store, reporter = _space(space_file, overrides), Store(storage), Reporter()
     store.prepare()
+    tracking = _tracking(mlflow, space)
     with _interruptible():
         if address is None:
             outcome = pipeline.search_store(store, space, space_file.stem, reporter, optuna_storage)
         else:
             name = space_file.stem
             outcome = pipeline.search_on_cluster(store, space, name, address, reporter, optuna_storage)
-    _show(space, outcome, store, as_json)
+    _show(space, outcome, store, as_json, tracking)
 
 
 @app.command()
@@ -152,12 +181,29 @@ def _space(path: Path, overrides: list[str] | None) -> "SearchSpace":
     return load_space(path, tuple(overrides or ()))
 
 
-def _show(space: "SearchSpace", outcome: "Outcome", store: "Store", as_json: bool) -> None:
-    from ig3d_ray.report.text import render, verdict
+def _tracking(uri: str | None, space: "SearchSpace") -> "Tracking | None":
+    if uri is None:
+        return None
+    from ig3d_ray.tracking import Tracking
+
+    return Tracking(uri, space.dataset)
+
+
+def _show(space: "SearchSpace", outcome: "Outcome", store: "Store", as_json: bool, tracking: "Tracking | None") -> None:
     from ig3d_ray.reports import write_report
 
-    spec_uri = f"{store.uri}/{outcome.folder}/best_ensemble.json"
     page = write_report(store, outcome.findings, outcome.folder)
+    _tell(space, outcome, store, page, as_json)
+    if tracking is not None:
+        tracking.log(store, outcome.findings, outcome.folder)
+        if not as_json:
+            print(f"mlflow: {tracking.where}")
+
+
+def _tell(space: "SearchSpace", outcome: "Outcome", store: "Store", page: str, as_json: bool) -> None:
+    from ig3d_ray.report.text import render, verdict
+
+    spec_uri = f"{store.uri}/{outcome.folder}/best_ensemble.json"
     if as_json:
         report = outcome.spec.scores.report.metrics[space.objective]
         content = {

@@ -160,11 +160,16 @@ class SearchSpace(Frozen):
     """Everything about a run. Lists in `pool` expand to their product."""
 
     dataset: str
+    """affectnet8, affectnet7, affectnet_va, rafdb, or faces, which are drawn."""
     objective: str
+    """The metric that is searched for, such as accuracy, macro_f1, ccc_mean or rmse."""
     pool: Annotated[tuple[PoolItem, ...], Field(min_length=1)]
+    """Members to train, and those that are there."""
     fusion: FusionSpace = FusionSpace()
     references: tuple[Reference, ...] = ()
+    """Fusions to report beside what is found, such as the paper's."""
     protocol: ProtocolSpec = ProtocolSpec()
+    """Where members and weights are chosen, and where they are reported."""
     search: SearchSpec = SearchSpec()
     resources: Resources = Resources()
     recipes: dict[str, TrainingRecipe] = Field(default_factory=dict)

@@ -55,6 +55,7 @@ ORDER = [
         "serving",
         "report",
         "reports",
+        "tracking",
         "late_fusion",
         "progress",
         "clusters",
@@ -83,7 +84,10 @@ ORDER = [
 TORCH = {
     "data/augment.py",
     *(f"members/{name}.py" for name in ["mlp3d", "cnn", "ddamfn", "cage", "intermediate", "losses", "build"]),
-    *(f"members/{name}.py" for name in ["epochs", "optimisers", "inputs", "training", "inference"]),
+    *(
+        f"members/{name}.py"
+        for name in ["epochs", "optimisers", "precision", "inputs", "course", "training", "inference", "run_data"]
+    ),
     *(
         f"members/{name}.py"
         for name in [

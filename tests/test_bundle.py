@@ -207,8 +207,10 @@ def test_the_graph_fuses_as_the_spec_does(world: World, fusion: Fusion) -> None:
         {"kind": "ddamfn"},
         {"kind": "intermediate", "backbone": "ddamfn", "representation": "smirk", "subset": "full"},
         {"kind": "cage", "backbone": "swin_v2_t", "image_size": 64},
+        {"kind": "cage", "backbone": "efficientnet_v2_s", "image_size": 64},
+        {"kind": "cage", "backbone": "maxvit_t"},
     ],
-    ids=lambda spec: spec["kind"],
+    ids=lambda spec: "-".join(map(str, list(spec.values())[:2])),
 )
 def test_the_papers_networks_can_be_exported(world: World, spec: dict[str, Any]) -> None:
     # Checked against torch while it is made.

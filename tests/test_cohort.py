@@ -12,10 +12,11 @@ from ig3d_ray.data.samples import Samples
 from ig3d_ray.members.build import build_network
 from ig3d_ray.members.checkpoint import from_bytes, to_bytes
 from ig3d_ray.members.cohort import CohortTrainer, cohorts
+from ig3d_ray.members.course import NonFiniteLoss
 from ig3d_ray.members.inputs import member_inputs, member_samples
 from ig3d_ray.members.recipe import LossSpec, Stage
 from ig3d_ray.members.spec import CnnSpec, Mlp3dSpec
-from ig3d_ray.members.training import Labelled, NonFiniteLoss, Trainer
+from ig3d_ray.members.training import Labelled, Trainer
 from ig3d_ray.storage import Store
 
 LOSSES = [

@@ -20,7 +20,7 @@ from ig3d_ray.data.images import Pictures, pack_images
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.crops import cut, face_box
-from ig3d_ray.members.encoders import SmirkEncoder
+from ig3d_ray.members.encoders import EmocaEncoder, SmirkEncoder
 from ig3d_ray.members.extraction import Extraction, PieceWorker, bring_encoder, check_extractable
 from ig3d_ray.storage import Store
 
@@ -33,22 +33,41 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return smirk_checkpoint(tmp_path_factory.mktemp("smirk"))
 
 
-def few_faces(store: Store, broken: bool = True) -> Samples:
+def few_faces(store: Store, broken: bool = True, packs: int = PACKS, per_pack: int = PER_PACK) -> Samples:
     """Faces without parameters in packs of their own, one picture of which doesn't decode."""
     samples = make_faces(store, samples=240, seed=3)
-    table = samples.table.slice(0, PACKS * PER_PACK)
+    table = samples.table.slice(0, packs * per_pack)
     pictures = Pictures(store, Samples("faces", table), 64)
     encoded = [pictures.encoded(row)[0] for row in range(len(pictures))]
     if broken:
         encoded[BROKEN] = encoded[BROKEN][:100]
     places: dict[str, str] = {}
-    for pack in range(PACKS):
-        rows = range(pack * PER_PACK, (pack + 1) * PER_PACK)
+    for pack in range(packs):
+        rows = range(pack * per_pack, (pack + 1) * per_pack)
         places |= pack_images(store, "faces", {pictures.ids[row]: encoded[row] for row in rows})
     table = table.drop_columns(["image", "emoca", "smirk"]).append_column("image", pa.array(places.values()))
     made = Samples("faces", table)
     made.save(store)
     return made
+
+
+def test_emocas_parameters_come_of_its_lightning_checkpoint(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = EmocaEncoder().eval()
+    content = {"state_dict": {f"deca.{name}": value for name, value in network.state_dict().items()}, "epoch": 3}
+    torch.save(content, tmp_path / "emoca.ckpt")
+    store = Store(str(tmp_path / "store"))
+    samples = few_faces(store, broken=False, packs=1, per_pack=3)
+    extraction = Extraction.of(store, samples, "emoca", bring_encoder(store, "emoca", tmp_path / "emoca.ckpt", None))
+    work = PieceWorker(extraction)
+    assert [work(piece) for piece in extraction.missing()] == [0]
+    seen, skipped = extraction.publish(samples)
+    assert skipped == []
+    assert load_samples(store, "faces").with_feature("emoca").ids.tolist() == seen.ids.tolist()
+    pictures = torch.from_numpy(Pictures(store, seen, 224).all()).float() / 255
+    with torch.inference_mode():
+        expected = network(pictures).numpy()
+    assert np.abs(seen.params("emoca") - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
 def test_every_picture_gets_what_the_encoder_sees_in_it(tmp_path: Path, checkpoint: Path) -> None:

@@ -16,6 +16,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.build import Scaling, build_network
 from ig3d_ray.members.checkpoint import checkpoint_name, from_bytes, load_checkpoint, save_checkpoint, to_bytes
 from ig3d_ray.members.cnn import Cnn
+from ig3d_ray.members.course import Epoch, NonFiniteLoss
 from ig3d_ray.members.inference import logit_table, network_scores
 from ig3d_ray.members.inputs import member_inputs, member_samples
 from ig3d_ray.members.losses import ccc, inverse_frequencies, member_loss, pcc, va_terms, va_weights
@@ -23,7 +24,7 @@ from ig3d_ray.members.mlp3d import Mlp3d
 from ig3d_ray.members.optimisers import Schedule, make_optimiser
 from ig3d_ray.members.recipe import LossSpec, TrainingRecipe
 from ig3d_ray.members.spec import CnnSpec, Mlp3dSpec, fingerprint, parse_spec, spec_json
-from ig3d_ray.members.training import Epoch, Labelled, NonFiniteLoss, Trainer
+from ig3d_ray.members.training import Labelled, Trainer
 from ig3d_ray.storage import Store
 
 RECIPE = TrainingRecipe(batch_size=16, epochs=4, patience=4, base_lr=1e-4, max_lr=5e-3)

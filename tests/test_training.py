@@ -13,11 +13,12 @@ from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.build import MFN_LAYERS, build_network, carry_over, outputs_of, start_from
 from ig3d_ray.members.checkpoint import from_bytes, to_bytes
+from ig3d_ray.members.course import Epoch, NonFiniteLoss
 from ig3d_ray.members.inference import logit_table, network_scores
 from ig3d_ray.members.inputs import Decoded, Feeding, Inputs, member_inputs, member_samples
 from ig3d_ray.members.recipe import LossSpec, Stage, TrainingRecipe
 from ig3d_ray.members.spec import CageSpec, CnnSpec, DdamfnSpec, IntermediateSpec, Mlp3dSpec, parameter_groups
-from ig3d_ray.members.training import Epoch, Labelled, NonFiniteLoss, Trainer
+from ig3d_ray.members.training import Labelled, Trainer
 from ig3d_ray.storage import Store
 
 FACES = catalog.dataset("faces")

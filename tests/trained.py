@@ -15,6 +15,7 @@ from ig3d_ray.export import _encoders, _member
 from ig3d_ray.fallbacks import build_fallbacks
 from ig3d_ray.inventory import load_pools, take_inventory
 from ig3d_ray.members.build import Standardised, build_network
+from ig3d_ray.members.course import HistoryRow
 from ig3d_ray.members.encoders import SmirkEncoder
 from ig3d_ray.members.extraction import Extraction, PieceWorker, bring_encoder
 from ig3d_ray.members.inputs import Feeding, member_inputs, member_samples
@@ -76,7 +77,7 @@ def smirk_checkpoint(folder: Path) -> Path:
     return file
 
 
-def quickly_trained(store: Store, samples: Samples, spec: TrainableSpec) -> Standardised:
+def quickly_trained(store: Store, samples: Samples, spec: TrainableSpec) -> tuple[Standardised, list[HistoryRow]]:
     torch.manual_seed(spec.seed)
     data = []
     for split in ("train", "dev"):
@@ -84,8 +85,8 @@ def quickly_trained(store: Store, samples: Samples, spec: TrainableSpec) -> Stan
         x = member_inputs(spec, chosen, store)
         data.append(Labelled(x, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va)))
     network = build_network(spec, catalog.dataset("faces"))
-    Trainer(network, data[0], data[1], spec.stages[0], spec.seed, 7, spec.monitor).run(lambda epoch, state: None)
-    return network
+    trainer = Trainer(network, data[0], data[1], spec.stages[0], spec.seed, 7, spec.monitor)
+    return network, trainer.run(lambda epoch, state: None)
 
 
 def all_members(store: Store, space: SearchSpace, found: Outcome, weights: tuple[float, ...]) -> EnsembleSpec:
@@ -103,8 +104,8 @@ def all_members(store: Store, space: SearchSpace, found: Outcome, weights: tuple
 
 def trained_and_searched(store: Store, samples: Samples, space: SearchSpace, name: str) -> Outcome:
     for spec in space.trainable():
-        network = quickly_trained(store, samples, spec)
-        publish(store, samples, fingerprint("faces", samples.fingerprint, spec), spec, network, [], Feeding())
+        network, history = quickly_trained(store, samples, spec)
+        publish(store, samples, fingerprint("faces", samples.fingerprint, spec), spec, network, history, Feeding())
     return search_store(store, space, name, Reporter(quiet=True))
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ig3d_ray.members.build import Standardised
 from ig3d_ray.members.cohort_network import CohortMlp3d
+from ig3d_ray.members.course import Epoch, HistoryRow, NonFiniteLoss, OnStep, Progress, State, Within
 from ig3d_ray.members.epochs import EpochDraws, EpochPlan
 from ig3d_ray.members.inference import BATCH
 from ig3d_ray.members.losses import class_weights, member_loss, va_weights
@@ -22,19 +23,7 @@ from ig3d_ray.members.mlp3d import Mlp3d
 from ig3d_ray.members.optimisers import Schedule, make_optimiser
 from ig3d_ray.members.precision import tf32
 from ig3d_ray.members.spec import Mlp3dSpec, TrainableSpec
-from ig3d_ray.members.training import (
-    Epoch,
-    HistoryRow,
-    Labelled,
-    NonFiniteLoss,
-    OnStep,
-    Progress,
-    State,
-    Trainer,
-    Within,
-    dev_metrics,
-    dev_score,
-)
+from ig3d_ray.members.training import Labelled, Trainer, dev_metrics, dev_score
 
 # Above this a CPU is busy with one member's weights, and a cohort's don't fit its caches (benchmarks/training.md).
 WIDEST_ON_CPU = 512

@@ -12,11 +12,11 @@ from ig3d_ray.data.samples import Samples
 from ig3d_ray.logits import LogitStore
 from ig3d_ray.members.build import Standardised
 from ig3d_ray.members.checkpoint import checkpoint_name, load_checkpoint, save_checkpoint
+from ig3d_ray.members.course import HistoryRow
 from ig3d_ray.members.inference import logit_table
 from ig3d_ray.members.inputs import Feeding
 from ig3d_ray.members.runs import TRAINED_SPLITS
 from ig3d_ray.members.spec import TrainableSpec, spec_json
-from ig3d_ray.members.training import HistoryRow
 from ig3d_ray.storage import Store
 from ig3d_ray.tables import table_to_bytes
 

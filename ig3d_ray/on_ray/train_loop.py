@@ -24,13 +24,15 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.build import Standardised, build_network, carry_over, start_from
 from ig3d_ray.members.checkpoint import from_bytes, load_checkpoint, read_weights, to_bytes
 from ig3d_ray.members.cohort import WIDEST_ON_CPU, CohortTrainer, cohorts
+from ig3d_ray.members.course import Epoch, HistoryRow, NonFiniteLoss, OnStep, State
 from ig3d_ray.members.epochs import EpochPlan
-from ig3d_ray.members.inputs import GIB, Feeding, member_inputs, member_samples
+from ig3d_ray.members.inputs import GIB, Feeding
 from ig3d_ray.members.publishing import publish, publish_failed
+from ig3d_ray.members.run_data import RunData
 from ig3d_ray.members.runs import all_cached, all_trained
-from ig3d_ray.members.spec import Mlp3dSpec, TrainableSpec, parameter_groups, parse_spec
+from ig3d_ray.members.spec import TrainableSpec, parameter_groups, parse_spec
 from ig3d_ray.members.timings import Timing, network_of
-from ig3d_ray.members.training import Epoch, HistoryRow, Labelled, NonFiniteLoss, OnStep, State, Trainer, Worker
+from ig3d_ray.members.training import Trainer, Worker
 from ig3d_ray.on_ray.watch import Leave, Watch, Word
 from ig3d_ray.space import Resources
 from ig3d_ray.storage import Store
@@ -113,8 +115,6 @@ class _Work:
         self.about = catalog.dataset(self.dataset)
         minutes = self.resources.checkpoint_minutes
         self.watch = Watch(self.config["board"], self.rank, self.world, minutes)
-        self.read: dict[tuple[object, ...], Labelled] = {}
-        self.filtered: dict[object, Samples] = {}
 
     @cached_property
     def feeding(self) -> Feeding:
@@ -124,31 +124,13 @@ class _Work:
             torch.cuda.set_device(device)
         return Feeding(device, self.resources.cpus_per_worker - 1, self.resources.image_memory_gib * GIB)
 
+    @cached_property
+    def data(self) -> RunData:
+        return RunData(self.store, self.samples, self.feeding)
+
     def steps(self, spec: TrainableSpec) -> int:
         """Batches in an epoch of a member."""
-        labels = torch.from_numpy(self.chosen(spec, "train").expression)
-        return EpochPlan(spec.recipe, spec.seed, labels, len(self.about.class_names)).steps
-
-    def chosen(self, spec: TrainableSpec, split: str) -> Samples:
-        """A split's samples that have what a member looks at, filtered once: at AffectNet's size that takes seconds."""
-        key = (spec.features, split)
-        if key not in self.filtered:
-            self.filtered[key] = member_samples(spec, self.samples, split)
-        return self.filtered[key]
-
-    def labelled(self, spec: TrainableSpec, split: str) -> Labelled:
-        """A split's inputs and labels on the device, read once for members that look at the same."""
-        size = None if isinstance(spec, Mlp3dSpec) else spec.image_size
-        key = (spec.features, parameter_groups(spec), size, split)
-        if key not in self.read:
-            if size is not None:
-                # Pictures are large: no others stay.
-                self.read = {other: kept for other, kept in self.read.items() if other[:3] == key[:3]}
-            chosen, device = self.chosen(spec, split), self.feeding.device
-            inputs = member_inputs(spec, chosen, self.store, self.feeding)
-            labels, va = torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va).nan_to_num()
-            self.read[key] = Labelled(inputs, labels.to(device), va.to(device))
-        return self.read[key]
+        return EpochPlan(spec.recipe, spec.seed, self.data.classes(spec), len(self.about.class_names)).steps
 
     def finish(self, todo: list[str]) -> Failures:
         """Write the logits of members whose weights are published; they leave `todo`."""
@@ -184,8 +166,8 @@ class _Work:
             worker = Worker(self.rank, self.world, wrap, lambda score: float(broadcast_from_rank_zero(score)))
         return Trainer(
             network=network,
-            train=self.labelled(spec, "train"),
-            dev=self.labelled(spec, "dev"),
+            train=self.data.labelled(spec, "train"),
+            dev=self.data.labelled(spec, "dev"),
             stage=spec.stages[stage],
             seed=spec.seed,
             classes=len(self.about.class_names),
@@ -293,7 +275,7 @@ class _Work:
         timing = None
         if seconds is not None and history:
             most = sum(stage.recipe.epochs for stage in spec.stages)
-            samples = len(self.chosen(spec, "train"))
+            samples = len(self.data.classes(spec))
             timing = Timing(
                 network=network_of(spec),
                 device=_device_name(self.feeding.device),
