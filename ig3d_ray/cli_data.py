@@ -9,6 +9,7 @@ from ig3d_ray.errors import Ig3dError
 
 if TYPE_CHECKING:
     from ig3d_ray.data.ingest import Ingested
+    from ig3d_ray.data.params3d import Representation
     from ig3d_ray.data.samples import Samples
     from ig3d_ray.storage import Store
 
@@ -75,7 +76,7 @@ def data_affectnet(
     store = Store(out)
     store.prepare()
     layout = read_affectnet(_folder(images), files, about)
-    _told(store, ingest(store, dataset, layout, dev_share, seed, replace))
+    _told(store, ingest(store, dataset, layout, dev_share, seed, replace, print))
 
 
 @data_app.command("rafdb")
@@ -98,7 +99,7 @@ def data_rafdb(
     store = Store(out)
     store.prepare()
     layout = read_rafdb(_folder(images), labels, catalog.dataset("rafdb"))
-    _told(store, ingest(store, "rafdb", layout, dev_share, seed, replace))
+    _told(store, ingest(store, "rafdb", layout, dev_share, seed, replace, print))
 
 
 @data_app.command("features")
@@ -113,6 +114,7 @@ def data_features(
     ] = None,
 ) -> None:
     """3D parameters: JSON files, EMOCA's output folders, or one merged file; nothing missing is filled up."""
+    from ig3d_ray.claims import alone
     from ig3d_ray.data.features import import_features, parse_columns
     from ig3d_ray.data.ingest import reasons
     from ig3d_ray.data.samples import load_samples
@@ -123,15 +125,15 @@ def data_features(
     if split not in (None, "train", "dev", "test"):
         raise Ig3dError(f"--split {split}: allowed: train (with dev), dev, test (AffectNet's val)")
     store = Store(out)
-    samples = load_samples(store, dataset)
+    load_samples(store, dataset)
     places = parse_columns(columns) if columns else None
-    if emoca is not None:
-        done = import_features(store, samples, "emoca", emoca, split, places)
-        samples = done.samples
-        _features_told(store, samples, "emoca", emoca, done.added, reasons(done.skipped))
-    if smirk is not None:
-        done = import_features(store, samples, "smirk", smirk, split, places)
-        _features_told(store, samples, "smirk", smirk, done.added, reasons(done.skipped))
+    given: tuple[tuple[Representation, Path | None], ...] = (("emoca", emoca), ("smirk", smirk))
+    # Nobody else changes the table between reading and writing it, or one of the two would be lost.
+    with alone(store, f"samples/{dataset}", print):
+        for representation, source in given:
+            if source is not None:
+                done = import_features(store, load_samples(store, dataset), representation, source, split, places)
+                _features_told(store, done.samples, representation, source, done.added, reasons(done.skipped))
 
 
 @data_app.command("check")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,11 +34,14 @@ def serve(
     from ig3d_ray.on_ray.cluster import connected
 
     read_ensemble(spec)
-    args = {"spec": spec, "storage": storage or storage_of(spec), "replicas": replicas, "gpus": gpus}
+    # A copy of the ensemble starts in another folder.
+    whole = spec if "://" in spec else str(Path(spec).absolute())
+    args = {"spec": whole, "storage": storage or storage_of(spec), "replicas": replicas, "gpus": gpus}
     over = threading.Event()
     with connected(address, None):
-        from ig3d_ray.on_ray.serve import check_room, end_service, run_service
+        from ig3d_ray.on_ray.serve import check_room, end_service, others_serve, run_service
 
+        shared = others_serve()
         check_room(gpus)
         alone = address is None and "RAY_ADDRESS" not in os.environ
         try:
@@ -46,7 +50,8 @@ def serve(
                 signal.signal(number, lambda *_: over.set())
             if host in OPEN:
                 print("anybody who reaches this machine can ask; put what checks them in front of it")
-            print(f"http://{host}:{port}/predict answers; /docs says how; end it with Ctrl-C", flush=True)
+            where = "/predict at the port of this cluster's Ray Serve" if shared else f"http://{host}:{port}/predict"
+            print(f"{where} answers; /docs says how; end it with Ctrl-C", flush=True)
             over.wait()
         except RuntimeError as error:
             raise Ig3dError(f"{spec}: the service could not start: {str(error).splitlines()[0]}") from error

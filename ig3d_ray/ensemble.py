@@ -15,7 +15,7 @@ from ig3d_ray.fusion.spaces import Space, to_space
 from ig3d_ray.fusion.strategies import Strategy, fuse
 from ig3d_ray.logits import View
 from ig3d_ray.members.recipe import Frozen
-from ig3d_ray.members.spec import AnySpec, TrainableSpec, parse_spec
+from ig3d_ray.members.spec import AnySpec, MemberName, TrainableSpec, parse_spec
 from ig3d_ray.pool import Pool
 from ig3d_ray.protocol import ProtocolSpec
 from ig3d_ray.storage import Store
@@ -33,7 +33,7 @@ class EnsembleMember(Frozen):
     the checkpoint's bytes, and of the numbers in the logit tables that were scored, by split.
     """
 
-    name: str
+    name: MemberName
     fingerprint: str
     kind: str
     view: View
@@ -41,6 +41,16 @@ class EnsembleMember(Frozen):
     checkpoint: str | None
     checkpoint_sha256: str | None
     logits_sha256: dict[str, str]
+
+    @model_validator(mode="after")
+    def _is_known_here(self) -> "EnsembleMember":
+        try:
+            assert self.parsed
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"spec of {self.name}: {field}: {first['msg']}") from error
+        return self
 
     @property
     def parsed(self) -> AnySpec:
@@ -208,6 +218,15 @@ class EnsembleSpec(Frozen):
     """Of each representation that a member looks at, where the parameters were extracted here."""
     provenance: Provenance
 
+    @model_validator(mode="after")
+    def _weights_for_each_member(self) -> "EnsembleSpec":
+        fused = [(self.members, self.fusion), *((f.members, f.fusion) for f in self.fallbacks)]
+        for members, fusion in fused:
+            for given in (fusion.weights, fusion.weights_by_column, fusion.temperatures):
+                if given is not None and len(given) != len(members):
+                    raise ValueError(f"{len(given)} weights or temperatures for {len(members)} members")
+        return self
+
     def to_json(self) -> str:
         """The spec as it is published: sorted keys, two blanks, a newline at the end."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
@@ -249,9 +268,9 @@ def read_ensemble(path: str) -> EnsembleSpec:
     Raises:
         Ig3dError: it is missing or broken.
     """
-    folder, _, file = path.rpartition("/")
+    folder, slash, file = path.rpartition("/")
     try:
-        text = Store(folder or ".").read(file).decode()
+        text = Store(folder or slash or ".").read(file).decode()
     except UnicodeDecodeError as error:
         raise Ig3dError(f"{path}: not a text file, so no spec; give a best_ensemble.json") from error
     return parse_ensemble(text, path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ig3d_ray.data.images import UnreadableImageError, decode_image
+from ig3d_ray.data.images import UNDECODABLE, UnreadableImageError, decode_image, in_rgb
 from ig3d_ray.errors import Ig3dError
 
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
@@ -67,7 +67,10 @@ def read_item(name: str, content: ImageLike) -> Item:
         except OSError:
             return Item(name, None)
     if isinstance(content, Image.Image):
-        return Item(name, np.asarray(content.convert("RGB")))
+        try:
+            return Item(name, np.asarray(in_rgb(content)))
+        except UNDECODABLE:
+            return Item(name, None)
     return Item(name, content)
 
 

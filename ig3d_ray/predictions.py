@@ -41,13 +41,23 @@ class Writer:
                 raise IsADirectoryError(0, "is a folder")
             self._partial.touch()
         except OSError as error:
-            raise Ig3dError(f"--out {self.out}: cannot be written ({error.strerror}); give another file") from error
+            raise self._told(error) from error
         if self._suffix != ".parquet":
             self._text = self._partial.open("w", encoding="utf-8", newline="")
         return self
 
     def write(self, frame: pd.DataFrame) -> None:
-        """Append a frame."""
+        """Append a frame.
+
+        Raises:
+            Ig3dError: the disk is full, or another error of it.
+        """
+        try:
+            self._append(frame)
+        except OSError as error:
+            raise self._told(error) from error
+
+    def _append(self, frame: pd.DataFrame) -> None:
         if self._text is None:
             table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
             self._parquet = self._parquet or pq.ParquetWriter(self._partial, table.schema, compression="zstd")
@@ -61,11 +71,19 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in (self._parquet, self._text):
-            if file is not None:
-                file.close()
-        if kind is None:
-            os.replace(self._partial, self.out)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                self._partial.unlink()
+        try:
+            for file in (self._parquet, self._text):
+                if file is not None:
+                    file.close()
+            if kind is None:
+                os.replace(self._partial, self.out)
+        except OSError as failed:
+            # While another error is on its way, that one is told.
+            if kind is None:
+                raise self._told(failed) from failed
+        finally:
+            with contextlib.suppress(OSError):
+                self._partial.unlink(missing_ok=True)
+
+    def _told(self, error: OSError) -> Ig3dError:
+        return Ig3dError(f"--out {self.out}: cannot be written ({error.strerror or error}); give another file")

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import orjson
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from ig3d_ray.data.images import FORMATS
+from ig3d_ray.data.images import FORMATS, UNDECODABLE
 from ig3d_ray.data.params3d import WIDTHS
 from ig3d_ray.items import Item
 
@@ -72,7 +72,8 @@ def parse_request(content_type: str, body: bytes, limits: Limits, missing: str =
     if missing not in MISSING:
         raise RefusedError(BAD, f"missing: allowed: {', '.join(MISSING)}")
     if kind.startswith("image/"):
-        return Request([_picture("0", body, limits)], {}, missing)
+        _pixels("0", body, limits)
+        return Request([_picture("0", body)], {}, missing)
     if kind != "application/json":
         raise RefusedError(UNKNOWN_TYPE, f"Content-Type {kind or 'missing'!r}: send image/... or application/json")
     try:
@@ -102,45 +103,49 @@ def _from_json(content: Any, limits: Limits, missing: str) -> Request:
     if missing not in MISSING:
         raise RefusedError(BAD, f"missing: allowed: {', '.join(MISSING)}")
     images = lists.get("images", [None] * count)
-    items = [_from_base64(str(row), image, limits) for row, image in enumerate(images)]
-    pixels = sum(_pixels(item.content) for item in items if isinstance(item.content, bytes))
+    contents = [_from_base64(str(row), image) for row, image in enumerate(images)]
+    # All sizes are looked at before anything is decoded: small files may hold huge pictures.
+    pixels = sum(_pixels(str(row), data, limits) for row, data in enumerate(contents) if data is not None)
     if pixels > limits.all_pixels:
         raise RefusedError(TOO_LARGE, f"{pixels} pixels in all; at most {limits.all_pixels}")
+    items = [Item(str(row), None) if data is None else _picture(str(row), data) for row, data in enumerate(contents)]
     given = {
         str(name): [_vector(name, row, v) for row, v in enumerate(lists[name])] for name in WIDTHS if name in lists
     }
     return Request(items, given, missing)
 
 
-def _from_base64(name: str, text: object, limits: Limits) -> Item:
+def _from_base64(name: str, text: object) -> bytes | None:
     if text is None:
-        return Item(name, None)
+        return None
     if not isinstance(text, str):
         raise RefusedError(BAD, f"images.{name}: not a text; pictures are base64")
     try:
-        data = base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise RefusedError(BAD, f"images.{name}: not base64") from error
-    return _picture(name, data, limits)
 
 
-def _picture(name: str, data: bytes, limits: Limits) -> Item:
-    """Its size is looked at before it is decoded: a small file may hold a huge picture."""
+def _picture(name: str, data: bytes) -> Item:
+    """Decoded once, so that what can't be is refused."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height <= limits.pixels:
-                image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            image.load()
+    except UNDECODABLE as error:
         raise RefusedError(UNUSABLE, f"picture {name}: not an image that can be read") from error
-    if width * height > limits.pixels:
-        raise RefusedError(TOO_LARGE, f"picture {name}: {width} x {height} pixels; at most {limits.pixels}")
     return Item(name, data)
 
 
-def _pixels(data: bytes) -> int:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        return image.width * image.height
+def _pixels(name: str, data: bytes, limits: Limits) -> int:
+    """How many an encoded picture says that it has."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+    except UNDECODABLE as error:
+        raise RefusedError(UNUSABLE, f"picture {name}: not an image that can be read") from error
+    if width * height > limits.pixels:
+        raise RefusedError(TOO_LARGE, f"picture {name}: {width} x {height} pixels; at most {limits.pixels}")
+    return width * height
 
 
 def _vector(name: str, row: int, values: object) -> np.ndarray | None:

@@ -34,6 +34,7 @@ from ig3d_ray.storage import Store
 Missing = Literal["fail", "skip", "fallback"]
 MISSING: tuple[Missing, ...] = ("fail", "skip", "fallback")
 BATCH = 64
+NOT_FINITE = "the networks give no finite numbers for it; are its parameters the encoder's?"
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,15 @@ class Ensemble:
             if lacking and (missing == "skip" or fallback is None):
                 left_out += [(items[row].name, reason) for row, reason in zip(rows, reasons, strict=True)]
                 continue
-            frames.append(self._frame(items, rows, pictures, vectors, fallback, ", ".join(lacking)))
-        frame = pd.concat(frames) if frames else self._frame(items, [], pictures, vectors, None, "")
+            fused = self._fused(rows, pictures, vectors, fallback)
+            finite = np.isfinite(fused).all(axis=1)
+            unusable = [(items[row].name, NOT_FINITE) for row, good in zip(rows, finite, strict=True) if not good]
+            if unusable and missing == "fail":
+                raise Ig3dError(f"{unusable[0][0]}: {NOT_FINITE}")
+            left_out += unusable
+            rows = [row for row, good in zip(rows, finite, strict=True) if good]
+            frames.append(self._frame([items[row].name for row in rows], rows, fused[finite], fallback, lacking))
+        frame = pd.concat(frames) if frames else self._frame([], [], np.zeros((0, self._width)), None, ())
         return Batch(frame.sort_index().reset_index(drop=True), left_out)
 
     def _reason(self, row: int, lacking: tuple[str, ...], why: Mapping[tuple[str, int], str]) -> str:
@@ -234,31 +242,40 @@ class Ensemble:
             found.append(scores[:, :classes] if self.spec.task == "expression" else scores[:, -2:])
         return np.stack(found)
 
-    def _frame(
+    @property
+    def _width(self) -> int:
+        return 2 if self.spec.task == "va" else len(self.spec.class_names)
+
+    def _fused(
         self,
-        items: list[Item],
         rows: list[int],
         pictures: Mapping[int, np.ndarray],
         vectors: Mapping[str, np.ndarray],
         fallback: Fallback | None,
-        lacked: str,
-    ) -> pd.DataFrame:
+    ) -> np.ndarray:
+        """`[rows, C]` or `[rows, 2]`."""
         names = fallback.members if fallback else tuple(member.name for member in self.spec.members)
-        fusion = fallback.fusion if fallback else self.spec.fusion
-        width = 2 if self.spec.task == "va" else len(self.spec.class_names)
-        fused = np.zeros((0, width))
-        if rows:
-            some = {size: of_size[rows] for size, of_size in pictures.items()}
-            chosen = {name: of_name[rows] for name, of_name in vectors.items()}
-            fused = fusion.apply(self.outputs(names, some, chosen), self.spec.task)
-        columns: dict[str, Any] = {"sample_id": pd.array([items[row].name for row in rows], dtype="string")}
+        some = {size: of_size[rows] for size, of_size in pictures.items()}
+        chosen = {name: of_name[rows] for name, of_name in vectors.items()}
+        return (fallback or self.spec).fusion.apply(self.outputs(names, some, chosen), self.spec.task)
+
+    def _frame(
+        self,
+        names: list[str],
+        rows: list[int],
+        fused: np.ndarray,
+        fallback: Fallback | None,
+        lacking: tuple[str, ...],
+    ) -> pd.DataFrame:
+        fusion = (fallback or self.spec).fusion
+        columns: dict[str, Any] = {"sample_id": pd.array(names, dtype="string")}
         if self.spec.task == "va":
             columns |= {"valence": fused[:, 0], "arousal": fused[:, 1]}
         else:
             columns["label"] = pd.array([self.spec.class_names[i] for i in fused.argmax(axis=1)], dtype="string")
             likely = probabilities(fused, fusion)
             columns |= {f"probability_{name}": likely[:, i] for i, name in enumerate(self.spec.class_names)}
-        columns["lacked"] = pd.array([lacked] * len(rows), dtype="string")
+        columns["lacked"] = pd.array([", ".join(lacking)] * len(rows), dtype="string")
         return pd.DataFrame(columns, index=rows)
 
 

@@ -37,16 +37,16 @@ class Tracking:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         try:
             from mlflow import MlflowClient
-            from mlflow.exceptions import MlflowException
         except ModuleNotFoundError as error:
             raise Ig3dError(EXTRA) from error
-        self.where, self._error = without_password(uri), MlflowException
+        self.where = without_password(uri)
         try:
             self._client = MlflowClient(tracking_uri=uri)
             name = f"ig3d/{dataset}"
             known = self._client.get_experiment_by_name(name)
             self._experiment = self._client.create_experiment(name) if known is None else known.experiment_id
-        except MlflowException as error:
+        # It passes on what its database, its HTTP client or the disk say, and wraps some of it.
+        except Exception as error:
             raise self._told(error) from error
 
     def log(self, store: Store, findings: Findings, folder: str) -> None:
@@ -68,7 +68,7 @@ class Tracking:
             text = store.read(f"{folder}/best_ensemble.json")
             if folder not in there:
                 self._search(findings.spec, folder, {"best_ensemble.json": text} | _page(store, folder))
-        except self._error as error:
+        except Exception as error:
             raise self._told(error) from error
 
     def _logged(self) -> set[str]:
@@ -165,7 +165,7 @@ def _flattened(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, A
 
 def without_password(text: str) -> str:
     """URIs in a text without what stands between `//` and `@`."""
-    return re.sub(r"//[^/@\s]+@", "//...@", text)
+    return re.sub(r"//[^/\s]+@", "//...@", text)
 
 
 def _page(store: Store, folder: str) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from test_features import as_json, vectors
 from test_layouts import affectnet, rafdb
 from typer.testing import CliRunner
 
+from ig3d_ray.claims import Claims
 from ig3d_ray.cli import app
 from ig3d_ray.data.samples import load_samples
 from ig3d_ray.errors import Ig3dError
@@ -92,3 +93,18 @@ def test_a_picture_in_two_splits_is_a_fault(tmp_path: Path) -> None:
 )
 def test_mistakes_are_one_line(words: list[str], message: str, tmp_path: Path) -> None:
     assert message in fails("data", *words, "--out", tmp_path / "runs")
+
+
+def test_nobody_else_writes_the_table_while_features_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, out = rafdb(tmp_path / "files"), str(tmp_path / "store")
+    ig3d("data", "rafdb", "--images", tmp_path / "files", "--labels", labels, "--out", out, "--dev-share", 0.34)
+    owners = []
+
+    def look(*_: object) -> None:
+        with Claims(Store(out)) as claims:
+            owners.append(claims.claim("samples/rafdb"))
+        raise Ig3dError("seen")
+
+    monkeypatch.setattr("ig3d_ray.data.features.import_features", look)
+    CliRunner().invoke(app, ["data", "features", "--dataset", "rafdb", "--smirk", str(tmp_path), "--out", out])
+    assert owners[0] is not None, "another could have had the table"

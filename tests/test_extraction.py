@@ -257,3 +257,15 @@ def test_a_killed_extraction_goes_on(tmp_path: Path, checkpoint: Path) -> None:
     assert f"{len(samples) - 1} of {len(samples)} samples have smirk parameters" in told
     assert "1 pictures gave none" in told
     assert len(load_samples(store, "faces").with_feature("smirk")) == len(samples) - 1
+
+
+def test_a_table_made_anew_is_extracted_anew(tmp_path: Path, checkpoint: Path) -> None:
+    store = Store(str(tmp_path))
+    samples = few_faces(store, broken=False, packs=1, per_pack=2)
+    extraction = Extraction.of(store, samples, "smirk", bring_encoder(store, "smirk", checkpoint, None))
+    PieceWorker(extraction)(0)
+    done, _ = extraction.publish(samples)
+    assert extraction.is_published(done)
+    assert not extraction.is_published(samples), "a table without parameters has none of this encoder"
+    make_faces(store, samples=240, seed=3)
+    assert encoder_records(store, "faces") == {}, "drawn parameters are no encoder's"

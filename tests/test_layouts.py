@@ -12,6 +12,7 @@ from PIL import Image
 
 from ig3d_ray.data import catalog
 from ig3d_ray.data.check import PUBLISHED, check_data
+from ig3d_ray.data.encoder_record import EncoderRecord, encoder_records, write_encoder_record
 from ig3d_ray.data.images import Pictures
 from ig3d_ray.data.ingest import class_table, ingest, reasons
 from ig3d_ray.data.layouts import annotation_part, read_affectnet, read_rafdb
@@ -100,7 +101,9 @@ def test_affectnet_becomes_a_samples_table(store: Store, tmp_path: Path) -> None
     assert (decoded[row] == original).all()
     with pytest.raises(Ig3dError, match="is there already, and members may be trained on it; use --replace"):
         ingest(store, "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 0, replace=False)
+    write_encoder_record(store, "affectnet8", "smirk", EncoderRecord("encoders/smirk.pt", "0" * 64))
     again = ingest(store, "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 0, replace=True)
+    assert encoder_records(store, "affectnet8") == {}, "the new table has no parameters, so they are no encoder's"
     assert again.samples.fingerprint == done.samples.fingerprint
     other = ingest(store, "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 1, replace=True)
     assert other.samples.fingerprint != done.samples.fingerprint

@@ -359,7 +359,7 @@ def test_image_networks_train_through_ray_and_cache_their_logits(local_ray: None
     members = [(fingerprint("faces", small.fingerprint, spec), spec) for spec in specs]
     runs = make_runs(store, "faces", members, size=8)
     assert len(runs) == 2
-    assert train_runs(runs, Resources(cpus_per_worker=2), lambda event: None) == {}
+    assert train_runs(runs, Resources(), lambda event: None) == {}
     for mark, spec in members:
         found = LogitStore(store).read("faces", mark, "test")
         there = small.in_split("test")

@@ -18,6 +18,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.page import comparison_page, report_page
 from ig3d_ray.report.paper import PUBLISHED
+from ig3d_ray.report.text import _short
 from ig3d_ray.reports import draw, figure_files, findings_of, thumbnails_of, write_report
 from ig3d_ray.storage import Store
 
@@ -63,7 +64,12 @@ def test_the_weight_curve_has_its_maximum_where_it_was_solved(world: World) -> N
 
 
 def test_every_figure_that_there_is_something_for(world: World, va: Findings) -> None:
-    assert set(draw(world.found.findings)) == EXPRESSION
+    board = world.found.board
+    front = ((1.0, board.best_single.result), (2.0, board.chosen.result))
+    findings = dataclasses.replace(world.found.findings, board=dataclasses.replace(board, pareto=front))
+    assert set(draw(findings)) == EXPRESSION
+    alone = dataclasses.replace(world.found.findings, board=dataclasses.replace(board, pareto=front[:1]))
+    assert set(draw(alone)) == EXPRESSION - {"front"}
     drawn = draw(va)
     assert {"circumplex", "leaderboard", "weight", "tried"} <= set(drawn)
     assert not {"confusion", "classes"} & set(drawn)
@@ -72,7 +78,7 @@ def test_every_figure_that_there_is_something_for(world: World, va: Findings) ->
 def test_the_same_findings_give_the_same_bytes(world: World) -> None:
     one, other = (figure_files(draw(world.found.findings)) for _ in range(2))
     assert one == other
-    assert len(one) == 2 * len(EXPRESSION)
+    assert len(one) == 2 * len(draw(world.found.findings))
     assert all(content.startswith(b"\x89PNG" if name.endswith("png") else b"<?xml") for name, content in one.items())
     assert page_of(world.found.findings) == page_of(world.found.findings)
 
@@ -169,9 +175,15 @@ def test_the_command_makes_pages_and_figures(
     search = f"{world.store.uri}/{world.found.folder}"
     assert ig3d(search, "--out", str(tmp_path / "r.html"), "--figures", str(tmp_path / "figures")) == 0
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
-    assert len(list((tmp_path / "figures").glob("*.svg"))) == len(EXPRESSION)
+    assert len(list((tmp_path / "figures").glob("*.svg"))) == len(draw(world.found.findings))
     assert ig3d(search, f"{search}/best_ensemble.json") == 2
     assert "give --out FILE.html" in capsys.readouterr().err
     assert ig3d(f"{world.store.uri}/searches/faces/none") == 2
     assert ig3d("elsewhere") == 2
     assert "lies in no storage" in capsys.readouterr().err
+
+
+def test_only_a_leading_zero_is_left_out() -> None:
+    found = [_short(value, 3) for value in (0.5, -0.25, 50.3, 10.0, 0.0)]
+    assert found == [".500", "-.250", "50.300", "10.000", ".000"]
+    assert _short(0.25, 4, "+") == "+.2500"

@@ -17,7 +17,7 @@ from ig3d_ray.cli import main
 from ig3d_ray.data.labels import find_labels
 from ig3d_ray.ensemble import EnsembleSpec, Fusion
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.items import Item, items_of
+from ig3d_ray.items import Item, decoded, items_of, read_item
 from ig3d_ray.logits import LogitStore
 from ig3d_ray.parameters import Parameters, parameters_of
 from ig3d_ray.pool import Pool, align
@@ -269,3 +269,45 @@ def test_ten_thousand_pictures_stream_through(world: World) -> None:
     assert rows == 10_000
     # All of them decoded would be 94 MiB, and their outputs some more.
     assert resident() - at_2000 < 25
+
+
+def test_a_grey_picture_of_16_bits_is_the_same_opened_or_not(tmp_path: Path) -> None:
+    ramp = (np.arange(64 * 64, dtype=np.uint32).reshape(64, 64) * 16).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "grey.png")
+    with Image.open(tmp_path / "grey.png") as opened:
+        from_memory = decoded(read_item("a", opened), 64)
+    assert np.array_equal(from_memory, decoded(read_item("a", tmp_path / "grey.png"), 64))
+    assert len(np.unique(from_memory)) > 200
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "noise.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "noise.png").read_bytes()[:2000])
+    with Image.open(tmp_path / "cut.png") as cut:
+        assert read_item("b", cut).content is None
+
+
+def test_numbers_that_are_none_are_no_prediction(world: World) -> None:
+    names, pictures = world.pictures()
+    emoca = np.zeros((2, 334), np.float32)
+    emoca[1] = 1e38
+    ensemble = load_ensemble(world.uri, device="cpu")
+    with pytest.raises(Ig3dError, match=r"^1: the networks give no finite numbers for it"):
+        ensemble.predict(pictures[:2], emoca=emoca)
+    assert ensemble.predict(pictures[:2], missing="skip", emoca=emoca)["sample_id"].tolist() == ["0"]
+    assert len(names) > 2
+
+
+def test_a_full_disk_is_a_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    frame = pd.DataFrame({"sample_id": ["a"], "valence": [0.5]})
+    for ending, where in (("csv", "pandas.DataFrame.to_csv"), ("parquet", "pyarrow.parquet.ParquetWriter.write_table")):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, full)
+            told = pytest.raises(Ig3dError, match=r"cannot be written \(No space left on device\)")
+            with told, Writer(tmp_path / f"out.{ending}") as writer:
+                writer.write(frame)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        with pytest.raises(Ig3dError, match="No space left"), Writer(tmp_path / "out.csv") as writer:
+            writer.write(frame)
+    assert list(tmp_path.iterdir()) == []

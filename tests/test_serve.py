@@ -19,6 +19,7 @@ from PIL import Image
 from trained import World
 
 from ig3d_ray import load_ensemble
+from ig3d_ray.errors import Ig3dError
 from ig3d_ray.items import Item
 from ig3d_ray.requests import Limits, RefusedError, Request, parse_request
 from ig3d_ray.serving import answer_together
@@ -208,3 +209,27 @@ def test_nobody_else_reaches_it_unasked(service: str) -> None:
         pytest.skip("no ss here to ask who listens where")
     places = [line.split()[3] for line in listening.stdout.splitlines()]
     assert places == [f"127.0.0.1:{port}"]
+
+
+def test_sizes_are_looked_at_before_anything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        raise AssertionError("a picture was decoded")
+
+    images = [base64.b64encode(png(1500, 1500)).decode()] * 3
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+    with pytest.raises(RefusedError, match="6750000 pixels in all"):
+        parse_request(JSON, body(images=images), Limits(body=100_000, pixels=4_000_000, all_pixels=5_000_000))
+
+
+def test_one_service_does_not_take_anothers_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray import serve as ray_serve
+    from ray.serve.schema import ServeStatus
+
+    from ig3d_ray.on_ray.serve import NAME, others_serve
+
+    running = ServeStatus(applications={NAME: object()}, proxies={"node": object()})
+    monkeypatch.setattr(ray_serve, "status", lambda: running)
+    with pytest.raises(Ig3dError, match="served on this cluster already"):
+        others_serve()
+    running.applications = {"theirs": object()}
+    assert others_serve()

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import bring_published
@@ -65,10 +66,19 @@ def test_a_spec_round_trips_and_is_the_same_every_time(table_7: tuple[Store, Sea
     assert str(tmp_path) not in text
 
 
+def with_member(content: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """A spec whose first member is another."""
+    first, *others = content["members"]
+    return content | {"members": [first | change, *others]}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda c: c | {"schema_version": 2}, "spec: schema_version 2; this version of ig3d reads 1"),
+        (lambda c: with_member(c, {"name": "../../x"}), "spec: members.0.name: String should match pattern"),
+        (lambda c: with_member(c, {"spec": {"kind": "mlp4d"}}), "spec: members.0: .*spec of cage: "),
+        (lambda c: c | {"members": c["members"][:1]}, "2 weights or temperatures for 1 members"),
         (lambda c: c | {"colour": "red"}, "spec: colour: Extra inputs are not permitted; run the search again"),
         (
             lambda c: c | {"fusion": c["fusion"] | {"weights": None, "weights_by_column": None}},
@@ -80,8 +90,9 @@ def test_a_wrong_spec_is_refused(table_7: tuple[Store, SearchSpace], change: obj
     store, what = table_7
     outcome = search_store(store, what, "affectnet_va", Reporter(quiet=True))
     content = json.loads(outcome.spec.to_json())
-    with pytest.raises(Ig3dError, match=message):
+    with pytest.raises(Ig3dError, match=message) as told:
         parse_ensemble(json.dumps(change(content)), "spec")  # type: ignore[operator]
+    assert "\n" not in str(told.value)
 
 
 def test_a_small_budget_and_a_fine_reference_weight_search_twice_the_same(

@@ -97,4 +97,11 @@ def test_a_server_that_is_not_there_is_told_before_anything_begins(tmp_path: Pat
 
 def test_nested_fields_have_dotted_names() -> None:
     assert flat({"a": 1, "b": {"c": 2, "d": {"e": 3}}}) == {"a": 1, "b.c": 2, "b.d.e": 3}
-    assert without_password("postgresql://me:pw@host/db") == "postgresql://...@host/db"
+    assert without_password("postgresql://me:p@w@host/db") == "postgresql://...@host/db"
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////proc/nowhere/mlflow.db", "postgresql://me:pw@127.0.0.1:9/db"])
+def test_a_database_that_cannot_be_had_is_told_in_a_line(uri: str) -> None:
+    with pytest.raises(Ig3dError, match=r"^--mlflow [^\n]*$") as told:
+        Tracking(uri, "faces")
+    assert "pw" not in str(told.value)

@@ -1,5 +1,6 @@
 """A bundle: everything that an ensemble needs to run elsewhere, in one folder, hashed, the same bytes every time."""
 
+import copy
 import hashlib
 import io
 import json
@@ -69,7 +70,8 @@ def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
         way_out = "pip install 'ig3d-ray[export]'"
         raise Ig3dError(f"safetensors is not installed, and exporting needs it: {way_out}") from error
     spec = ensemble.spec
-    graph = EnsembleGraph(ensemble).eval()
+    # A copy: the caller's networks stay where they are.
+    graph = copy.deepcopy(EnsembleGraph(ensemble)).cpu().eval()
     files = {
         "ensemble.onnx": onnx_bytes(graph, "ensemble"),
         "best_ensemble.json": spec.to_json().encode(),
@@ -78,12 +80,12 @@ def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
         "example.npz": _npz(_example(ensemble, graph)),
     }
     for member in spec.members:
-        weights = {k: v.contiguous() for k, v in ensemble.network(member.name).cpu().state_dict().items()}
+        weights = {k: v.cpu().contiguous() for k, v in ensemble.network(member.name).state_dict().items()}
         files[f"weights/{member.name}.safetensors"] = save(weights, {"fingerprint": member.fingerprint})
     for name in packed_encoders(ensemble):
         network = ensemble.encoder(name)
         files[f"encoder_{name}.onnx"] = onnx_bytes(EncoderGraph(network), f"the encoder of {name}")
-        weights = {k: v.contiguous() for k, v in network.state_dict().items()}
+        weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
         files[f"weights/encoder_{name}.safetensors"] = save(weights, {"sha256": spec.encoders[name].sha256})
     return files
 

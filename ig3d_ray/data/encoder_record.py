@@ -42,6 +42,11 @@ def encoder_records(store: Store, dataset: str) -> dict[str, EncoderRecord]:
         raise Ig3dError(f"{where}: not a record of encoders; delete it and extract again") from error
 
 
+def forget_encoders(store: Store, dataset: str) -> None:
+    """Its parameters are others now: no encoder here is known to have given them."""
+    store.remove(_name(dataset))
+
+
 def write_encoder_record(
     store: Store, dataset: str, representation: Representation, record: EncoderRecord | None
 ) -> None:

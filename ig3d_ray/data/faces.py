@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from ig3d_ray.data.catalog import dataset
 from ig3d_ray.data.drawing import HAIRS, OCCLUDERS, SIZE, SKINS, Colour, Expression, Look, draw_face, encode_face
+from ig3d_ray.data.encoder_record import forget_encoders
 from ig3d_ray.data.images import pack_images
 from ig3d_ray.data.params3d import GROUPS, WIDTHS, Representation
 from ig3d_ray.data.samples import SCHEMA, Samples
@@ -81,6 +82,7 @@ def make_faces(store: Store, samples: int = 4000, seed: int = 0) -> Samples:
         schema=SCHEMA,
     )
     made = Samples("faces", table)
+    forget_encoders(store, "faces")
     made.save(store)
     return made
 

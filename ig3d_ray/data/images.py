@@ -102,6 +102,9 @@ class Pictures:
         return decoded
 
 
+UNDECODABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
 def decode_image(data: bytes, size: int, what: str) -> np.ndarray:
     """One encoded picture, grey and 16-bit ones too, as `[3, size, size]` uint8 RGB.
 
@@ -121,17 +124,21 @@ def open_image(data: bytes, what: str) -> Image.Image:
         UnreadableImageError: it is no picture; the message begins with `what`.
     """
     try:
-        return _eight_bit(Image.open(io.BytesIO(data), formats=FORMATS)).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return in_rgb(Image.open(io.BytesIO(data), formats=FORMATS))
+    except UNDECODABLE as error:
         told = f"{what}: not a readable image; replace it or leave its `image` null"
         raise UnreadableImageError(told) from error
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Pillow cuts 16-bit grey at 255 when it converts; its upper eight bits are what is meant."""
+def in_rgb(image: Image.Image) -> Image.Image:
+    """Any picture in RGB: Pillow cuts 16-bit grey at 255; its upper eight bits are what is meant.
+
+    Raises:
+        One of `UNDECODABLE`: it was opened, but can't be decoded.
+    """
     if image.mode.startswith("I;16") or image.mode == "I":
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    return image
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _read_pack(store: Store, dataset: str, pack: str) -> tuple[dict[str, int], pa.Array]:

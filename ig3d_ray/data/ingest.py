@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from ig3d_ray.claims import alone
 from ig3d_ray.data import catalog
+from ig3d_ray.data.encoder_record import forget_encoders
 from ig3d_ray.data.images import decode_image, pack_images
 from ig3d_ray.data.layouts import Entry, Layout
 from ig3d_ray.data.samples import Samples, samples_name
@@ -36,12 +38,21 @@ class Ingested:
     skipped: Skips
 
 
-def ingest(store: Store, dataset: str, layout: Layout, dev_share: float, seed: int, replace: bool) -> Ingested:
+def ingest(
+    store: Store,
+    dataset: str,
+    layout: Layout,
+    dev_share: float,
+    seed: int,
+    replace: bool,
+    say: Callable[[str], None] = lambda told: None,
+) -> Ingested:
     """Check and pack the pictures, carve dev out of train, and publish the samples table.
 
     Args:
         dev_share: of each class of the publisher's train part, in (0, 1). seed: of the carving.
         replace: accept that another table is there, which members may have been trained on.
+        say: called with a line for people if somebody else writes the table now, and is waited for.
 
     Raises:
         Ig3dError: nothing usable was found, a class has no train samples, or another table is there.
@@ -67,7 +78,10 @@ def ingest(store: Store, dataset: str, layout: Layout, dev_share: float, seed: i
     skipped = list(layout.skipped)
     places = _pack(store, dataset, entries, skipped)
     samples = Samples(dataset, _table(entries, places, _splits(entries, dev_share, seed)))
-    samples.save(store)
+    # An extraction that is about to publish waits, and finds that the pictures are others.
+    with alone(store, f"samples/{dataset}", say):
+        forget_encoders(store, dataset)
+        samples.save(store)
     write_skipped(store, dataset, "images", skipped)
     return Ingested(samples, skipped)
 

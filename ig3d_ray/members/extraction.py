@@ -213,7 +213,8 @@ class Extraction:
     def is_published(self, samples: Samples) -> bool:
         """Whether a data set's table has this encoder's parameters of every picture that gives any."""
         records = encoder_records(self.store, samples.dataset)
-        return records.get(self.representation) == self.record and len(self.missing()) == len(self)
+        there = samples.table[self.representation].null_count < len(samples)
+        return there and records.get(self.representation) == self.record and len(self.missing()) == len(self)
 
     def publish(self, samples: Samples) -> tuple[Samples, Skips]:
         """Put every piece's parameters into the data set's table; what failed is listed, and has none.

@@ -110,6 +110,18 @@ def check_room(gpus: float) -> None:
         raise Ig3dError(f"a copy asks for 1 CPU and {gpus:g} GPUs, and no machine here has them; lower --gpus")
 
 
+def others_serve() -> bool:
+    """Whether Ray Serve runs on the connected cluster already: then this service answers at its port.
+
+    Raises:
+        Ig3dError: a service of this name runs there, whose askers would get another ensemble's answers.
+    """
+    status = serve.status()
+    if NAME in status.applications:
+        raise Ig3dError("an ensemble is served on this cluster already; end that `ig3d serve` first")
+    return bool(status.proxies)
+
+
 def run_service(args: dict[str, Any], host: str, port: int) -> None:
     """Start the service on the connected Ray, and wait until it answers.
 

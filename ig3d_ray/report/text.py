@@ -1,6 +1,7 @@
 """A leaderboard as text: the verdict in a sentence, the table, every metric, the solved weights."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -131,7 +132,7 @@ def _pareto(space: SearchSpace, board: Leaderboard) -> Table:
 
 
 def _short(value: float, decimals: int, sign: str = "") -> str:
-    return f"{value + 0.0:{sign}.{decimals}f}".replace("0.", ".", 1)
+    return re.sub(r"^([+-]?)0\.", r"\1.", f"{value + 0.0:{sign}.{decimals}f}")
 
 
 def _interval(interval: Interval) -> str:
