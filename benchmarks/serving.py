@@ -128,10 +128,13 @@ def throughput(port: int, asked: list[Question]) -> list[dict[str, Any]]:
     ask(port, asked, 8, 3.0)
     found = []
     for at_once in AT_ONCE:
+        began = time.monotonic()
         statuses, took = ask(port, asked, at_once, SECONDS)
+        # The last answers come after the last questions.
+        elapsed = time.monotonic() - began
         assert set(statuses) == {200}, statuses
         half, most = np.percentile(took, [50, 95])
-        found.append({"at_once": at_once, "per_second": len(took) / SECONDS, "median": half, "p95": most})
+        found.append({"at_once": at_once, "per_second": len(took) / elapsed, "median": half, "p95": most})
         print(json.dumps(found[-1]), flush=True)
     return found
 

@@ -27,7 +27,8 @@ _BODY = {"requestBody": {"required": True, "content": {"image/*": {}, "applicati
 api = FastAPI(title="ig3d_ray", description="Facial expressions by late fusion; see POST /predict.")
 
 
-@serve.deployment(max_ongoing_requests=4 * TOGETHER, max_queued_requests=WAITING_AT_MOST)
+# Those that a copy has no room for are asked about again and again by Serve, ever more slowly: so all wait in the copy.
+@serve.deployment(max_ongoing_requests=WAITING_AT_MOST, max_queued_requests=WAITING_AT_MOST)
 @serve.ingress(api)
 class Service:
     """One copy of the ensemble.
