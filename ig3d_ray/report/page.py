@@ -58,7 +58,7 @@ dt{{color:var(--muted)}}dd{{margin:0;overflow-wrap:anywhere}}
 @media (max-width:40rem){{dl{{grid-template-columns:1fr}}dd{{margin-bottom:.4rem}}body{{padding:1rem .8rem 3rem}}
 figure.wide{{overflow-x:auto}}figure.wide svg{{min-width:34rem}}}}
 @media print{{nav{{display:none}}body{{max-width:none;padding:0;font-size:10pt}}.scroll{{overflow:visible}}
-table{{font-size:8pt}}th,td{{white-space:normal}}figure,tr,li{{break-inside:avoid}}h2{{break-after:avoid}}}}
+table{{font-size:8pt}}th,td{{white-space:normal;overflow-wrap:normal}}figure,tr,li{{break-inside:avoid}}h2{{break-after:avoid}}}}
 """.replace("\n", "")
 
 
