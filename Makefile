@@ -19,7 +19,7 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# What takes too long for every change: a run on an S3 that fails, two drivers, machines that are lost or taken away.
+# What takes too long for every change: a run on an S3 that fails, two drivers, machines that come, are lost or taken away.
 test-long: .venv/installed
 	$(BIN)/python -m pytest -m long
 

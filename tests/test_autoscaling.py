@@ -14,7 +14,7 @@ import yaml
 from conftest import SMALL_SPACE
 from ray_head import head
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 HEAD = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_enable_autoscaler_v2": "1"}
 # How the stand-in knows the head.
 HEAD_ID = "f" * 55 + "1"

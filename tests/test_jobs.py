@@ -73,8 +73,8 @@ def test_a_folder_of_this_machine_is_refused(cluster: Head) -> None:
 def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head, tmp_path: Path) -> None:
     url, _ = cluster
     store = Store(str(tmp_path / "store"))
-    # Half a minute of training: asking for a job's log takes seconds, and it must not be over by then.
-    long = ["--set", "pool.0.recipe.epochs=300", "--set", "pool.0.recipe.patience=300", "--set", "pool.0.width=12"]
+    # A quarter of a minute of training: asking for a job's log takes seconds, and it must not be over by then.
+    long = ["--set", "pool.0.recipe.epochs=150", "--set", "pool.0.recipe.patience=150", "--set", "pool.0.width=12"]
     words = ["submit", str(SMALL_SPACE), "--address", url, "--storage", store.uri, *long]
     job = ig3d(cluster, *words).stdout.strip()
     deadline = time.monotonic() + 120

@@ -347,7 +347,7 @@ def test_image_networks_train_through_ray_and_cache_their_logits(local_ray: None
 
     store, samples = faces
     table = samples.with_feature("emoca").table
-    few = [i for i, split in enumerate(table["split"].to_pylist()) if split != "train"][::6]
+    few = [i for i, split in enumerate(table["split"].to_pylist()) if split != "train"][::12]
     few += [i for i, split in enumerate(table["split"].to_pylist()) if split == "train"][:32]
     small = Samples("faces", table.take(few))
     small.save(store)

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
 from ray.train import CheckpointConfig, ControllerError, FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ig3d_ray.errors import Terminated
@@ -21,7 +21,6 @@ from ig3d_ray.members.runs import FOLDER, Run, all_cached
 from ig3d_ray.members.spec import spec_json
 from ig3d_ray.on_ray.cluster import slots
 from ig3d_ray.on_ray.store_fs import ray_filesystem
-from ig3d_ray.on_ray.train_loop import train_loop
 from ig3d_ray.space import Resources
 from ig3d_ray.storage import Store
 
@@ -134,11 +133,9 @@ def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any, over: thr
     }
     on_gpu = resources.gpus_per_worker > 0
     per_worker = {"CPU": float(resources.cpus_per_worker)} | ({"GPU": resources.gpus_per_worker} if on_gpu else {})
-    trainer = TorchTrainer(
-        train_loop,
+    trainer = _trainer(
+        resources,
         train_loop_config=config,
-        # NCCL needs a GPU per worker; workers that share one talk through gloo.
-        torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker >= 1 else "gloo"),
         scaling_config=ScalingConfig(num_workers=resources.workers, use_gpu=on_gpu, resources_per_worker=per_worker),
         run_config=RunConfig(
             name=run.name,
@@ -162,6 +159,24 @@ def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any, over: thr
         # A training that left a machine that is being taken away goes on where there is room, and this is no failure.
         if left != "preempted":
             return failures
+
+
+def train_loop(config: dict[str, Any]) -> Any:
+    """What each worker does. Torch is imported there: a controller per run would hold it on the driver's machine."""
+    from ig3d_ray.on_ray.train_loop import train_loop as whole
+
+    return whole(config)
+
+
+def _trainer(resources: Resources, **options: Any) -> DataParallelTrainer:
+    if resources.workers == 1 and resources.gpus_per_worker == 0:
+        # One worker needs no process group, and a controller without it starts in half the time.
+        return DataParallelTrainer(train_loop, **options)
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    # NCCL needs a GPU per worker; workers that share one talk through gloo.
+    config = TorchConfig(backend="nccl" if resources.gpus_per_worker >= 1 else "gloo")
+    return TorchTrainer(train_loop, torch_config=config, **options)
 
 
 def _one_line(error: BaseException) -> str:
