@@ -1,8 +1,7 @@
 """Weights per class: a member may be trusted on one expression and not on another."""
 
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+import scipy  # its parts when they are used, as in spaces.py
 
 from ig3d_ray.fusion.folds import stratified
 
@@ -32,7 +31,7 @@ def stack_per_class(
         for one in np.unique(fold):
             weights = _fit(outputs[:, fold != one], labels_N[fold != one], shared, strength)
             fused = np.einsum("mc,mnc->nc", weights, outputs[:, fold == one])
-            loss -= float(log_softmax(fused, axis=1)[np.arange(len(fused)), labels_N[fold == one]].sum())
+            loss -= float(scipy.special.log_softmax(fused, axis=1)[np.arange(len(fused)), labels_N[fold == one]].sum())
         held_out.append(loss)
     weights = np.zeros((len(shared_M), outputs.shape[2]))
     weights[used] = _fit(outputs, labels_N, shared, STRENGTHS[int(np.argmin(held_out))])
@@ -49,11 +48,13 @@ def _fit(outputs: np.ndarray, labels: np.ndarray, shared: np.ndarray, strength: 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(members, classes)
         fused = np.einsum("mc,mnc->nc", weights, outputs)
-        residual, apart = softmax(fused, axis=1), weights - shared[:, None]
-        value = -float(log_softmax(fused, axis=1)[rows, labels].mean()) + 0.5 * float((sizes * apart**2).sum())
+        residual, apart = scipy.special.softmax(fused, axis=1), weights - shared[:, None]
+        value = -float(scipy.special.log_softmax(fused, axis=1)[rows, labels].mean()) + 0.5 * float(
+            (sizes * apart**2).sum()
+        )
         residual[rows, labels] -= 1
         return value, (np.einsum("nc,mnc->mc", residual, outputs) / samples + sizes * apart).ravel()
 
     start = np.repeat(shared, classes)
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start))
+    found = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start))
     return np.asarray(found.x).reshape(members, classes)

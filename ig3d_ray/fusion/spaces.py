@@ -3,7 +3,9 @@
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+
+# Its parts are loaded when they are used: every process that Ray starts imports this, and few of them fuse.
+import scipy
 
 Space = Literal["logits", "log_probabilities", "probabilities"]
 SPACES: tuple[Space, ...] = get_args(Space)
@@ -17,7 +19,7 @@ def to_space(logits_MNC: np.ndarray, space: Space) -> np.ndarray:
     """
     logits_MNC = np.asarray(logits_MNC, dtype=np.float64)
     if space == "probabilities":
-        return np.asarray(softmax(logits_MNC, axis=-1))
+        return np.asarray(scipy.special.softmax(logits_MNC, axis=-1))
     if space == "log_probabilities":
-        return np.asarray(log_softmax(logits_MNC, axis=-1))
+        return np.asarray(scipy.special.log_softmax(logits_MNC, axis=-1))
     return logits_MNC

@@ -16,7 +16,6 @@ import ray.train
 import torch
 from ray.train import Checkpoint
 from ray.train.collective import barrier, broadcast_from_rank_zero
-from ray.train.torch import get_device
 
 from ig3d_ray.data import catalog
 from ig3d_ray.data.samples import Samples, load_samples
@@ -118,8 +117,12 @@ class _Work:
 
     @cached_property
     def feeding(self) -> Feeding:
-        # Ray shows a worker all GPUs of its machine's workers, and says which is its own.
-        device = get_device() if self.resources.gpus_per_worker > 0 else torch.device("cpu")
+        device = torch.device("cpu")
+        if self.resources.gpus_per_worker > 0:
+            from ray.train.torch import get_device
+
+            # Ray shows a worker all GPUs of its machine's workers, and says which is its own.
+            device = get_device()
         if device.type == "cuda":
             torch.cuda.set_device(device)
         return Feeding(device, self.resources.cpus_per_worker - 1, self.resources.image_memory_gib * GIB)
