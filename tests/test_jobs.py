@@ -75,6 +75,7 @@ def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head
     store = Store(str(tmp_path / "store"))
     # A quarter of a minute of training: asking for a job's log takes seconds, and it must not be over by then.
     long = ["--set", "pool.0.recipe.epochs=150", "--set", "pool.0.recipe.patience=150", "--set", "pool.0.width=12"]
+    long += ["--set", "search.budget=10"]
     words = ["submit", str(SMALL_SPACE), "--address", url, "--storage", store.uri, *long]
     job = ig3d(cluster, *words).stdout.strip()
     deadline = time.monotonic() + 120
