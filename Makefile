@@ -23,7 +23,7 @@ test: .venv/installed
 test-long: .venv/installed
 	$(BIN)/python -m pytest -m long
 
-# Kills runs at random moments; six minutes.
+# Kills runs at random moments; six to nine minutes.
 chaos: .venv/installed
 	$(BIN)/python tests/chaos.py
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import bring_published
 
 from ig3d_ray.data.labels import find_labels, save_labels
-from ig3d_ray.ensemble import parse_ensemble
+from ig3d_ray.ensemble import parse_ensemble, read_ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.pipeline import search_store
 from ig3d_ray.progress import Reporter
@@ -125,3 +125,10 @@ def test_changed_labels_make_another_search(table_7: tuple[Store, SearchSpace], 
 def test_a_spec_that_is_no_json_is_refused() -> None:
     with pytest.raises(Ig3dError, match="spec: not JSON"):
         parse_ensemble('{"schema_version": 1,', "spec")
+
+
+def test_a_spec_in_the_root_folder_is_looked_for_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "no_such_spec.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Ig3dError, match=r"^cannot read /+no_such_spec\.json: no such file"):
+        read_ensemble("/no_such_spec.json")

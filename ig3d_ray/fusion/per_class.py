@@ -49,9 +49,8 @@ def _fit(outputs: np.ndarray, labels: np.ndarray, shared: np.ndarray, strength: 
         weights = flat.reshape(members, classes)
         fused = np.einsum("mc,mnc->nc", weights, outputs)
         residual, apart = scipy.special.softmax(fused, axis=1), weights - shared[:, None]
-        value = -float(scipy.special.log_softmax(fused, axis=1)[rows, labels].mean()) + 0.5 * float(
-            (sizes * apart**2).sum()
-        )
+        fit = -float(scipy.special.log_softmax(fused, axis=1)[rows, labels].mean())
+        value = fit + 0.5 * float((sizes * apart**2).sum())
         residual[rows, labels] -= 1
         return value, (np.einsum("nc,mnc->mc", residual, outputs) / samples + sizes * apart).ravel()
 
