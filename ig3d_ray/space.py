@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ig3d_ray import metrics
 from ig3d_ray.data import catalog
@@ -195,6 +195,16 @@ class SearchSpace(Frozen):
         if value not in catalog.DATASETS:
             raise ValueError(f"allowed: {', '.join(sorted(catalog.DATASETS))}")
         return value
+
+    @model_validator(mode="after")
+    def _items_are_members(self) -> "SearchSpace":
+        for index, item in enumerate(self.pool):
+            try:
+                list(item.members())
+            except ValidationError as error:
+                told = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"pool.{index}: {told}") from error
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SearchSpace":

@@ -122,6 +122,18 @@ def test_the_other_backbones_give_what_they_should(backbone: Any) -> None:
         assert network(torch.zeros(1, 3, 64, 64)).shape == (1, 9)
 
 
+@pytest.mark.parametrize("backbone", ["maxvit_t", "efficientnet_v2_s", "swin_v2_t"])
+def test_stochastic_depth_is_scaled_in_every_block(backbone: Any) -> None:
+    def rates(network: nn.Module) -> list[float]:
+        return [float(module.p) for module in network.modules() if type(module).__name__ == "StochasticDepth"]
+
+    own, half = rates(cage_network(backbone, 2)), rates(cage_network(backbone, 2, stochastic_depth=0.1))
+    assert len(own) > 10
+    assert max(own) == pytest.approx(0.2, rel=0.05)
+    np.testing.assert_allclose(half, np.array(own) / 2)
+    assert set(rates(cage_network(backbone, 2, stochastic_depth=0))) == {0.0}
+
+
 def test_torchvision_is_usable_whatever_was_imported_first() -> None:
     code = (
         "from ig3d_ray.members.cage import torchvision_models; torchvision_models(); torchvision_models()\n"
@@ -154,11 +166,8 @@ def test_every_parameter_of_the_3d_branch_and_the_fusion_is_trained() -> None:
 
 @pytest.mark.slow
 def test_every_parameter_of_maxvit_with_params_is_trained() -> None:
-    network = MaxvitWithParams(156, 9)
-    for module in network.modules():
-        if module.__class__.__name__ == "StochasticDepth":
-            # It drops whole branches of a picture at random, and with them their gradient.
-            module.p = 0.0
+    # Stochastic depth drops whole branches of a picture at random, and with them their gradient.
+    network = MaxvitWithParams(156, 9, stochastic_depth=0)
     moved = gradients_of(network, torch.randn(2, 3, 224, 224), torch.randn(2, 156))
     assert [name for name, has_gradient in moved.items() if not has_gradient] == []
 

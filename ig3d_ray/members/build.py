@@ -138,7 +138,7 @@ def _ddamfn(spec: TrainableSpec, outputs: int, classes: int) -> Standardised:
 def _cage(spec: TrainableSpec, outputs: int, classes: int) -> Standardised:
     assert isinstance(spec, CageSpec)
     dropout = CAGE_VA_DROPOUT if outputs == 2 else 0.0
-    return Standardised(cage_network(spec.backbone, outputs, dropout), _imagenet())
+    return Standardised(cage_network(spec.backbone, outputs, dropout, spec.stochastic_depth), _imagenet())
 
 
 def _intermediate(spec: TrainableSpec, outputs: int, classes: int) -> Standardised:
@@ -147,7 +147,7 @@ def _intermediate(spec: TrainableSpec, outputs: int, classes: int) -> Standardis
     if spec.backbone == "ddamfn":
         network: nn.Module = DdamfnWithParams(inputs, outputs, classes, spec.heads)
     else:
-        network = MaxvitWithParams(inputs, outputs)
+        network = MaxvitWithParams(inputs, outputs, spec.stochastic_depth)
     return Standardised(network, _imagenet(), _params_scaling(spec, not spec.raw_params))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import library, nn
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.members.spec import Backbone
+from ig3d_ray.members.spec import STOCHASTIC_DEPTH, Backbone
 
 IMAGE_SIZE = 224
 _MAXVIT_CHANNELS = 512
@@ -64,11 +64,11 @@ def _declare_operators(folder: Path) -> None:
         _DECLARED[0].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
-def maxvit_features() -> nn.Module:
+def maxvit_features(stochastic_depth: float = STOCHASTIC_DEPTH) -> nn.Module:
     """MaxViT up to the activation before its last layer: `[B, 3, 224, 224]` to `[B, 512]`."""
-    network = torchvision_models().maxvit_t()
+    network: nn.Module = torchvision_models().maxvit_t()
     network.classifier = nn.Sequential(*_maxvit_neck())
-    return network
+    return _skipping(network, stochastic_depth)
 
 
 def _maxvit_neck() -> list[nn.Module]:
@@ -77,13 +77,27 @@ def _maxvit_neck() -> list[nn.Module]:
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(channels), linear, nn.Tanh()]
 
 
-def cage_network(backbone: Backbone, outputs: int, dropout: float = 0.0) -> nn.Module:
+def _skipping(network: nn.Module, rate: float) -> nn.Module:
+    """The network with its stochastic depth scaled: its blocks' rates rise from 0 to `STOCHASTIC_DEPTH`, as built."""
+    from torchvision.ops import StochasticDepth
+
+    for module in network.modules():
+        if isinstance(module, StochasticDepth):
+            module.p *= rate / STOCHASTIC_DEPTH
+    return network
+
+
+def cage_network(
+    backbone: Backbone, outputs: int, dropout: float = 0.0, stochastic_depth: float = STOCHASTIC_DEPTH
+) -> nn.Module:
     """One of CAGE's networks, `[B, 3, 224, 224]` normalised to raw scores `[B, outputs]`.
 
     Args:
         backbone: torchvision's name of it. outputs: C + 2 (combined), C (discrete), or 2 (valence, arousal).
         dropout: before the last layer of MaxViT; 0.3 in the published valence-arousal network. The layer has
             another number then: `classifier.6` instead of `classifier.5`.
+        stochastic_depth: in training, how often the last block is skipped; those before it in proportion, the
+            first never.
     """
     models = torchvision_models()
     if backbone == "maxvit_t":
@@ -96,4 +110,4 @@ def cage_network(backbone: Backbone, outputs: int, dropout: float = 0.0) -> nn.M
     else:
         network = models.swin_v2_t()
         network.head = nn.Linear(768, outputs)
-    return network
+    return _skipping(network, stochastic_depth)

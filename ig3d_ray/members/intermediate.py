@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ig3d_ray.members.ddamfn import BACKBONE_CHANNELS, Attended, AttendedBackbone
+from ig3d_ray.members.spec import STOCHASTIC_DEPTH
 
 SLOPE = 0.2
 
@@ -44,15 +45,16 @@ class MaxvitWithParams(nn.Module):
 
     Args:
         inputs: D, the number of 3D parameters. outputs: classes, then valence and arousal; or these two alone.
+        stochastic_depth: MaxViT's.
 
     Source: Ig3D's published valence-arousal script.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stochastic_depth: float = STOCHASTIC_DEPTH) -> None:
         super().__init__()
         from ig3d_ray.members.cage import maxvit_features
 
-        self.image = maxvit_features()
+        self.image = maxvit_features(stochastic_depth)
         self.params = nn.Linear(inputs, 512)
         self.hidden = nn.Sequential(nn.Linear(1024, 512), nn.Tanh())
         self.output = nn.Linear(512, outputs, bias=False)

@@ -12,6 +12,8 @@ from ig3d_ray.members.recipe import Frozen, LossSpec, Stage, TrainingRecipe
 
 Backbone = Literal["maxvit_t", "efficientnet_v2_s", "swin_v2_t"]
 Attention = Literal["apart", "together", "none"]
+# In torchvision's three backbones alike.
+STOCHASTIC_DEPTH = 0.2
 MemberName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 WeightsName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
@@ -170,6 +172,8 @@ class CageSpec(TrainedSpec):
     image_size: int = Field(default=224, ge=32)
     start_from: WeightsName | None = None
     """Weights that were brought with `ig3d import weights`, such as ImageNet's; from scratch without."""
+    stochastic_depth: float = Field(default=STOCHASTIC_DEPTH, ge=0, lt=1)
+    """In training, how often the last block is skipped, earlier ones less."""
 
     @model_validator(mode="after")
     def _windows_fit(self) -> "CageSpec":
@@ -201,6 +205,8 @@ class IntermediateSpec(TrainedSpec):
     attention: Attention = "together"
     """With two or more of DDAMFN's heads: what 0.1 times the attention loss does to them."""
     start_from: WeightsName | None = None
+    stochastic_depth: float = Field(default=STOCHASTIC_DEPTH, ge=0, lt=1)
+    """MaxViT's, as `cage` has it."""
     raw_params: bool = False
     """Take parameters as they are, as the published networks do, instead of standardised."""
 
@@ -208,6 +214,8 @@ class IntermediateSpec(TrainedSpec):
     def _has_heads(self) -> "IntermediateSpec":
         if self.backbone != "ddamfn" and (self.heads, self.attention) != (1, "together"):
             raise ValueError(f"heads, attention: only ddamfn has them, not {self.backbone}; leave them away")
+        if self.backbone == "ddamfn" and self.stochastic_depth != STOCHASTIC_DEPTH:
+            raise ValueError("stochastic_depth: ddamfn has none; leave it away")
         return self
 
     @property
