@@ -63,17 +63,18 @@ class Reporter:
             self.say(f"train: {name}: {why}; written at epoch {event['epoch']}, step {event['step']}")
         elif "resumed" in event:
             self.say(f"train: {name} goes on at epoch {event['epoch']}, step {event['step']}")
+        elif "steps" in event:
+            news = f"epoch {event['epoch']} of at most {event['epochs']}, step {event['step']} of {event['steps']}"
+            self._news(name, event, event["epoch"] - 1 + event["step"] / event["steps"], news)
         else:
-            self._epoch(name, event)
+            where = f"epoch {event['epoch']} of at most {event['epochs']}"
+            self._news(name, event, event["epoch"], f"{where}, dev {event['score']:.4f}, best {event['best']:.4f}")
 
-    def _epoch(self, name: str, event: dict[str, Any]) -> None:
-        news = (
-            f"epoch {event['epoch']} of at most {event['epochs']}, dev {event['score']:.4f}, best {event['best']:.4f}"
-        )
+    def _news(self, name: str, event: dict[str, Any], epochs_done: float, news: str) -> None:
         if self.bars:
             if name not in self.members:
                 self.members[name] = self.bars.add_task(name, total=event["epochs"], news=news)
-            self.bars.update(self.members[name], completed=event["epoch"], news=news)
+            self.bars.update(self.members[name], completed=epochs_done, news=news)
         elif time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
             self.say(f"train: {name}: {news}")

@@ -228,7 +228,13 @@ class _Work:
             self._tell(spec, epoch, stage)
             self._after(self.watch.after_epoch(), content, current)
 
-        rows = trainer.run(on_epoch, state, self._on_step(content))
+        def on_step(current: Callable[[], State]) -> None:
+            if self.rank == 0 and self.watch.is_time_for_news():
+                news = {"member": spec.name, "steps": trainer.plan.steps, "epochs": trainer.recipe.epochs}
+                self.config["board"].post.remote(news | _where(current()))
+            self._after(self.watch.after_step(), content, current)
+
+        rows = trainer.run(on_epoch, state, on_step)
         return earlier + [row | {"stage": stage + 1} for row in rows]
 
     def _start_from(self, spec: TrainableSpec, network: Standardised) -> None:
@@ -293,6 +299,7 @@ class _Work:
         if self.rank == 0:
             news = {"member": spec.name, "epochs": spec.stages[stage].recipe.epochs, "best": epoch.best_score}
             self.config["board"].post.remote(_numbers(epoch) | news)
+            self.watch.told()
 
     def _on_step(self, content: State) -> OnStep:
         return lambda current: self._after(self.watch.after_step(), content, current)
