@@ -33,6 +33,7 @@ class Owner:
     Attributes:
         token: unique. host, pid: where it runs. machine: tells its process numbers from other machines'.
         beats: seconds since 1970 of the last sign.
+        began: when its process began, as its machine counts; a number is used again. 0 where that isn't told.
     """
 
     token: str
@@ -40,12 +41,13 @@ class Owner:
     pid: int
     machine: str
     beats: float
+    began: int = 0
 
     @property
     def lives(self) -> bool:
         """Whether it may still be at work: on this machine its process is looked at, elsewhere the time of its sign."""
         if self.machine == _machine():
-            return _process_exists(self.pid)
+            return _process_exists(self.pid, self.began)
         return time.time() - self.beats < EXPIRES_SECONDS
 
 
@@ -82,9 +84,12 @@ class Claims:
         if name in self.held:
             return None
         while True:
-            taken = self.store.names(f"{FOLDER}/{name}")
+            taken = [n for n in self.store.names(f"{FOLDER}/{name}") if n.rsplit("/", 1)[1].isdigit()]
             if taken:
-                owner = self._owner(self.store.read(taken[-1]).decode())
+                token = self.store.read_if_there(taken[-1])
+                if token is None:
+                    continue  # given back since it was listed
+                owner = self._owner(token.decode())
                 if owner is not None and owner.lives:
                     return owner
             number = int(taken[-1].rsplit("/", 1)[1]) + 1 if taken else 0
@@ -132,10 +137,9 @@ class Claims:
             )
 
     def _owner(self, token: str) -> Owner | None:
-        try:
-            return Owner(**json.loads(self.store.read(self._sign(token))))
-        except Ig3dError:
-            return None
+        """Whose token it is; None if it has no sign. A sign that can't be read is not one that isn't there."""
+        sign = self.store.read_if_there(self._sign(token))
+        return None if sign is None else Owner(**json.loads(sign))
 
     @staticmethod
     def _sign(token: str) -> str:
@@ -145,7 +149,7 @@ class Claims:
         now = time.time()
         # Before the next sign hides it: a machine that was asleep, or a storage that was away.
         self._look_back(now)
-        sign = Owner(self.token, socket.gethostname(), os.getpid(), _machine(), now)
+        sign = Owner(self.token, socket.gethostname(), os.getpid(), _machine(), now, _began(os.getpid()))
         self.store.write(self._sign(self.token), json.dumps(vars(sign)).encode() + b"\n")
         self._shown = now
 
@@ -196,15 +200,27 @@ def _machine() -> str:
     return " ".join(parts)
 
 
-def _process_exists(pid: int) -> bool:
+def _stat(pid: int) -> list[str]:
+    """What Linux tells of a process after its name, its state first; nothing elsewhere."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return []
+
+
+def _began(pid: int) -> int:
+    """When a process began, in ticks since its machine did; 0 where that isn't told."""
+    told = _stat(pid)
+    return int(told[19]) if told else 0
+
+
+def _process_exists(pid: int, began: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    try:
-        # A killed child that nobody has waited for is no longer at work.
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return True
+    told = _stat(pid)
+    # A killed child that nobody has waited for is no longer at work; nor is who had this number before.
+    return not told or (told[0] != "Z" and began in (0, _began(pid)))

@@ -106,6 +106,14 @@ def take_inventory(store: Store, space: SearchSpace) -> Inventory:
     return Inventory(content, tuple(wanted), others, tuple(cards.values()))
 
 
+def alike(specs: Sequence[TrainableSpec]) -> list[TrainableSpec]:
+    """The first of all members that look at the same and need the same labels."""
+    firsts: dict[object, TrainableSpec] = {}
+    for spec in specs:
+        firsts.setdefault((spec.features, any(stage.loss.has_va for stage in spec.stages)), spec)
+    return list(firsts.values())
+
+
 def check_trainable(samples: Samples, specs: Sequence[TrainableSpec]) -> None:
     """Look before anything is started whether the data have what these members train on.
 
@@ -120,7 +128,7 @@ def check_trainable(samples: Samples, specs: Sequence[TrainableSpec]) -> None:
             raise Ig3dError(
                 f"{samples.dataset}: the samples table has no {split} samples; set `split` to {split} for some"
             )
-        for spec in specs:
+        for spec in alike(specs):
             seen = part
             for feature in spec.features:
                 seen = seen.with_feature(feature)

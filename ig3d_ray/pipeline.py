@@ -158,7 +158,7 @@ def search_store(
 def _sweep(store: Store, folder: str) -> None:
     """Delete what searches of this space left that were killed before they ended, with other members than now."""
     among, name = folder.rsplit("/", 1)
-    begun = {n.split("/")[2] for n in store.names(among) if n.split("/")[3] == "rounds"}
+    begun = {n.split("/")[2] for n in store.names(among) if n.split("/")[3:4] == ["rounds"]}
     begun |= {n.split("/")[3] for n in store.names(f"claims/{among}")} | {n.split("/")[1] for n in store.names("tune")}
     with Claims(store) as claims:
         for other in begun - {name}:

@@ -5,6 +5,7 @@ put of finished bytes. Nobody ever reads half a file. What an object store refus
 """
 
 import contextlib
+import errno
 import os
 import socket
 import tempfile
@@ -28,6 +29,7 @@ STALE_PARTIAL_SECONDS = 3600.0
 # A mistyped endpoint should be told sooner than a busy one is given up.
 FIRST_PATIENCE_SECONDS = 8.0
 REQUESTS_AT_ONCE = 16
+FOLDER_TRIES = 10
 
 
 def at_once(call: Callable[[A], T], items: Iterable[A]) -> list[T]:
@@ -70,7 +72,8 @@ class Store:
         return f"Store({self.uri!r})"
 
     @cached_property
-    def _fs(self) -> Any:
+    def _opened(self) -> tuple[Any, str]:
+        """The file system, and the path that it has for the URI: Azure's lacks the account, which the URI names."""
         # A cached listing would hide what another machine has just written.
         options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
         if self.uri.startswith("s3://"):
@@ -79,14 +82,18 @@ class Store:
             options["config_kwargs"] |= {"connect_timeout": 5, "read_timeout": 30}
         elif self.is_local:
             options = {"auto_mkdir": False}
-        fs = fsspec.core.url_to_fs(self.uri, **options)[0]
+        fs, root = fsspec.core.url_to_fs(self.uri, **options)
         if self.uri.startswith("s3://"):
             fs.retries = 1
-        return fs
+        return fs, str(root)
 
-    @cached_property
+    @property
+    def _fs(self) -> Any:
+        return self._opened[0]
+
+    @property
     def _root(self) -> str:
-        return self.uri.split("://", 1)[1] if "://" in self.uri else self.uri
+        return self.uri if self.is_local else self._opened[1]
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -129,6 +136,17 @@ class Store:
         """
         return self._ask("cannot read", name, lambda: bytes(self._fs.cat_file(self._path(name))))
 
+    def read_if_there(self, name: str) -> bytes | None:
+        """The bytes published under a name; None if there are none, which another process may have just removed."""
+
+        def look() -> bytes | None:
+            try:
+                return bytes(self._fs.cat_file(self._path(name)))
+            except FileNotFoundError:
+                return None
+
+        return self._ask("cannot read", name, look)
+
     def write(self, name: str, data: bytes) -> None:
         """Publish bytes under a name, whole or not at all; an older version is replaced."""
         self._ask("cannot write", name, lambda: self._write(name, data))
@@ -157,7 +175,9 @@ class Store:
                 else:
                     self._fs.pipe_file(self._path(name), data, mode="create")
             except FileExistsError:
-                return bool(self._fs.cat_file(self._path(name)) == data)
+                there = self.read_if_there(name)
+                # Removed since: it is to be had again.
+                return put() if there is None else there == data
             return True
 
         return self._ask("cannot write", name, put)
@@ -186,6 +206,9 @@ class Store:
         """Delete a name or everything below a folder; nothing to delete is not an error."""
 
         def delete() -> None:
+            if self.is_local:
+                _remove(Path(self._path(prefix)))
+                return
             with contextlib.suppress(FileNotFoundError):
                 self._fs.rm(self._path(prefix), recursive=True)
 
@@ -235,7 +258,20 @@ def replace_file(path: Path, data: bytes, only_new: bool = False) -> None:
     Raises:
         OSError: it can't be written, or with `only_new` is there already.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(FOLDER_TRIES - 1):
+        # Another process may delete the folder between any two steps.
+        with contextlib.suppress(FileNotFoundError):
+            return _replace_file(path, data, only_new)
+    return _replace_file(path, data, only_new)
+
+
+def _replace_file(path: Path, data: bytes, only_new: bool) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        if path.parent.exists():
+            raise
+        raise FileNotFoundError(str(path.parent)) from error  # it was deleted after all
     prefix = f".{path.name}.{socket.gethostname()}.{os.getpid()}."
     handle, partial = tempfile.mkstemp(prefix=prefix, suffix=PARTIAL_SUFFIX, dir=path.parent)
     try:
@@ -263,11 +299,32 @@ def _umask() -> int:
     return mask
 
 
+def _remove(path: Path) -> None:
+    """Delete a local file or folder, in which others may write and delete at the same time."""
+    if path.is_symlink() or not path.is_dir():
+        # A folder that came since is somebody's new one.
+        with contextlib.suppress(IsADirectoryError):
+            path.unlink(missing_ok=True)
+        return
+    for folder, _, files in os.walk(path, topdown=False):
+        for file in files:
+            Path(folder, file).unlink(missing_ok=True)
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                raise
+
+
 def _sweep_partials(root: Path) -> None:
-    for partial in root.rglob(f".*{PARTIAL_SUFFIX}"):
-        with contextlib.suppress(FileNotFoundError):
-            if _writer_is_gone(partial):
-                partial.unlink()
+    # Folders that go away meanwhile are passed over.
+    for folder, _, files in os.walk(root):
+        for name in files:
+            if name.startswith(".") and name.endswith(PARTIAL_SUFFIX):
+                partial = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    if _writer_is_gone(partial):
+                        partial.unlink()
 
 
 def _writer_is_gone(partial: Path) -> bool:

@@ -5,22 +5,20 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ig3d_ray.claims import WAIT_SECONDS, Claims, Owner
 from ig3d_ray.data.samples import load_samples, samples_name
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.inventory import Inventory, Wanted, check_startable, check_trainable
+from ig3d_ray.inventory import Inventory, Wanted, alike, check_startable, check_trainable
 from ig3d_ray.members.runs import TRAINED_SPLITS, Run, all_cached, make_runs
 from ig3d_ray.members.spec import ImportedSpec, TrainableSpec
-from ig3d_ray.members.timings import Timing, TimingLog, read_timings, speed
+from ig3d_ray.members.timings import USUAL_GPU, Timing, TimingLog, read_timings, speed
 from ig3d_ray.progress import Reporter
 from ig3d_ray.schedule import Forecast, estimates, forecast, longest_first
-from ig3d_ray.space import Resources, SearchSpace
+from ig3d_ray.space import Resources, SearchSpace, places
 from ig3d_ray.storage import Store
-
-# What is assumed of a GPU that nobody named and no training has run on.
-USUAL_GPU = "A10G"
 
 
 def to_train(inventory: Inventory) -> list[Wanted]:
@@ -33,11 +31,12 @@ def what_is_missing(store: Store, space: SearchSpace, inventory: Inventory) -> l
     specs = [w.spec for w in to_train(inventory) if isinstance(w.spec, TrainableSpec)]
     samples = load_samples(store, space.dataset) if store.exists(samples_name(space.dataset)) else None
     problems: dict[str, None] = {}
-    for spec in specs:
+    checks: list[Callable[[], None]] = [partial(check_startable, store, [spec]) for spec in specs]
+    if samples is not None:
+        checks += [partial(check_trainable, samples, [spec]) for spec in alike(specs)]
+    for check in checks:
         try:
-            check_startable(store, [spec])
-            if samples is not None:
-                check_trainable(samples, [spec])
+            check()
         except Ig3dError as error:
             problems[str(error)] = None
     return list(problems)
@@ -130,17 +129,19 @@ class Machines:
     """What trainings are to run on.
 
     Attributes:
-        device: `cpu`, or a GPU's name. count: of CPUs, or of GPUs. each: how many of them a run takes.
+        device: `cpu`, or a GPU's name. count: of CPUs, or of GPUs. each: how many of them a worker takes.
+        workers: of a run.
     """
 
     device: str
     count: int
     each: float
+    workers: int
 
     @property
     def places(self) -> int:
         """How many runs train side by side."""
-        return int(self.count / self.each + 1e-9)
+        return places(self.count, self.each) // self.workers
 
     @staticmethod
     def asked(
@@ -151,20 +152,21 @@ class Machines:
         Raises:
             Ig3dError: GPUs for a space that trains without, an unknown one, or fewer than a training needs.
         """
-        needs = space.resources
-        if not needs.gpus_per_worker:
+        needs, each = space.resources, space.resources.gpus_per_worker
+        if not each:
             if gpus or gpu_type or price is not None:
                 raise Ig3dError(
                     "this space trains on CPUs: resources.gpus_per_worker is 0; add --set resources.gpus_per_worker=1"
                 )
-            each = needs.workers * needs.cpus_per_worker
-            return Machines("cpu", max(os.cpu_count() or 1, each), each)
+            cpus = needs.cpus_per_worker
+            return Machines("cpu", max(os.cpu_count() or 1, needs.workers * cpus), cpus, needs.workers)
         device = gpu_type or device_of(space, read_timings(store, space.dataset))
-        speed(device)
-        gpus_each = needs.workers * needs.gpus_per_worker
-        if (gpus or gpus_each) < gpus_each:
-            raise Ig3dError(f"--gpus {gpus}: a training of this space takes {gpus_each:g}; lower resources.workers")
-        return Machines(device, gpus or math.ceil(gpus_each), gpus_each)
+        if gpu_type:
+            speed(gpu_type)
+        least = math.ceil(needs.workers / places(1, each)) if each < 1 else needs.workers * round(each)
+        if gpus is not None and gpus < least:
+            raise Ig3dError(f"--gpus {gpus}: a training of this space takes {least}; lower resources.workers")
+        return Machines(device, gpus or least, each, needs.workers)
 
 
 def device_of(space: SearchSpace, known: Sequence[Timing]) -> str:

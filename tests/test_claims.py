@@ -1,10 +1,13 @@
 """Claims: one of many gets a name, the living keep it, the dead lose it, and nothing is left behind."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -51,6 +54,55 @@ def test_a_killed_drivers_claim_goes_at_once_to_one_on_the_same_machine(store: S
     assert store.names() == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="tells processes apart by Linux's /proc")
+def test_another_process_of_a_dead_drivers_number_does_not_keep_its_claim(store: Store) -> None:
+    dead = Claims(store)
+    dead.__enter__()
+    dead.claim("members/x")
+    dead._over.set()
+    with subprocess.Popen(["sleep", "60"]) as unrelated, Claims(Store(store.uri)) as here:
+        for began, holds in ((rules._began(unrelated.pid), True), (1, False)):
+            sign = rules.Owner(dead.token, "host", unrelated.pid, rules._machine(), time.time(), began)
+            store.write(f"claims/drivers/{dead.token}.json", json.dumps(vars(sign)).encode())
+            assert (here.claim("members/x") is not None) == holds
+        unrelated.kill()
+
+
+def test_who_looks_while_a_claim_is_given_back_looks_again(store: Store) -> None:
+    with Claims(store) as one, Claims(Store(store.uri)) as other:
+        listed = other.store.names
+        assert one.claim("members/x") is None
+
+        def list_and_lose(prefix: str = "") -> list[str]:
+            found = listed(prefix)
+            one.release("members/x")
+            return found
+
+        other.store.names = list_and_lose  # type: ignore[method-assign]
+        assert other.claim("members/x") is None
+
+
+def test_a_sign_that_cannot_be_read_is_no_dead_drivers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Claims(store) as one, Claims(Store(store.uri)) as other:
+        assert one.claim("members/x") is None
+        read = Store.read_if_there
+
+        def refused(self: Store, name: str) -> bytes | None:
+            return refuse() if "drivers" in name else read(self, name)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "read_if_there", refused)
+            with pytest.raises(Ig3dError, match="no"):
+                other.claim("members/x")
+        assert other.claim("members/x") is not None
+
+
+def test_a_stray_file_among_claims_is_passed_over(store: Store) -> None:
+    store.write("claims/members/x/.DS_Store", b"")
+    with Claims(store) as claims:
+        assert claims.claim("members/x") is None
+
+
 def test_elsewhere_a_driver_is_given_up_when_it_has_been_silent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(rules, "_machine", lambda: "another machine")
@@ -93,7 +145,7 @@ def test_a_driver_that_was_asleep_knows_it(tmp_path: object, monkeypatch: pytest
             claims.check()
 
 
-def refuse(*_: object) -> None:
+def refuse(*_: object) -> NoReturn:
     raise Ig3dError("no")
 
 

@@ -125,13 +125,22 @@ def test_too_few_faces_are_refused(tmp_path: Path) -> None:
 def test_images_come_in_the_order_of_the_samples(small_faces: tuple[Store, Samples]) -> None:
     store, samples = small_faces
     few = Samples("faces", samples.table.slice(0, 6))
-    images = Pictures(store, few, 112).all()
+    images = Pictures(store, few, 112).some()
     assert images.shape == (6, 3, 112, 112)
     assert images.dtype == np.uint8
     assert images.std() > 20
-    turned = Pictures(store, Samples("faces", few.table.take([5, 4, 3, 2, 1, 0])), 112).all()
+    turned = Pictures(store, Samples("faces", few.table.take([5, 4, 3, 2, 1, 0])), 112).some()
     assert (turned[::-1] == images).all()
-    assert Pictures(store, few, 32).all().shape == (6, 3, 32, 32)
+    assert Pictures(store, few, 32).some().shape == (6, 3, 32, 32)
+
+
+def test_of_a_pack_only_the_pictures_of_the_samples_are_held(small_faces: tuple[Store, Samples]) -> None:
+    store, samples = small_faces
+    few = Samples("faces", samples.table.slice(3, 4))
+    pictures, everything = Pictures(store, few, 112), Pictures(store, samples, 112)
+    held = [image.as_py() for _, images in pictures.packs.values() for image in images]
+    assert sorted(held) == sorted(pictures.encoded(index)[0] for index in range(4))
+    assert [pictures.encoded(index)[0] for index in range(4)] == [everything.encoded(3 + i)[0] for i in range(4)]
 
 
 def test_a_broken_image_names_its_sample(tmp_path: Path) -> None:
@@ -139,9 +148,9 @@ def test_a_broken_image_names_its_sample(tmp_path: Path) -> None:
     store.write("datasets/faces/a.png", b"no picture")
     samples = Samples("faces", table(image=["a.png", "b.png"]))
     with pytest.raises(Ig3dError, match=r"a.png: not a readable image"):
-        Pictures(store, Samples("faces", samples.table.slice(0, 1)), 112).all()
+        Pictures(store, Samples("faces", samples.table.slice(0, 1)), 112).some()
     with pytest.raises(Ig3dError, match=r"cannot read .*b.png"):
-        Pictures(store, Samples("faces", samples.table.slice(1, 1)), 112).all()
+        Pictures(store, Samples("faces", samples.table.slice(1, 1)), 112).some()
 
 
 def test_the_contact_sheet_is_a_picture_of_every_expression() -> None:

@@ -11,6 +11,7 @@ import pytest
 from test_layouts import affectnet, made, skipped_rows
 
 from ig3d_ray.data import catalog
+from ig3d_ray.data.feature_tables import read_table
 from ig3d_ray.data.features import import_features, parse_columns
 from ig3d_ray.data.ingest import ingest
 from ig3d_ray.data.layouts import read_affectnet
@@ -83,6 +84,65 @@ def test_emocas_demo_output(made: tuple[Store, Samples, Path], tmp_path: Path) -
     with pytest.raises(Ig3dError, match=r"nothing in it belongs to a sample.*could be train/0 or val/0; give --split"):
         import_features(store, samples, "emoca", out / "val")
     assert import_features(store, samples, "emoca", out / "val", split="test").added == 16
+
+
+def save_arrays(folder: Path, vector: np.ndarray) -> None:
+    folder.mkdir(parents=True)
+    for name, part in groups_of("emoca", vector).items():
+        np.save(folder / f"{name}.npy", part)
+
+
+def test_where_the_demo_found_no_face_nobody_gets_its_numbers(
+    made: tuple[Store, Samples, Path], tmp_path: Path
+) -> None:
+    # It writes what it made of such a picture under the first letter of the picture's name.
+    store, samples, _ = made
+    good = vectors("emoca", 4)
+    for name, vector in zip(("100", "1200", "1", "1201"), good, strict=True):
+        save_arrays(tmp_path / "emoca" / "train" / name, vector)
+    save_arrays(tmp_path / "emoca" / "train" / "300", good[0])
+    done = import_features(store, samples, "emoca", tmp_path / "emoca", split="train")
+    check_params(done, "emoca", {"train/1": good[0], "train/12": good[1], "train/3": good[0]})
+    why = dict(done.skipped)
+    assert why["train/1"] == why["train/1201"] == "not <name>00: no face was found, or it is another face"
+
+
+def test_folders_without_the_demos_numbers_are_taken_by_their_names(
+    made: tuple[Store, Samples, Path], tmp_path: Path
+) -> None:
+    store, samples, _ = made
+    good = vectors("emoca", 3)
+    for name, vector in zip(("1", "2", "100"), good, strict=True):
+        save_arrays(tmp_path / "emoca" / "train" / name, vector)
+    done = import_features(store, samples, "emoca", tmp_path / "emoca", split="train")
+    check_params(done, "emoca", {"train/1": good[0], "train/2": good[1]})
+    assert ("train/100", "no such sample") in done.skipped
+
+
+def test_a_vector_of_zeros_is_no_face(made: tuple[Store, Samples, Path], tmp_path: Path) -> None:
+    store, samples, _ = made
+    good = vectors("emoca", 2)
+    for number, vector in ((1, good[0]), (2, np.zeros(WIDTHS["emoca"], np.float32))):
+        save_arrays(tmp_path / "folders" / "train" / f"{number}00", vector)
+    names = np.array(["train/3", "train/4"])
+    np.savez(tmp_path / "merged.npz", sample_id=names, emoca=np.stack([good[1], 0 * good[1]]))
+    done = import_features(store, samples, "emoca", tmp_path / "folders", split="train")
+    assert [what for what, why in done.skipped if why.startswith("all its numbers are 0")] == ["train/200"]
+    done = import_features(store, done.samples, "emoca", tmp_path / "merged.npz")
+    assert [what for what, why in done.skipped if why.startswith("all its numbers are 0")] == ["train/4"]
+    check_params(done, "emoca", {"train/1": good[0], "train/3": good[1]})
+
+
+def test_numbers_with_leading_zeros_are_names_in_any_column(tmp_path: Path) -> None:
+    values = vectors("smirk", 2)
+    columns = [f"{name}_{i}" for name, size in GROUPS["smirk"] for i in range(size)]
+    lines = [",".join(["sex", "sample_id", *columns])]
+    for name, row in zip(("00012", "00013"), values, strict=True):
+        lines.append(",".join(["f", name, *map(str, row)]))
+    (tmp_path / "merged.csv").write_text("\n".join(lines) + "\n")
+    names, found, skipped = read_table(tmp_path / "merged.csv", "smirk", None)
+    assert (names, skipped) == (["00012", "00013"], [])
+    assert np.allclose(found, values)
 
 
 def test_a_train_picture_lends_its_parameters_to_no_val_sample(tmp_path: Path) -> None:

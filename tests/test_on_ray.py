@@ -280,6 +280,31 @@ def test_what_was_under_way_goes_on_and_the_others_begin(local_ray: None, faces:
     assert min(epoch for name, epoch in epochs if name == specs[1].name) == 1
 
 
+def test_a_training_waits_for_room_however_long_it_takes(
+    local_ray: None, faces: tuple[Store, Samples], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+    from ray.util import placement_group, remove_placement_group
+
+    from ig3d_ray.on_ray.train import train_runs
+
+    store, samples = faces
+    # Ray Train gives up after four times as long.
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "0.5")
+    others = placement_group([{"CPU": 2.0}])
+    ray.get(others.ready())
+    heard: list[str] = []
+
+    def make_room_when_it_waits(event: dict) -> None:
+        if "said" in event:
+            heard.append(event["said"])
+            remove_placement_group(others)
+
+    short = RECIPE.model_copy(update={"epochs": 1})
+    assert train_runs([run_of(store, samples, member(recipe=short))], Resources(), make_room_when_it_waits) == {}
+    assert heard == [f"{member(recipe=short).name}: waiting for room for 1 x 1 CPUs"]
+
+
 def test_one_workers_curve_is_two_workers_curve(local_ray: None, faces: tuple[Store, Samples], tmp_path: Path) -> None:
     store, samples = faces
     other = Store(str(tmp_path / "two"))

@@ -16,11 +16,12 @@ from ig3d_ray.members.recipe import TrainingRecipe
 from ig3d_ray.members.runs import PACK_SECONDS, TRAINED_SPLITS, Run, all_cached, all_trained, make_runs
 from ig3d_ray.members.spec import CnnSpec, DdamfnSpec, Mlp3dSpec, TrainableSpec
 from ig3d_ray.members.timings import Estimate, Timing, TimingLog, estimate, network_of, read_timings
-from ig3d_ray.on_ray.cluster import Slots
+from ig3d_ray.on_ray.cluster import Slots, workers_that_fit
 from ig3d_ray.schedule import START_SECONDS, forecast, longest_first, makespan, run_seconds
+from ig3d_ray.space import Resources, places
 from ig3d_ray.space_file import load_space
 from ig3d_ray.storage import Store
-from ig3d_ray.trainings import runs_of
+from ig3d_ray.trainings import Machines, runs_of
 
 MLP = Mlp3dSpec(representation="emoca", subset="full", recipe=TrainingRecipe(epochs=20))
 SECONDS = st.lists(st.integers(1, 1000), min_size=1, max_size=7)
@@ -122,6 +123,9 @@ def test_a_member_is_cached_when_its_weights_spec_and_both_tables_are_there(stor
             store.write(f"members/faces/{member}/{file}", b"x")
         for split in splits:
             store.write(f"logits/faces/{member}/{split}.parquet", b"x")
+    # What a file browser leaves.
+    store.write("members/faces/.DS_Store", b"x")
+    store.write("logits/faces/.DS_Store", b"x")
     assert all_trained(store, "faces") == {"whole", "no-test"}
     assert all_cached(store, "faces") == {"whole"}
 
@@ -236,6 +240,39 @@ def test_a_cohort_shares_the_price_of_its_steps_on_a_gpu() -> None:
     alone, shared = (estimate(MLP, 10_000, [], "A10G", together) for together in (1, 32))
     assert alone.seconds / 32 <= shared.seconds < alone.seconds / 2
     assert estimate(DdamfnSpec(), 10_000, [], "A10G", 32) == estimate(DdamfnSpec(), 10_000, [], "A10G")
+
+
+def test_a_card_that_is_not_in_the_table_is_taken_for_a_usual_one() -> None:
+    there = took(MLP, 60.0, device="NVIDIA GeForce RTX 4090")
+    cnn = CnnSpec(width=8)
+    assert estimate(MLP, there.samples, [there], "NVIDIA GeForce RTX 4090").basis == "measured"
+    assert estimate(cnn, 1000, [there], "NVIDIA GeForce RTX 4090") == estimate(cnn, 1000, [], "A10G")
+
+
+def test_a_plan_takes_the_card_of_earlier_trainings_whatever_it_is(
+    small_faces: tuple[Store, Samples],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    made, _ = small_faces
+    store = Store(str(tmp_path))
+    for name in made.names("datasets"):
+        store.write(name, made.read(name))
+    TimingLog(store, "faces", "d").note({"timing": took(MLP, 60.0, device="NVIDIA GeForce RTX 4090").model_dump()})
+    assert on_gpus(monkeypatch, store, "--set", "resources.gpus_per_worker=1") == 0
+    assert "RTX 4090" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("there", "each", "fit"),
+    [(1, 0.2, 5), (1, 0.1, 10), (8, 0.6, 8), (8, 0.3, 24), (4, 0.75, 4), (8, 1, 8), (8, 2, 4), (7, 2, 3), (0, 0.5, 0)],
+)
+def test_a_part_of_a_gpu_lies_on_one(there: float, each: float, fit: int) -> None:
+    assert places(there, each) == fit
+    machine, needs = {"CPU": 100.0, "GPU": float(there)}, Resources(gpus_per_worker=each)
+    assert workers_that_fit([machine, machine], needs) == 2 * fit
+    assert Machines("A10G", int(there), each, workers=2).places == fit // 2
 
 
 def test_no_more_trainings_side_by_side_than_the_drivers_machine_holds() -> None:

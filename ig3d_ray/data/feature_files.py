@@ -15,7 +15,7 @@ from multiprocessing import get_all_start_methods, get_context
 import numpy as np
 import orjson
 
-from ig3d_ray.data.params3d import GROUPS, WIDTHS, Representation
+from ig3d_ray.data.params3d import ALL_ZERO, GROUPS, WIDTHS, Representation
 
 CHUNK = 512
 WORTH_PROCESSES = 2000
@@ -82,7 +82,9 @@ def _read_chunk(job: tuple[Sequence[str], Representation, bool]) -> Read:
                 broken.append((row, _why(error)))
     finite = np.isfinite(vectors).all(axis=1)
     broken += [(int(row), "holds NaN or infinity") for row in np.flatnonzero(read & ~finite)]
-    kept = np.flatnonzero(read & finite)
+    zero = ~vectors.any(axis=1)
+    broken += [(int(row), ALL_ZERO) for row in np.flatnonzero(read & zero)]
+    kept = np.flatnonzero(read & finite & ~zero)
     return Read(vectors[kept], kept, broken)
 
 

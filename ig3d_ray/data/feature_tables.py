@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ig3d_ray.data.params3d import GROUPS, WIDTHS, Representation
+from ig3d_ray.data.params3d import ALL_ZERO, GROUPS, WIDTHS, Representation
 from ig3d_ray.errors import Ig3dError
 
 ID_COLUMNS = ("sample_id", "number", "name", "file", "image")
@@ -34,16 +34,20 @@ def read_table(
         raise Ig3dError(f"--columns: {file.name} names its groups itself; positions are for CSV files")
     names, vectors = readers[file.suffix.lower()](file, representation, columns or {})
     finite = np.isfinite(vectors).all(axis=1)
+    zero = ~vectors.any(axis=1)
     skipped = [(names[row], "a number is missing, NaN or infinite") for row in np.flatnonzero(~finite)]
-    return [names[row] for row in np.flatnonzero(finite)], vectors[finite], skipped
+    skipped += [(names[row], ALL_ZERO) for row in np.flatnonzero(zero)]
+    kept = finite & ~zero
+    return [names[row] for row in np.flatnonzero(kept)], vectors[kept], skipped
 
 
 def _read_csv(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
     try:
-        frame = pd.read_csv(file, dtype={0: str}, low_memory=False)
+        header = [str(name) for name in pd.read_csv(file, nrows=0).columns]
+        texts = dict.fromkeys([header[0], *(name for name in ID_COLUMNS if name in header)], str)
+        frame = pd.read_csv(file, dtype=texts, low_memory=False)
     except (OSError, ValueError) as error:
         raise Ig3dError(f"{file}: cannot be read as CSV ({str(error).splitlines()[0]})") from error
-    header = [str(name) for name in frame.columns]
     places: list[int] = []
     for group, size in GROUPS[representation]:
         places += _places(file, header, group, size, columns)

@@ -107,8 +107,17 @@ def _from_folder(folder: Path, representation: Representation) -> tuple[list[str
     read = read_many(paths, representation, folders=bool(demo))
     start = len(str(folder)) + 1
     names = [path[start:] for path in paths]
-    clean = [name.removesuffix(DEMO_SUFFIX) if demo else name.removesuffix(".json") for name in names]
-    return [clean[row] for row in read.rows], read.vectors, [(names[row], why) for row, why in read.broken]
+    skipped = [(names[row], why) for row, why in read.broken]
+    if jsons:
+        return [names[row].removesuffix(".json") for row in read.rows], read.vectors, skipped
+    # EMOCA's demo numbers the faces of a picture: 00 is the first. A folder without a number is what it writes where it
+    # found no face, under the first letter of the picture's name. Other programs' folders have no numbers at all.
+    numbered = 2 * sum(name.endswith(DEMO_SUFFIX) for name in names) > len(names)
+    kept = [at for at, row in enumerate(read.rows) if not numbered or names[row].endswith(DEMO_SUFFIX)]
+    others = sorted(set(range(len(read.rows))) - set(kept))
+    skipped += [(names[read.rows[at]], "not <name>00: no face was found, or it is another face") for at in others]
+    clean = [names[read.rows[at]].removesuffix(DEMO_SUFFIX) if numbered else names[read.rows[at]] for at in kept]
+    return clean, read.vectors[kept], skipped
 
 
 def _walk(folder: str, representation: Representation) -> tuple[list[str], list[str]]:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image, UnidentifiedImageError
 
 from ig3d_ray.data.samples import Samples
@@ -61,8 +62,12 @@ class Pictures:
         self.store, self.dataset, self.size = store, samples.dataset, size
         self.ids = samples.ids.tolist()
         self.places = samples.table["image"].to_pylist()
-        packs = sorted({place.split("#", 1)[0] for place in self.places if place and "#" in place})
-        self.packs = {pack: _read_pack(store, samples.dataset, pack) for pack in packs}
+        wanted: dict[str, list[str]] = {}
+        for place in self.places:
+            if place and "#" in place:
+                pack, key = place.split("#", 1)
+                wanted.setdefault(pack, []).append(key)
+        self.packs = {pack: _read_pack(store, samples.dataset, pack, keys) for pack, keys in sorted(wanted.items())}
         self.process = os.getpid()
 
     def __len__(self) -> int:
@@ -90,15 +95,16 @@ class Pictures:
         data, what = self.encoded(index)
         return decode_image(data, self.size, what)
 
-    def all(self) -> np.ndarray:
-        """Every picture, decoded by threads: `[N, 3, size, size]` uint8, in the order of the samples."""
-        decoded = np.empty((len(self), 3, self.size, self.size), np.uint8)
+    def some(self, indices: range | None = None) -> np.ndarray:
+        """Pictures, all by default, decoded by threads: `[K, 3, size, size]` uint8, in the order of the samples."""
+        indices = range(len(self)) if indices is None else indices
+        decoded = np.empty((len(indices), 3, self.size, self.size), np.uint8)
 
-        def put(index: int) -> None:
-            decoded[index] = self[index]
+        def put(at: int) -> None:
+            decoded[at] = self[indices[at]]
 
         with ThreadPoolExecutor(DECODING_THREADS) as pool:
-            list(pool.map(put, range(len(self))))
+            list(pool.map(put, range(len(indices))))
         return decoded
 
 
@@ -141,11 +147,13 @@ def in_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _read_pack(store: Store, dataset: str, pack: str) -> tuple[dict[str, int], pa.Array]:
-    """The row of each sample, and the pictures."""
+def _read_pack(store: Store, dataset: str, pack: str, wanted: list[str]) -> tuple[dict[str, int], pa.Array]:
+    """The row of each wanted picture, and these pictures: a split's lie among another's, which would fill memory."""
     name = f"datasets/{dataset}/{pack}"
     try:
         table = table_from_bytes(store.read(name))
     except pa.ArrowInvalid as error:
         raise Ig3dError(f"{store.locate(name)}: not a whole Parquet file ({error}); make it again") from error
+    if len(wanted) < len(table):
+        table = table.filter(pc.is_in(table["sample_id"], value_set=pa.array(wanted, pa.string())))
     return {key: row for row, key in enumerate(table["sample_id"].to_pylist())}, table["image"].combine_chunks()

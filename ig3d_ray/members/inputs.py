@@ -19,6 +19,7 @@ GIB = 2**30
 Batch = tuple[torch.Tensor, ...]
 FITTED_ON = 2000
 PICTURES_AT_ONCE = 64
+DECODED_AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,15 @@ class _Decoding(Dataset[torch.Tensor]):
         return torch.from_numpy(np.ascontiguousarray(self.pictures[index]))
 
 
+def _resident(pictures: Pictures, device: torch.device) -> torch.Tensor:
+    """All pictures on the device; of a GPU's, never more than some are in this machine's own memory."""
+    x = torch.empty((len(pictures), 3, pictures.size, pictures.size), dtype=torch.uint8, device=device)
+    for start in range(0, len(pictures), DECODED_AT_ONCE):
+        some = range(start, min(start + DECODED_AT_ONCE, len(pictures)))
+        x[start : some.stop] = torch.from_numpy(pictures.some(some)).to(device)
+    return x
+
+
 def member_samples(spec: TrainableSpec, samples: Samples, split: str) -> Samples:
     """The samples of a split that have what this member looks at.
 
@@ -134,7 +144,7 @@ def member_inputs(spec: TrainableSpec, samples: Samples, store: Store, feeding: 
     if not isinstance(spec, Mlp3dSpec):
         pictures = Pictures(store, samples, spec.image_size)
         fits = len(pictures) * 3 * spec.image_size**2 <= feeding.memory
-        parts.append(torch.from_numpy(pictures.all()).to(feeding.device) if fits else Decoded(pictures, feeding))
+        parts.append(_resident(pictures, feeding.device) if fits else Decoded(pictures, feeding))
     if isinstance(spec, Mlp3dSpec | IntermediateSpec):
         columns = subset_columns(spec.representation, spec.subset)
         parts.append(torch.from_numpy(samples.params(spec.representation)[:, columns].copy()).to(feeding.device))

@@ -98,8 +98,9 @@ class TrainingRecipe(Frozen):
     clip_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Largest norm of the gradient."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """On GPUs, `auto` trains image networks in bf16 autocast and 3D classifiers in fp32 with TF32 products, `fp32`
-    everything with all digits. CPUs train in fp32 but for `bf16`. Scoring is always in fp32 with all digits."""
+    """On GPUs, `auto` trains image networks in bf16 autocast (in fp32 on cards older than A100) and 3D classifiers in
+    fp32 with TF32 products, `fp32` everything with all digits. CPUs train in fp32 but for `bf16`. Scoring is
+    always in fp32 with all digits."""
 
     @model_validator(mode="after")
     def _climbs(self) -> "TrainingRecipe":

@@ -86,7 +86,7 @@ def _having(store: Store, folder: str, files: set[str]) -> set[str]:
     """The members with all these files in their folders."""
     there: dict[str, set[str]] = {}
     for name in store.names(folder):
-        member, file = name.removeprefix(f"{folder}/").split("/", 1)
+        member, _, file = name.removeprefix(f"{folder}/").partition("/")
         there.setdefault(member, set()).add(file)
     return {member for member, has in there.items() if has >= files}
 

@@ -32,6 +32,8 @@ _BACKBONES = {
 # Peak dense half-precision rate in units of 1e12 per second, by the makers' data sheets; a CPU core: vector units
 # of eight at 3 GHz.
 PEAKS = {"T4": 65, "V100": 125, "L4": 121, "A10G": 70, "A100": 312, "L40S": 362, "H100": 989, "H200": 989, "cpu": 0.05}
+# What is assumed of a GPU that nobody named, or that isn't among these.
+USUAL_GPU = "A10G"
 # Of the peak, what a training reaches; and a step's least time, in which the device mostly waits for the program.
 FRACTION = {"cpu": 0.5, "gpu": 0.15}
 STEP_SECONDS = {"cpu": 0.001, "gpu": 0.004}
@@ -107,7 +109,7 @@ def estimate(spec: TrainableSpec, samples: int, known: Iterable[Timing], device:
     seconds, shared = 0.0, together if isinstance(spec, Mlp3dSpec) else 1
     for stage in spec.stages:
         passes = PASSES * (2 if stage.recipe.sam_rho else 1)
-        arithmetic = gigaflops(spec) * passes * samples / (speed(device) * 1000 * FRACTION[kind])
+        arithmetic = gigaflops(spec) * passes * samples / (_speed_or_usual(device) * 1000 * FRACTION[kind])
         steps = samples / stage.recipe.batch_size * STEP_SECONDS[kind] / shared
         seconds += stage.recipe.epochs * max(arithmetic, steps)
     return Estimate(seconds, "assumed")
@@ -124,6 +126,14 @@ def speed(device: str) -> float:
         if name.lower() in device.lower():
             return PEAKS[name]
     raise Ig3dError(f"GPU {device!r}: its speed is not known; one of {', '.join(n for n in PEAKS if n != 'cpu')}")
+
+
+def _speed_or_usual(device: str) -> float:
+    """A card that isn't in the table is taken for a usual one: for an order and a first guess that will do."""
+    try:
+        return speed(device)
+    except Ig3dError:
+        return PEAKS[USUAL_GPU]
 
 
 def on_device(timing: Timing, device: str) -> bool:

@@ -27,6 +27,8 @@ from ig3d_ray.members.precision import tf32
 from ig3d_ray.members.recipe import LossSpec, Stage, TrainingRecipe
 from ig3d_ray.members.spec import Attention
 
+BF16_SINCE = (8, 0)
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -174,7 +176,9 @@ class Trainer:
         self.layout = getattr(inner, "gpu_layout", torch.channels_last) if on_gpu else torch.channels_last
         if self.sees_images:
             self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
-        auto = self.recipe.precision == "auto" and on_gpu and self.sees_images
+        # Older cards take bf16, and convolve it more slowly than fp32.
+        has_bf16 = on_gpu and torch.cuda.get_device_capability(device) >= BF16_SINCE
+        auto = self.recipe.precision == "auto" and has_bf16 and self.sees_images
         self.autocast = auto or self.recipe.precision == "bf16"
         self.class_weights = class_weights(self.loss, self.train.labels.cpu(), self.classes).to(device)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.space import Resources
+from ig3d_ray.space import Resources, places
 
 # Less what starting this program takes, so that the answer comes within 10 s.
 ANSWER_SECONDS = 8.0
@@ -85,8 +85,8 @@ def workers_that_fit(machines: list[dict[str, float]], needs: Resources) -> int:
     """How many workers find room at once; a worker can't be spread over machines."""
     fit = 0
     for there in machines:
-        by_cpu = int(there.get("CPU", 0.0) // needs.cpus_per_worker)
-        by_gpu = int(there.get("GPU", 0.0) // needs.gpus_per_worker) if needs.gpus_per_worker else by_cpu
+        by_cpu = places(there.get("CPU", 0.0), needs.cpus_per_worker)
+        by_gpu = places(there.get("GPU", 0.0), needs.gpus_per_worker) if needs.gpus_per_worker else by_cpu
         fit += min(by_cpu, by_gpu)
     return fit
 

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
 from ray.train import CheckpointConfig, ControllerError, FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -145,15 +146,23 @@ def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any, over: thr
             checkpoint_config=CheckpointConfig(num_to_keep=2),
         ),
     )
-    lost = 0
+    lost, has_waited = 0, False
     while True:
         try:
             failures, left = trainer.fit().return_value
         except (ControllerError, *LOST) as error:
-            # A machine went away while Ray Train was talking to it: it goes on from what is in the storage.
-            lost += 1
-            is_loss = isinstance(getattr(error, "controller_failure", error), LOST)
-            if not is_loss or lost > resources.max_failures or over.wait(AGAIN_SECONDS):
+            cause = getattr(error, "controller_failure", error)
+            if isinstance(cause, WorkerGroupStartupTimeoutError):
+                # Others have the room, or machines are long in coming: no failure, however long it lasts.
+                if not has_waited:
+                    has_waited = True
+                    board.post.remote({"said": f"{_called(run)}: waiting for room for {_asked(resources)}"})
+            else:
+                # A machine went away while Ray Train was talking to it: it goes on from what is in the storage.
+                lost += 1
+                if not isinstance(cause, LOST) or lost > resources.max_failures:
+                    raise
+            if over.wait(AGAIN_SECONDS):
                 raise
             continue
         # A training that left a machine that is being taken away goes on where there is room, and this is no failure.
@@ -177,6 +186,16 @@ def _trainer(resources: Resources, **options: Any) -> DataParallelTrainer:
     # NCCL needs a GPU per worker; workers that share one talk through gloo.
     config = TorchConfig(backend="nccl" if resources.gpus_per_worker >= 1 else "gloo")
     return TorchTrainer(train_loop, torch_config=config, **options)
+
+
+def _called(run: Run) -> str:
+    more = f" and {len(run.members) - 1} more" if len(run.members) > 1 else ""
+    return run.members[0][1].name + more
+
+
+def _asked(resources: Resources) -> str:
+    gpus = f" and {resources.gpus_per_worker:g} GPUs" if resources.gpus_per_worker else ""
+    return f"{resources.workers} x {resources.cpus_per_worker} CPUs{gpus}"
 
 
 def _one_line(error: BaseException) -> str:

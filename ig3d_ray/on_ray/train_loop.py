@@ -266,8 +266,11 @@ class _Work:
             if end.error is not None:
                 publish_failed(self.store, self.dataset, fingerprint, spec, trainer.network, str(end.error))
                 failures[fingerprint] = str(end.error)
-            else:
+                continue
+            try:
                 self.publish(fingerprint, spec, trainer.network, [row | {"stage": 1} for row in end.history], each)
+            except Ig3dError as error:
+                failures[fingerprint] = last_line(error)
         return failures
 
     def publish(
