@@ -67,7 +67,10 @@ def _train_all(work: "_Work", failures: Failures) -> None:
         todo = broadcast_from_rank_zero(todo)
     failures |= work.finish(todo)
     widest = None if work.feeding.device.type == "cuda" else WIDEST_ON_CPU
-    for group in cohorts(work.members, work.steps, work.resources.cohort, widest):
+    groups = cohorts(work.members, work.steps, work.resources.cohort, widest)
+    # First what was under way: checkpoints of others would take the place of its own.
+    under_way = set(state["members"]) if state is not None else set()
+    for group in sorted(groups, key=lambda group: under_way.isdisjoint(name for name, _ in group)):
         names = [fingerprint for fingerprint, _ in group]
         resumed = state if state is not None and set(state["members"]) <= set(names) else None
         # What was under way goes on with those that it had; the others that are missing begin.
@@ -254,7 +257,11 @@ class _Work:
         def on_epoch(epochs: dict[int, Epoch], current: Callable[[], State]) -> None:
             for index, epoch in epochs.items():
                 self._tell(members[index][1], epoch, 0)
-            self._after(self.watch.after_epoch(), content, current)
+            word = self.watch.after_epoch()
+            # Killed among its members' publishing, it must not train those that are left without the others: they
+            # would come out with other last digits.
+            is_over = len(members) > 1 and not current()["active"]
+            self._after("checkpoint" if word == "go on" and is_over else word, content, current)
 
         failures: Failures = {}
         state = resumed["state"] if resumed else None
