@@ -1,7 +1,11 @@
-"""What a person hears of a training whose epochs are long."""
+"""What a person hears of what is under way: long epochs, and a job whose cluster can't be reached for a while."""
+
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from ig3d_ray.errors import Ig3dError
 from ig3d_ray.progress import Reporter
 
 NEWS = {"member": "cage-maxvit", "epoch": 2, "epochs": 8, "step": 30, "steps": 120}
@@ -40,3 +44,47 @@ def test_a_worker_tells_when_nobody_has_heard_of_it_for_long() -> None:
     watch._told -= NEWS_SECONDS
     watch.told()
     assert not watch.is_time_for_news(), "an epoch was told of just now"
+
+
+class Dropping:
+    """A cluster's jobs behind a connection that is dropped some times; the job ends at the third look."""
+
+    def __init__(self, drops: int) -> None:
+        self.drops, self.looks = drops, 0
+
+    def _reach(self) -> None:
+        if self.drops:
+            self.drops -= 1
+            raise ConnectionError("connection refused")
+
+    def get_job_status(self, job: str) -> Any:
+        self._reach()
+        self.looks += 1
+        return SimpleNamespace(is_terminal=lambda: self.looks == 3)
+
+    def get_job_logs(self, job: str) -> str:
+        self._reach()
+        return "".join(f"line {look}\n" for look in range(self.looks))
+
+    def get_job_info(self, job: str) -> Any:
+        return SimpleNamespace(driver_exit_code=0, status="SUCCEEDED")
+
+
+def test_a_job_is_followed_over_a_dropped_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ig3d_ray.on_ray import jobs
+
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "_client", lambda address: Dropping(drops=3))
+    shown: list[str] = []
+    assert jobs.follow("http://127.0.0.1:1", "job_1", shown.append) == 0
+    assert "".join(shown) == "line 0\nline 1\nline 2\n"
+
+
+def test_who_follows_a_job_learns_that_it_goes_on_without_him(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ig3d_ray.on_ray import jobs
+
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr(jobs, "_client", lambda address: Dropping(drops=10**9))
+    with pytest.raises(Ig3dError, match=r"answers no longer \(connection refused\); the job goes on: ray job logs"):
+        jobs.follow("http://127.0.0.1:1", "job_1", lambda text: None)

@@ -18,6 +18,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # Ray kills a stopped job after 3 s by itself; writing checkpoints takes longer.
 STOP_SECONDS = 25
 POLL_SECONDS = 1.0
+# A forwarded port is soon forwarded again, and a head that was lost comes back.
+SILENCE_SECONDS = 300.0
 # Where the storage is, not who may use it: Ray shows these to everyone who may see the job.
 _PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION")
 
@@ -61,21 +63,38 @@ def submit(space_file: Path, storage: str, overrides: Sequence[str], address: st
 
 
 def follow(address: str, job: str, show: Callable[[str], None]) -> int:
-    """Show a job's lines until it ends.
+    """Show a job's lines until it ends; a connection that is lost for a while is taken up again.
 
     Returns:
         The exit code of its command; 143 if it was stopped.
+
+    Raises:
+        Ig3dError: the cluster answers no longer.
     """
     client, shown = _client(address), 0
+
+    def ask(call: Callable[[str], Any]) -> Any:
+        deadline = time.monotonic() + SILENCE_SECONDS
+        while True:
+            try:
+                return call(job)
+            except OSError as error:  # as all of requests' errors are
+                if time.monotonic() >= deadline:
+                    told = f"--address {address}: answers no longer ({_first_line(error)})"
+                    raise Ig3dError(
+                        f"{told}; the job goes on: ray job logs --address {address} --follow {job}"
+                    ) from error
+            time.sleep(POLL_SECONDS)
+
     while True:
-        over = client.get_job_status(job).is_terminal()
-        lines = client.get_job_logs(job)
+        over = ask(client.get_job_status).is_terminal()
+        lines = ask(client.get_job_logs)
         show(lines[shown:])
         shown = len(lines)
         if over:
             break
         time.sleep(POLL_SECONDS)
-    about = client.get_job_info(job)
+    about = ask(client.get_job_info)
     if about.driver_exit_code is None and str(about.status) == "FAILED":
         show(f"ig3d: {about.message}\n")
         return 1
