@@ -257,26 +257,6 @@ def test_a_killed_cohort_goes_on_and_ends_as_each_member_does_alone(
             assert np.allclose(mine.logits, other.logits, atol=1e-3)
 
 
-def test_a_cohort_that_died_while_it_published_publishes_the_rest_as_it_was(
-    local_ray: None, faces: tuple[Store, Samples]
-) -> None:
-    from ig3d_ray.on_ray.train import train_runs
-
-    store, samples = faces
-    short = RECIPE.model_copy(update={"epochs": 2})
-    one = run_of(store, samples, *(member(subset=s, recipe=short) for s in ("short", "full")))
-    assert train_runs([one], Resources(), lambda event: None) == {}
-    mark, last = one.members[1]
-    published = {name: store.read(name) for name in store.names(f"members/faces/{mark}")}
-    for name in (f"members/faces/{mark}", f"logits/faces/{mark}"):
-        store.remove(name)
-    heard: list[dict] = []
-    assert train_runs([one], Resources(), heard.append) == {}
-    assert [event["member"] for event in heard if "cached" in event] == [last.name]
-    assert not [event for event in heard if "score" in event], "it was trained again"
-    assert {name: store.read(name) for name in published} == published
-
-
 def test_what_was_under_way_goes_on_and_the_others_begin(local_ray: None, faces: tuple[Store, Samples]) -> None:
     from ig3d_ray.on_ray.train import train_runs
 
@@ -298,6 +278,17 @@ def test_what_was_under_way_goes_on_and_the_others_begin(local_ray: None, faces:
     assert all(mark in all_cached(store, "faces") for mark, _ in one.members)
     assert min(epoch for name, epoch in epochs if name == specs[0].name) > 1
     assert min(epoch for name, epoch in epochs if name == specs[1].name) == 1
+
+    # As if it had been killed while the second cohort published its members.
+    mark, last = one.members[2]
+    published = {name: store.read(name) for name in store.names(f"members/faces/{mark}")}
+    for name in (f"members/faces/{mark}", f"logits/faces/{mark}"):
+        store.remove(name)
+    heard: list[dict] = []
+    assert train_runs([one], Resources(), heard.append) == {}
+    assert [event["member"] for event in heard if "cached" in event] == [last.name]
+    assert not [event for event in heard if "score" in event], "it was trained again"
+    assert {name: store.read(name) for name in published} == published
 
 
 def test_a_training_waits_for_room_however_long_it_takes(

@@ -10,7 +10,7 @@ import torch
 from conftest import SHARED
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from scipy import stats
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch.nn import functional
@@ -29,7 +29,7 @@ from ig3d_ray.members.losses import (
 )
 from ig3d_ray.members.optimisers import Schedule, make_optimiser, sam_step
 from ig3d_ray.members.recipe import LossSpec, TrainingRecipe
-from ig3d_ray.members.spec import CageSpec, IntermediateSpec, Mlp3dSpec
+from ig3d_ray.members.spec import CageSpec, IntermediateSpec, MemberName, Mlp3dSpec
 
 CONFUSIONS = SHARED / "reference" / "confusion_counts.json"
 
@@ -257,3 +257,15 @@ def test_published_confusion_matrices_give_their_figures() -> None:
             assert [round(value, 4) for value in ours] == pytest.approx(case[f"{average}_f1_p_r"], abs=1e-9), name
             p, r, f1, _ = precision_recall_fscore_support(labels, predicted, average=average, zero_division=0)
             assert ours == pytest.approx([f1, p, r])
+
+
+NUMBERS = st.floats(min_value=0, max_value=1e20, allow_nan=False)
+
+
+@given(st.sampled_from(["fixed", "mse", "ccc"]), NUMBERS, NUMBERS, NUMBERS)
+def test_whatever_a_loss_weighs_its_member_has_a_name_that_a_spec_can_hold(
+    terms: Any, a: float, b: float, c: float
+) -> None:
+    loss = LossSpec(va_terms=terms, alpha=a, beta=b, gamma=c + 1, w1=a, w2=b)
+    name = CageSpec(loss=loss).name
+    assert TypeAdapter(MemberName).validate_python(name) == name

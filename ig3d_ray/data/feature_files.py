@@ -82,9 +82,10 @@ def _read_chunk(job: tuple[Sequence[str], Representation, bool]) -> Read:
                 broken.append((row, _why(error)))
     finite = np.isfinite(vectors).all(axis=1)
     broken += [(int(row), "holds NaN or infinity") for row in np.flatnonzero(read & ~finite)]
-    zero = ~vectors.any(axis=1)
-    broken += [(int(row), ALL_ZERO) for row in np.flatnonzero(read & zero)]
-    kept = np.flatnonzero(read & finite & ~zero)
+    usable = np.flatnonzero(read & finite)
+    some = vectors[usable].any(axis=1)
+    broken += [(int(row), ALL_ZERO) for row in usable[~some]]
+    kept = usable[some]
     return Read(vectors[kept], kept, broken)
 
 

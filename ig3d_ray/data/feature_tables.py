@@ -34,11 +34,12 @@ def read_table(
         raise Ig3dError(f"--columns: {file.name} names its groups itself; positions are for CSV files")
     names, vectors = readers[file.suffix.lower()](file, representation, columns or {})
     finite = np.isfinite(vectors).all(axis=1)
-    zero = ~vectors.any(axis=1)
     skipped = [(names[row], "a number is missing, NaN or infinite") for row in np.flatnonzero(~finite)]
-    skipped += [(names[row], ALL_ZERO) for row in np.flatnonzero(zero)]
-    kept = finite & ~zero
-    return [names[row] for row in np.flatnonzero(kept)], vectors[kept], skipped
+    usable = np.flatnonzero(finite)
+    some = vectors[usable].any(axis=1)
+    skipped += [(names[row], ALL_ZERO) for row in usable[~some]]
+    kept = usable[some]
+    return [names[row] for row in kept], vectors[kept], skipped
 
 
 def _read_csv(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:

@@ -54,11 +54,11 @@ class LossSpec(Frozen):
         """A short word for names: `ce`, `eq1random`, `eq1fixed`, `eq2`, `eq3`, with what differs from the paper."""
         words = {"none": "ce", "random": "eq1random", "fixed": "eq1fixed", "mse": "eq2", "ccc": "eq3"}[self.va_terms]
         if self.va_terms == "fixed" and (self.alpha, self.beta, self.gamma) != (1.0, 1.0, 1.0):
-            words += f"({self.alpha:g},{self.beta:g},{self.gamma:g})"
+            words += f"_{self.alpha:g}_{self.beta:g}_{self.gamma:g}"
         if self.va_terms == "mse" and self.w1 != 5.0:
-            words += f"({self.w1:g})"
+            words += f"_{self.w1:g}"
         if self.va_terms == "ccc" and self.w2 != 3.0:
-            words += f"({self.w2:g})"
+            words += f"_{self.w2:g}"
         return words + {"none": "", "inverse_frequency": "-balanced", "cage": "-cageweights"}[self.class_weights]
 
 
