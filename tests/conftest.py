@@ -91,6 +91,16 @@ def small_faces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Sample
     return store, make_faces(store, samples=240, seed=3)
 
 
+@pytest.fixture
+def faces(tmp_path: Path, small_faces: tuple[Store, Samples]) -> tuple[Store, Samples]:
+    """A store of one's own with the small faces."""
+    drawn, samples = small_faces
+    store = Store(str(tmp_path / "store"))
+    for name in drawn.names():
+        store.write(name, drawn.read(name))
+    return store, samples
+
+
 @pytest.fixture(scope="session")
 def local_ray(own_home: None) -> Iterator[None]:
     """The one Ray of the test session: two CPUs on this machine."""

@@ -43,16 +43,6 @@ def run_of(store: Store, samples: Samples, *specs: Mlp3dSpec) -> Run:
     return one
 
 
-@pytest.fixture
-def faces(tmp_path: Path, small_faces: tuple[Store, Samples]) -> tuple[Store, Samples]:
-    """A fresh store with the small faces."""
-    drawn, samples = small_faces
-    store = Store(str(tmp_path / "store"))
-    for name in drawn.names():
-        store.write(name, drawn.read(name))
-    return store, samples
-
-
 @pytest.mark.parametrize("protocol", [{"kind": "dev"}, {"kind": "cross_fitted", "folds": 3}], ids=lambda p: p["kind"])
 def test_tune_finds_exactly_what_this_process_finds(local_ray: None, tmp_path: Path, protocol: dict) -> None:
     from ig3d_ray.on_ray.search import run_on_ray

@@ -152,15 +152,9 @@ def test_plan_tells_hours_money_and_what_it_assumed(
 
 
 def test_plan_takes_what_trainings_took_before(
-    small_faces: tuple[Store, Samples],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    faces: tuple[Store, Samples], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made, _ = small_faces
-    store = Store(str(tmp_path))
-    for name in made.names("datasets"):
-        store.write(name, made.read(name))
+    store, _ = faces
     space = load_space(SMALL_SPACE, ("resources.gpus_per_worker=1",))
     (cnn,) = [spec for spec in space.trainable() if spec.kind == "cnn"]
     log = TimingLog(store, "faces", "d")
@@ -250,15 +244,9 @@ def test_a_card_that_is_not_in_the_table_is_taken_for_a_usual_one() -> None:
 
 
 def test_a_plan_takes_the_card_of_earlier_trainings_whatever_it_is(
-    small_faces: tuple[Store, Samples],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
+    faces: tuple[Store, Samples], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    made, _ = small_faces
-    store = Store(str(tmp_path))
-    for name in made.names("datasets"):
-        store.write(name, made.read(name))
+    store, _ = faces
     TimingLog(store, "faces", "d").note({"timing": took(MLP, 60.0, device="NVIDIA GeForce RTX 4090").model_dump()})
     assert on_gpus(monkeypatch, store, "--set", "resources.gpus_per_worker=1") == 0
     assert "RTX 4090" in " ".join(capsys.readouterr().out.split())
