@@ -26,7 +26,7 @@ SMALL_SPACE = Path(__file__).parent / "small.yaml"
 
 
 # The longest first, so that the test processes end at about the same time.
-LONGEST = ("test_run", "test_on_ray", "test_jobs", "test_cluster")
+LONGEST = ("test_run", "test_on_ray", "test_on_ray_search", "test_jobs", "test_cluster")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -113,6 +113,26 @@ def local_ray(own_home: None) -> Iterator[None]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
+
+
+def descendants(of: int) -> Iterator[tuple[int, str]]:
+    """The processes below one, with their command lines."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue
+    for pid in parents:
+        above = pid
+        while above in parents and above != of:
+            above = parents[above]
+        if above == of and pid != of:
+            try:
+                yield pid, Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+            except OSError:
+                continue
 
 
 @pytest.fixture

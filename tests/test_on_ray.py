@@ -1,16 +1,14 @@
-"""The edge: Ray Train and Ray Tune give what the plain code gives, on one worker, on two, after a death."""
+"""Ray Train gives what the plain code gives, on one worker, on two, after a death; and where it runs."""
 
 import json
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL_SPACE
-from test_search import MANY, make_pool, space
+from conftest import SMALL_SPACE, descendants
 
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
@@ -20,8 +18,6 @@ from ig3d_ray.members.runs import Run, all_cached, make_runs
 from ig3d_ray.members.spec import IntermediateSpec, Mlp3dSpec, TrainableSpec, fingerprint
 from ig3d_ray.pipeline import run
 from ig3d_ray.progress import Reporter
-from ig3d_ray.protocol import plan
-from ig3d_ray.search import Explorer, run_local
 from ig3d_ray.space import Resources
 from ig3d_ray.space_file import load_space
 from ig3d_ray.storage import Store
@@ -41,96 +37,6 @@ def run_of(store: Store, samples: Samples, *specs: Mlp3dSpec) -> Run:
     members = [(fingerprint("faces", samples.fingerprint, spec), spec) for spec in specs]
     (one,) = make_runs(store, "faces", members, size=8)
     return one
-
-
-@pytest.mark.parametrize("protocol", [{"kind": "dev"}, {"kind": "cross_fitted", "folds": 3}], ids=lambda p: p["kind"])
-def test_tune_finds_exactly_what_this_process_finds(local_ray: None, tmp_path: Path, protocol: dict) -> None:
-    from ig3d_ray.on_ray.search import run_on_ray
-
-    fusion = MANY | {"methods": ["stack", "greedy", "coordinate"], "weight_3d": [0.0, 1.0]}
-    what = space(protocol=protocol, fusion=fusion, search={"budget": 20, "batch": 7})
-    arranged = plan(what.protocol, {"dev": make_pool("dev"), "test": make_pool("test")}, what.seed)
-    rounds: list[int] = []
-    store = Store(str(tmp_path))
-    found = run_on_ray(what, arranged.parts, store, "s", lambda explorer: rounds.append(explorer.scored))
-    assert found == run_local(what, arranged.parts)
-    assert len(rounds) > 2
-    assert rounds == sorted(rounds)
-    assert store.names() == []
-
-
-def test_a_batch_whose_trial_died_is_handed_out_again(local_ray: None) -> None:
-    from ig3d_ray.on_ray.search import MAX_LOST_TRIALS, RoundSearcher
-    from ig3d_ray.scoring import score_batch
-    from ig3d_ray.search import Batch
-
-    pool, what = make_pool("dev"), space()
-    searcher = RoundSearcher(Explorer(what, [pool]), lambda explorer: None)
-
-    def finish(trial: str) -> int:
-        batch: Batch = searcher.scoring[trial]
-        results = score_batch(pool, batch.candidates, what)
-        content = {
-            "members": [list(result.members) for result in results],
-            "fusions": [result.fusion.model_dump(mode="json") for result in results],
-            "scores": [result.score for result in results],
-        }
-        searcher.on_trial_complete(trial, content)
-        return len(results)
-
-    first, second = searcher.suggest("t0"), searcher.suggest("t1")
-    assert searcher.suggest("t2") is None
-    searcher.on_trial_complete("t0", error=True)
-    assert searcher.suggest("t3") == first != second
-    scored = finish("t1") + finish("t3")
-    assert searcher.suggest("t4") == "FINISHED"
-    assert searcher.explorer.scored == scored
-    searcher = RoundSearcher(Explorer(what, [pool]), lambda explorer: None)
-    for lost in range(MAX_LOST_TRIALS + 1):
-        searcher.suggest(f"t{lost}")
-        searcher.on_trial_complete(f"t{lost}", error=True)
-    assert searcher.error is not None
-    assert "trials were lost" in searcher.error
-
-
-def test_a_worker_killed_in_the_middle_of_a_search_changes_nothing(local_ray: None, tmp_path: Path) -> None:
-    from ig3d_ray.on_ray.search import run_on_ray
-
-    what = space(fusion=MANY, search={"budget": 60, "batch": 10})
-    arranged = plan(what.protocol, {"dev": make_pool("dev", 3000), "test": make_pool("test")}, what.seed)
-    killed: list[int] = []
-
-    def kill_once(explorer: Explorer) -> None:
-        if not killed:
-            # Its actor is reused for the next batch, which is then lost with it.
-            for pid, words in descendants(os.getpid()):
-                if words.startswith("ray::") and "ImplicitFunc" in words:
-                    os.kill(pid, 9)
-                    killed.append(pid)
-
-    found = run_on_ray(what, arranged.parts, Store(str(tmp_path)), "killed", kill_once)
-    assert killed
-    assert found == run_local(what, arranged.parts)
-
-
-def descendants(of: int) -> Iterator[tuple[int, str]]:
-    """The processes below one, with their command lines."""
-    parents: dict[int, int] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                continue
-    for pid in parents:
-        above = pid
-        while above in parents and above != of:
-            above = parents[above]
-        if above == of and pid != of:
-            try:
-                yield pid, Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-            except OSError:
-                continue
 
 
 def test_a_killed_worker_costs_no_member_and_changes_no_weight(
