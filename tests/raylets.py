@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ray
-from ray_head import BIN, SECONDS, end_session, free_port
+from ray_head import BIN, PORTS, SECONDS, end_session, free_ports, port_of
 
 
 @dataclass
@@ -40,8 +40,8 @@ class Raylets:
 
     def add(self) -> None:
         """Another machine comes."""
-        port = f"--dashboard-agent-listen-port={free_port()}"
-        self.machines.append(self.start(f"--address={self.address}", "--num-cpus=1", port))
+        ports = free_ports("dashboard-agent-listen-port")
+        self.machines.append(self.start(f"--address={self.address}", "--num-cpus=1", *ports))
 
     def lose(self, index: int) -> None:
         """A machine is gone at once, with all that runs on it."""
@@ -59,12 +59,10 @@ def raylets(home: Path, machines: int) -> Iterator[Raylets]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_USAGE_STATS_ENABLED": "0"}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    port = free_port()
-    made = Raylets(f"{ray.util.get_node_ip_address()}:{port}", environment, home / "raylets.log")
+    words = free_ports("port", *PORTS)
+    address = f"{ray.util.get_node_ip_address()}:{port_of(words, 'port')}"
+    made = Raylets(address, environment, home / "raylets.log")
     with tempfile.TemporaryDirectory(prefix="ray") as place:
-        ports = {"--port": port, "--ray-client-server-port": free_port()}
-        ports |= {"--dashboard-agent-listen-port": free_port(), "--dashboard-agent-grpc-port": free_port()}
-        words = [f"{name}={value}" for name, value in ports.items()]
         head = made.start("--head", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={place}", *words)
         try:
             # One after another: two that start in the same instant on one machine may wait for each other for ever.

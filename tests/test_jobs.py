@@ -77,7 +77,9 @@ def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head
     long = ["--set", "pool.0.recipe.epochs=150", "--set", "pool.0.recipe.patience=150", "--set", "pool.0.width=12"]
     long += ["--set", "search.budget=10"]
     words = ["submit", str(SMALL_SPACE), "--address", url, "--storage", store.uri, *long]
-    job = ig3d(cluster, *words).stdout.strip()
+    submitted = ig3d(cluster, *words)
+    assert submitted.returncode == 0, submitted.stderr
+    job = submitted.stdout.strip()
     deadline = time.monotonic() + 120
     while not re.search(r"train: .* epoch", logs := call(cluster, *ray_job("logs", job, url)).stdout):
         assert time.monotonic() < deadline, logs
