@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.members.course import Epoch
 from ig3d_ray.progress import Reporter
 
 NEWS = {"member": "cage-maxvit", "epoch": 2, "epochs": 8, "step": 30, "steps": 120}
@@ -33,17 +34,44 @@ def test_within_an_epoch_the_bar_moves() -> None:
     reporter.end_training()
 
 
-def test_a_worker_tells_when_nobody_has_heard_of_it_for_long() -> None:
-    from ig3d_ray.on_ray.watch import NEWS_SECONDS, Watch
+class Board:
+    """The driver's, without Ray: what was posted."""
 
-    watch = Watch(board=None, rank=0, world=1, minutes=1)
-    assert not watch.is_time_for_news()
-    watch._told -= NEWS_SECONDS
-    assert watch.is_time_for_news()
-    assert not watch.is_time_for_news(), "told twice"
-    watch._told -= NEWS_SECONDS
-    watch.told()
-    assert not watch.is_time_for_news(), "an epoch was told of just now"
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.post = self
+
+    def remote(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+
+
+def test_a_worker_tells_when_nobody_has_heard_of_it_for_long() -> None:
+    from ig3d_ray.on_ray.news import NEWS_SECONDS, News
+
+    state = {"progress": {"history": [{}, {}]}, "within": {"step": 60}}
+    board = Board()
+    news = News(board, rank=0)
+    assert not news.is_due()
+    news._told -= NEWS_SECONDS
+    assert news.is_due()
+    news.within("cage-maxvit", 8, 120, state)
+    assert board.events == [{"member": "cage-maxvit", "epochs": 8, "steps": 120, "epoch": 3, "step": 60}]
+    assert not news.is_due(), "told twice"
+    news._told -= NEWS_SECONDS
+    news.epoch("cage-maxvit", 8, Epoch(number=3, loss=1.0, score=0.5, best_score=0.6, best_epoch=2, finished=False))
+    assert board.events[1] == {"member": "cage-maxvit", "epochs": 8, "epoch": 3, "loss": 1.0, "score": 0.5, "best": 0.6}
+    assert not news.is_due(), "an epoch was told of just now"
+
+
+def test_the_other_workers_of_a_training_leave_its_news_to_the_first() -> None:
+    from ig3d_ray.on_ray.news import NEWS_SECONDS, News
+
+    board = Board()
+    news = News(board, rank=1)
+    news._told -= NEWS_SECONDS
+    assert not news.is_due()
+    news.left("cage-maxvit", "stopped", {"progress": [{"history": []}], "within": None})
+    assert board.events == []
 
 
 class Dropping:

@@ -11,8 +11,6 @@ from ray.train.collective import broadcast_from_rank_zero
 Word = Literal["go on", "checkpoint", "preempted", "stopped"]
 # Asking costs some milliseconds: of the driver's board, of Ray Train, and of the other workers.
 CHECK_SECONDS = 0.5
-# Long epochs are told of in between.
-NEWS_SECONDS = 20.0
 # Writing checkpoints takes no more than this share of a training's time. At spot machines' usual rates of loss a larger
 # share costs more than it saves (docs/scale.md).
 CHECKPOINT_SHARE = 0.01
@@ -44,7 +42,6 @@ class Watch:
     _checked: float = field(default_factory=time.monotonic)
     _written: float = field(default_factory=time.monotonic)
     _cost: float = 0.0
-    _told: float = field(default_factory=time.monotonic)
 
     def after_step(self) -> Word:
         """What to do now, within an epoch."""
@@ -58,17 +55,6 @@ class Watch:
     def written(self, seconds: float) -> None:
         """A checkpoint was written, which took so long."""
         self._cost, self._written = seconds, time.monotonic()
-
-    def told(self) -> None:
-        """The driver heard of this training just now."""
-        self._told = time.monotonic()
-
-    def is_time_for_news(self) -> bool:
-        """Whether the driver has heard nothing for long; asked by who then tells it."""
-        if time.monotonic() - self._told < NEWS_SECONDS:
-            return False
-        self.told()
-        return True
 
     def _ask(self, epoch_is_over: bool) -> Word:
         # Ray Train tells all workers of a training when a machine of one of them is about to go.

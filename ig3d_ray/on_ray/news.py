@@ -1,0 +1,62 @@
+"""What a worker tells the driver of a training: one line's worth at a time, left on the driver's board."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ig3d_ray.members.course import Epoch, State
+from ig3d_ray.members.timings import Timing
+
+# Long epochs are told of in between.
+NEWS_SECONDS = 20.0
+
+
+@dataclass
+class News:
+    """The first worker's word to the driver; the others of a training say nothing.
+
+    Attributes:
+        board: the driver's, an actor that takes dictionaries. rank: of this worker.
+    """
+
+    board: Any
+    rank: int
+    _told: float = field(default_factory=time.monotonic)
+
+    def epoch(self, called: str, epochs: int, epoch: Epoch) -> None:
+        """An epoch is over, of at most so many."""
+        numbers = {"epoch": epoch.number, "loss": epoch.loss, "score": epoch.score, "best": epoch.best_score}
+        self._tell({"member": called, "epochs": epochs} | numbers)
+
+    def within(self, called: str, epochs: int, steps: int, state: State) -> None:
+        """An epoch of so many steps goes on, and the driver has heard nothing for long."""
+        self._tell({"member": called, "epochs": epochs, "steps": steps} | _where(state))
+
+    def is_due(self) -> bool:
+        """Whether the driver has heard nothing from this worker for long."""
+        return self.rank == 0 and time.monotonic() - self._told >= NEWS_SECONDS
+
+    def resumed(self, called: str, state: State) -> None:
+        """A training goes on from a checkpoint."""
+        self._tell({"member": called, "resumed": True} | _where(state))
+
+    def left(self, called: str, why: str, state: State) -> None:
+        """A training has written its checkpoint and ends before it is over."""
+        self._tell({"member": called, "left": why} | _where(state))
+
+    def cached(self, called: str, size: int, timing: Timing | None) -> None:
+        """A member's logits are published, so many bytes; and what it took, if all of it was on this worker."""
+        told = timing.model_dump() if timing is not None else None
+        self._tell({"member": called, "cached": True, "bytes": size, "timing": told})
+
+    def _tell(self, news: dict[str, Any]) -> None:
+        if self.rank == 0:
+            self.board.post.remote(news)
+            self._told = time.monotonic()
+
+
+def _where(state: State) -> dict[str, int]:
+    """How far a training is: the epoch it is in, and the steps of it that are done."""
+    progress = state["progress"] if isinstance(state["progress"], list) else [state["progress"]]
+    within = state["within"]
+    return {"epoch": 1 + max(len(p["history"]) for p in progress), "step": within["step"] if within else 0}

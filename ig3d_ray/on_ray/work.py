@@ -1,0 +1,159 @@
+"""A run on one worker: what it reads, the trainings that it builds of that, and what it publishes."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import ray.train
+import torch
+from ray.train.collective import broadcast_from_rank_zero
+
+from ig3d_ray.data import catalog
+from ig3d_ray.data.samples import Samples, load_samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.members.build import Standardised, build_network, start_from
+from ig3d_ray.members.checkpoint import load_checkpoint, read_weights
+from ig3d_ray.members.course import HistoryRow
+from ig3d_ray.members.epochs import EpochPlan
+from ig3d_ray.members.inputs import GIB, Feeding
+from ig3d_ray.members.publishing import publish, publish_failed
+from ig3d_ray.members.run_data import RunData
+from ig3d_ray.members.runs import all_trained
+from ig3d_ray.members.spec import TrainableSpec, parameter_groups, parse_spec
+from ig3d_ray.members.timings import Timing, network_of
+from ig3d_ray.members.training import Trainer, Worker
+from ig3d_ray.on_ray.news import News
+from ig3d_ray.on_ray.watch import Watch
+from ig3d_ray.space import Resources
+from ig3d_ray.storage import Store
+
+Member = tuple[str, TrainableSpec]
+Failures = dict[str, str]
+
+
+@dataclass
+class Work:
+    """A run on this worker: where it reads and writes, and what it has read."""
+
+    config: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        context = ray.train.get_context()
+        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+        self.store, self.dataset = Store(self.config["storage"]), self.config["dataset"]
+        self.resources = Resources(**self.config["resources"])
+        self.members: list[Member] = []
+        for fingerprint, text in self.config["members"]:
+            spec = parse_spec(text)
+            assert isinstance(spec, TrainableSpec)
+            self.members.append((fingerprint, spec))
+        self.samples: Samples = load_samples(self.store, self.dataset)
+        self.about = catalog.dataset(self.dataset)
+        minutes = self.resources.checkpoint_minutes
+        self.watch = Watch(self.config["board"], self.rank, self.world, minutes)
+        self.news = News(self.config["board"], self.rank)
+
+    @cached_property
+    def feeding(self) -> Feeding:
+        device = torch.device("cpu")
+        if self.resources.gpus_per_worker > 0:
+            from ray.train.torch import get_device
+
+            # Ray shows a worker all GPUs of its machine's workers, and says which is its own.
+            device = get_device()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        return Feeding(device, self.resources.cpus_per_worker - 1, self.resources.image_memory_gib * GIB)
+
+    @cached_property
+    def data(self) -> RunData:
+        return RunData(self.store, self.samples, self.feeding)
+
+    def steps(self, spec: TrainableSpec) -> int:
+        """Batches in an epoch of a member."""
+        return EpochPlan(spec.recipe, spec.seed, self.data.classes(spec), len(self.about.class_names)).steps
+
+    def finish(self, todo: list[str]) -> Failures:
+        """Write the logits of members whose weights are published; they leave `todo`."""
+        failures: Failures = {}
+        trained = set(todo) & all_trained(self.store, self.dataset)
+        if self.world > 1:
+            trained = broadcast_from_rank_zero(trained)
+        for fingerprint, spec in self.members:
+            if fingerprint not in trained:
+                continue
+            todo.remove(fingerprint)
+            try:
+                if self.rank == 0:
+                    network = load_checkpoint(self.store, self.dataset, fingerprint)
+                    self.publish(fingerprint, spec, network, None)
+            except Ig3dError as error:
+                failures[fingerprint] = last_line(error)
+        return failures
+
+    def trainer(self, spec: TrainableSpec, stage: int) -> Trainer:
+        """One stage of a member's training, its network new."""
+        torch.manual_seed(spec.seed)
+        network = build_network(spec, self.about, stage).to(self.feeding.device)
+        worker = Worker()
+        if self.world > 1:
+            wrap = torch.nn.parallel.DistributedDataParallel
+            worker = Worker(self.rank, self.world, wrap, lambda score: float(broadcast_from_rank_zero(score)))
+        return Trainer(
+            network=network,
+            train=self.data.labelled(spec, "train"),
+            dev=self.data.labelled(spec, "dev"),
+            stage=spec.stages[stage],
+            seed=spec.seed,
+            classes=len(self.about.class_names),
+            monitor=spec.monitor,
+            attention=getattr(spec, "attention", "none"),
+            groups=parameter_groups(spec),
+            worker=worker,
+            compiled=self.resources.compile == "images" and "image" in spec.features,
+        )
+
+    def start_from(self, spec: TrainableSpec, network: Standardised) -> None:
+        name = getattr(spec, "start_from", None)
+        if name is not None:
+            start_from(network, read_weights(self.store, name), f"weights {name}")
+
+    def publish(
+        self,
+        fingerprint: str,
+        spec: TrainableSpec,
+        network: Standardised,
+        history: list[HistoryRow] | None,
+        seconds: float | None = None,
+    ) -> None:
+        """Weights and logits of a member whose training is over, and what it took if all of it was here."""
+        events = self.resources.events == "tensorboard"
+        size = publish(self.store, self.samples, fingerprint, spec, network, history, self.feeding, events)
+        timing = None
+        if seconds is not None and history:
+            timing = Timing(
+                network=network_of(spec),
+                device=_device_name(self.feeding.device),
+                samples=len(self.data.classes(spec)),
+                epochs=len(history),
+                most=sum(stage.recipe.epochs for stage in spec.stages),
+                seconds=seconds,
+            )
+        self.news.cached(spec.name, size, timing)
+
+    def failed(self, fingerprint: str, spec: TrainableSpec, network: Standardised, message: str) -> Failures:
+        """Say of a member in the storage why it could not be trained, beside its last good weights."""
+        if self.rank == 0:
+            publish_failed(self.store, self.dataset, fingerprint, spec, network, message)
+        return {fingerprint: message}
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def last_line(error: Exception) -> str:
+    """One line of an error, whose message may hold the traceback of another process."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    last = lines[-1].removeprefix("ig3d_ray.errors.Ig3dError: ")
+    return last if isinstance(error, Ig3dError) else f"{type(error).__name__}: {last}"
