@@ -129,6 +129,7 @@ def test_stochastic_depth_is_scaled_in_every_block(backbone: Any) -> None:
 
     own, half = rates(cage_network(backbone, 2)), rates(cage_network(backbone, 2, stochastic_depth=0.1))
     assert len(own) > 10
+    assert own[0] == 0, "the first block is never skipped"
     assert max(own) == pytest.approx(0.2, rel=0.05)
     np.testing.assert_allclose(half, np.array(own) / 2)
     assert set(rates(cage_network(backbone, 2, stochastic_depth=0))) == {0.0}

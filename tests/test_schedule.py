@@ -238,9 +238,10 @@ def test_a_cohort_shares_the_price_of_its_steps_on_a_gpu() -> None:
 
 def test_a_card_that_is_not_in_the_table_is_taken_for_a_usual_one() -> None:
     there = took(MLP, 60.0, device="NVIDIA GeForce RTX 4090")
-    cnn = CnnSpec(width=8)
+    ddamfn = DdamfnSpec()
     assert estimate(MLP, there.samples, [there], "NVIDIA GeForce RTX 4090").basis == "measured"
-    assert estimate(cnn, 1000, [there], "NVIDIA GeForce RTX 4090") == estimate(cnn, 1000, [], "A10G")
+    assert estimate(ddamfn, 1000, [there], "NVIDIA GeForce RTX 4090") == estimate(ddamfn, 1000, [], "A10G")
+    assert estimate(ddamfn, 1000, [], "A10G") != estimate(ddamfn, 1000, [], "H100")
 
 
 def test_a_plan_takes_the_card_of_earlier_trainings_whatever_it_is(

@@ -49,6 +49,21 @@ def test_what_another_process_removed_is_not_there(store: Store) -> None:
     assert store.read_if_there("x/1") == b"1"
 
 
+def test_what_is_removed_while_it_is_created_is_created_after_all(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.create("claims/one", b"theirs")
+    read = Store.read_if_there
+
+    def remove_and_read(self: Store, name: str) -> bytes | None:
+        self.remove(name)
+        return read(self, name)
+
+    monkeypatch.setattr(Store, "read_if_there", remove_and_read)
+    assert store.create("claims/one", b"mine")
+    assert store.read("claims/one") == b"mine"
+
+
 def test_a_storage_whose_paths_are_not_what_its_uri_says() -> None:
     # As Azure's, whose URI names the account and whose paths don't; this one's begin with a slash.
     store = Store("memory://box/runs")
