@@ -95,10 +95,15 @@ def small_faces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Sample
 def faces(tmp_path: Path, small_faces: tuple[Store, Samples]) -> tuple[Store, Samples]:
     """A store of one's own with the small faces."""
     drawn, samples = small_faces
-    store = Store(str(tmp_path / "store"))
-    for name in drawn.names():
-        store.write(name, drawn.read(name))
-    return store, samples
+    return copy_of(drawn, tmp_path / "store"), samples
+
+
+def copy_of(store: Store, folder: Path) -> Store:
+    """Another store with the same content."""
+    copy = Store(str(folder))
+    for name in store.names():
+        copy.write(name, store.read(name))
+    return copy
 
 
 @pytest.fixture(scope="session")

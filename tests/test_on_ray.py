@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SMALL_SPACE, descendants
+from conftest import SMALL_SPACE, copy_of, descendants
 
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
@@ -45,9 +45,7 @@ def test_a_killed_worker_costs_no_member_and_changes_no_weight(
     from ig3d_ray.on_ray.train import train_runs
 
     store, samples = faces
-    untouched = Store(str(tmp_path / "untouched"))
-    for name in store.names():
-        untouched.write(name, store.read(name))
+    untouched = copy_of(store, tmp_path / "untouched")
     specs = [member(loss=LossSpec(va_terms="random")), member(subset="full")]
     assert train_runs([run_of(untouched, samples, *specs)], Resources(), lambda event: None) == {}
     killed: list[int] = []
@@ -114,9 +112,7 @@ def test_a_killed_cohort_goes_on_and_ends_as_each_member_does_alone(
     from ig3d_ray.on_ray.train import train_runs
 
     store, samples = faces
-    alone = Store(str(tmp_path / "alone"))
-    for name in store.names():
-        alone.write(name, store.read(name))
+    alone = copy_of(store, tmp_path / "alone")
     # smirk is missing for a few faces, so its epochs may have another number of steps: it may be a cohort of its own.
     specs = [
         member(representation=r, loss=LossSpec(va_terms=terms), seed=seed)
@@ -214,9 +210,7 @@ def test_a_training_waits_for_room_however_long_it_takes(
 
 def test_one_workers_curve_is_two_workers_curve(local_ray: None, faces: tuple[Store, Samples], tmp_path: Path) -> None:
     store, samples = faces
-    other = Store(str(tmp_path / "two"))
-    for name in store.names():
-        other.write(name, store.read(name))
+    other = copy_of(store, tmp_path / "two")
     # Batch norm and dropout are each worker's own, so the curves agree up to that noise; this network has little of it.
     recipe = RECIPE.model_copy(update={"batch_size": 32, "epochs": 8, "patience": None, "max_lr": 2e-3})
     spec = member(variant="published_va", width=64, recipe=recipe, loss=LossSpec(va_terms="fixed"))

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-from pathlib import Path
 
 import pytest
 from conftest import SMALL_SPACE
@@ -213,13 +212,8 @@ def test_short_trainings_share_a_run_and_long_ones_have_their_own() -> None:
     ]
 
 
-def test_runs_keep_their_names_whatever_was_measured_or_cached(
-    tmp_path: Path, small_faces: tuple[Store, Samples]
-) -> None:
-    made, _ = small_faces
-    store = Store(str(tmp_path))
-    for name in made.names("datasets"):
-        store.write(name, made.read(name))
+def test_runs_keep_their_names_whatever_was_measured_or_cached(faces: tuple[Store, Samples]) -> None:
+    store, _ = faces
     space = load_space(SMALL_SPACE)
     before = [run.name for run in runs_of(store, space, take_inventory(store, space))]
     log = TimingLog(store, "faces", "d")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import bring_published
+from conftest import bring_published, copy_of
 
 from ig3d_ray.data.labels import find_labels, save_labels
 from ig3d_ray.ensemble import parse_ensemble, read_ensemble
@@ -57,10 +57,8 @@ def test_a_spec_round_trips_and_is_the_same_every_time(table_7: tuple[Store, Sea
     text = store.read(f"{outcome.folder}/best_ensemble.json").decode()
     assert parse_ensemble(text, "spec") == outcome.spec
     assert parse_ensemble(text, "spec").to_json() == text
-    copy = Store(str(tmp_path))
-    for name in store.names():
-        if not name.startswith("searches"):
-            copy.write(name, store.read(name))
+    copy = copy_of(store, tmp_path)
+    copy.remove("searches")
     again = search_store(copy, what, "affectnet_va", Reporter(quiet=True))
     assert copy.read(f"{again.folder}/best_ensemble.json").decode() == text
     assert str(tmp_path) not in text
@@ -111,9 +109,7 @@ def test_a_small_budget_and_a_fine_reference_weight_search_twice_the_same(
 def test_changed_labels_make_another_search(table_7: tuple[Store, SearchSpace], tmp_path: Path) -> None:
     store, what = table_7
     before = search_store(store, what, "affectnet_va", Reporter(quiet=True))
-    copy = Store(str(tmp_path))
-    for name in store.names():
-        copy.write(name, store.read(name))
+    copy = copy_of(store, tmp_path)
     labels = find_labels(store, "affectnet_va", "test")
     assert labels is not None
     save_labels(copy, replace(labels, va=labels.va[::-1].copy()))
