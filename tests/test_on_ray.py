@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.logits import LogitStore
 from ig3d_ray.members.recipe import LossSpec, Stage, TrainingRecipe
 from ig3d_ray.members.runs import Run, all_cached, make_runs
-from ig3d_ray.members.spec import IntermediateSpec, Mlp3dSpec, TrainableSpec, fingerprint
+from ig3d_ray.members.spec import CnnSpec, IntermediateSpec, Mlp3dSpec, TrainableSpec, fingerprint
 from ig3d_ray.pipeline import run
 from ig3d_ray.progress import Reporter
 from ig3d_ray.space import Resources
@@ -95,6 +97,28 @@ def test_two_workers_train_and_cache_every_sample_once_beside_a_member_that_fail
     labels = dict(zip(samples.ids.tolist(), samples.expression.tolist(), strict=True))
     right = [labels[i] == top for i, top in zip(table.ids.tolist(), table.logits.argmax(axis=1), strict=True)]
     assert sum(right) / len(right) > 0.3
+
+
+def test_a_picture_that_one_of_two_workers_cannot_read_costs_its_member_alone(
+    local_ray: None, faces: tuple[Store, Samples]
+) -> None:
+    from ig3d_ray.on_ray.train import train_runs
+
+    store, samples = faces
+    store.write("datasets/faces/a.png", b"no picture")
+    images, broken = samples.table["image"].to_pylist(), samples.ids.tolist().index(samples.in_split("train").ids[0])
+    column = samples.table.column_names.index("image")
+    images[broken] = "a.png"
+    samples = Samples("faces", samples.table.set_column(column, samples.table.field(column), [images]))
+    samples.save(store)
+    sees = CnnSpec(width=4, image_size=32, workers=2, recipe=RECIPE)
+    one = run_of(store, samples, member(workers=2))
+    both = replace(one, members=((fingerprint("faces", samples.fingerprint, sees), sees), *one.members))
+    # Pictures that don't fit into memory are read by the worker whose turn it is.
+    failed = train_runs([both], Resources(workers=2, image_memory_gib=0, max_failures=1), lambda event: None)
+    assert list(failed) == [both.members[0][0]]
+    assert re.search(r"a\.png: not a readable image", failed[both.members[0][0]])
+    assert all_cached(store, "faces") == {both.members[1][0]}
 
 
 def trained(store: Store, run: Run, **resources: object) -> list[list[dict[str, float]]]:

@@ -101,10 +101,11 @@ def train_runs(
 
 @ray.remote(num_cpus=0)
 class _Board:
-    """Where workers leave news for the driver, and learn that they should stop."""
+    """Where workers leave news for the driver, and learn that they should stop and what they need not try again."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.failures: dict[str, str] = {}
         self.stopping = False
 
     def stop(self) -> None:
@@ -112,6 +113,12 @@ class _Board:
 
     def is_stopping(self) -> bool:
         return self.stopping
+
+    def give_up(self, failures: dict[str, str]) -> None:
+        self.failures |= failures
+
+    def given_up(self) -> dict[str, str]:
+        return self.failures
 
     def post(self, event: Event) -> None:
         self.events.append(event)

@@ -42,10 +42,12 @@ def _train_all(work: "Work", failures: Failures) -> None:
     state = last_state()
     wanted = [fingerprint for fingerprint, _ in work.members if fingerprint in work.config["wanted"]]
     cached = all_cached(work.store, work.dataset)
-    todo = [fingerprint for fingerprint in wanted if fingerprint not in cached]
+    given_up = work.given_up()
+    todo = [fingerprint for fingerprint in wanted if fingerprint not in cached and fingerprint not in given_up]
     if work.world > 1:
         # What is cached is decided once: rank 0 publishes while the others look.
-        todo = broadcast_from_rank_zero(todo)
+        todo, given_up = broadcast_from_rank_zero((todo, given_up))
+    failures |= given_up
     failures |= work.finish(todo)
     widest = None if work.feeding.device.type == "cuda" else WIDEST_ON_CPU
     groups = cohorts(work.members, work.steps, work.resources.cohort, widest)
@@ -63,16 +65,21 @@ def _train_all(work: "Work", failures: Failures) -> None:
 
 
 def _guarded(work: "Work", members: list[Member], todo: list[str], resumed: dict[str, Any] | None) -> Failures:
-    """Train members; what goes wrong is theirs alone."""
+    """Train members; what goes wrong is theirs alone, and is not tried again by these workers or those after them."""
     try:
         failures = _train(work, members, todo, resumed)
     except Leave:
         raise
     except Exception as error:
-        # Workers of one training must fail together, or some would wait for the others.
-        if work.world > 1:
-            raise
         failures = {name: last_line(error) for name, _ in members if name in todo}
+        if work.world > 1:
+            # Workers of one training must fail together, or some would wait for the others. Started again, they pass
+            # over what told why it can't be trained.
+            if isinstance(error, Ig3dError):
+                work.give_up(failures)
+            raise
+    if failures:
+        work.give_up(failures)
     if work.world > 1:
         barrier()
     return failures

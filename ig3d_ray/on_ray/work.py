@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import ray
 import ray.train
 import torch
 from ray.train.collective import broadcast_from_rank_zero
@@ -72,6 +73,15 @@ class Work:
     def steps(self, spec: TrainableSpec) -> int:
         """Batches in an epoch of a member."""
         return EpochPlan(spec.recipe, spec.seed, self.data.classes(spec), len(self.about.class_names)).steps
+
+    def given_up(self) -> Failures:
+        """The members of this run that could not be trained before its workers were started again."""
+        told: Failures = ray.get(self.config["board"].given_up.remote())
+        return {fingerprint: told[fingerprint] for fingerprint, _ in self.members if fingerprint in told}
+
+    def give_up(self, failures: Failures) -> None:
+        """Tell the driver of members that can't be trained, before anything else happens."""
+        ray.get(self.config["board"].give_up.remote(failures))
 
     def finish(self, todo: list[str]) -> Failures:
         """Write the logits of members whose weights are published; they leave `todo`."""
