@@ -59,11 +59,13 @@ def raylets(home: Path, machines: int) -> Iterator[Raylets]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment |= {"HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}", "RAY_USAGE_STATS_ENABLED": "0"}
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    words = free_ports("port", *PORTS)
+    words = free_ports("port", "dashboard-port", *PORTS)
     address = f"{ray.util.get_node_ip_address()}:{port_of(words, 'port')}"
     made = Raylets(address, environment, home / "raylets.log")
     with tempfile.TemporaryDirectory(prefix="ray") as place:
-        head = made.start("--head", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={place}", *words)
+        # With its dashboard: without one, what Ray Train leaves behind for a dead driver asks the head for ever, every
+        # second, and ten dead drivers later the head has no time for anything else.
+        head = made.start("--head", "--num-cpus=0", f"--temp-dir={place}", *words)
         try:
             # One after another: two that start in the same instant on one machine may wait for each other for ever.
             for count in range(machines + 1):

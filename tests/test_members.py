@@ -13,6 +13,7 @@ import torch
 from ig3d_ray.data import catalog
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.inventory import check_trainable
 from ig3d_ray.members.build import Scaling, build_network
 from ig3d_ray.members.checkpoint import checkpoint_name, from_bytes, load_checkpoint, save_checkpoint, to_bytes
 from ig3d_ray.members.cnn import Cnn
@@ -265,3 +266,12 @@ def test_a_member_without_samples_says_so(small_faces: tuple[Store, Samples]) ->
     without = Samples("faces", samples.table.drop_columns(["emoca"]))
     with pytest.raises(Ig3dError, match="faces: no test sample has emoca, which mlp3d-emoca-short"):
         member_samples(MLP, without, "test")
+
+
+def test_only_members_that_learn_valence_and_arousal_need_them(small_faces: tuple[Store, Samples]) -> None:
+    _, samples = small_faces
+    without = Samples("faces", samples.table.drop_columns(["valence"]))
+    classes, both = (MLP.model_copy(update={"loss": LossSpec(va_terms=terms)}) for terms in ("none", "mse"))
+    check_trainable(without, [classes])
+    with pytest.raises(Ig3dError, match=rf"no valence and arousal \(\d+ such\), which {both.name} needs to train"):
+        check_trainable(without, [classes, both])
