@@ -13,13 +13,17 @@ import torch
 from conftest import SHARED
 from torch import nn
 
+from ig3d_ray.data.catalog import dataset
+from ig3d_ray.members.build import build_network
 from ig3d_ray.members.cage import cage_network
 from ig3d_ray.members.ddamfn import Attended, Ddamfn, mixed_feature_net
 from ig3d_ray.members.intermediate import DdamfnWithParams, MaxvitWithParams
 from ig3d_ray.members.losses import attention_loss
 from ig3d_ray.members.mlp3d import Mlp3d, ResidualMlp3d
+from ig3d_ray.members.spec import CageSpec, IntermediateSpec
 
 GOLDEN = SHARED / "golden" / "networks.json"
+FACES = dataset("faces")
 OURS = ("mlp3d", "ddamfn", "intermediate", "cage")
 
 
@@ -133,6 +137,47 @@ def test_stochastic_depth_is_scaled_in_every_block(backbone: Any) -> None:
     assert max(own) == pytest.approx(0.2, rel=0.05)
     np.testing.assert_allclose(half, np.array(own) / 2)
     assert set(rates(cage_network(backbone, 2, stochastic_depth=0))) == {0.0}
+
+
+@pytest.mark.parametrize(("backbone", "size", "blocks"), [("swin_v2_t", 64, 12), ("maxvit_t", 224, 22)])
+def test_from_random_weights_a_block_hands_on_what_it_gets(backbone: Any, size: int, blocks: int) -> None:
+    """With random branches these networks say the same of every picture before they have learnt anything."""
+    network = build_network(CageSpec(backbone=backbone, image_size=size), FACES).eval()
+    handed_on = []
+    for module in network.modules():
+        if type(module).__name__ in ("SwinTransformerBlockV2", "PartitionAttentionLayer"):
+            module.register_forward_hook(lambda _, inputs, output: handed_on.append(torch.equal(inputs[0], output)))
+    with torch.inference_mode():
+        network(torch.rand(1, 3, size, size) * 255)
+    assert handed_on == [True] * blocks
+    assert {m.momentum for m in network.modules() if isinstance(m, nn.BatchNorm2d)} <= {0.1}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        CageSpec(backbone="swin_v2_t"),
+        CageSpec(),
+        IntermediateSpec(backbone="maxvit_t", representation="emoca", subset="full"),
+    ],
+    ids=lambda spec: spec.name,
+)
+def test_with_weights_brought_a_network_stays_as_torchvision_makes_it(spec: Any) -> None:
+    def branches(network: nn.Module) -> list[torch.Tensor]:
+        ends = (".norm1.weight", ".norm2.weight", ".merge.weight", ".mlp_layer.3.weight")
+        found = [value for name, value in network.state_dict().items() if name.endswith(ends)]
+        assert len(found) in (24, 44), "two of each of Swin's 12 blocks, or of MaxViT's 22 attention layers"
+        return found
+
+    def rates(network: nn.Module) -> set[float | None]:
+        return {module.momentum for module in network.modules() if isinstance(module, nn.BatchNorm2d)}
+
+    brought = build_network(spec.model_copy(update={"start_from": "imagenet"}), FACES)
+    assert all(bool(weight.any()) for weight in branches(brought))
+    assert rates(brought) <= {0.01}
+    fresh = build_network(spec, FACES)
+    assert not any(bool(weight.any()) for weight in branches(fresh))
+    assert rates(fresh) <= {0.1}
 
 
 def test_torchvision_is_usable_whatever_was_imported_first() -> None:

@@ -7,7 +7,7 @@ from torch import nn
 
 from ig3d_ray.data.catalog import Dataset
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.members.cage import cage_network
+from ig3d_ray.members.cage import begin_from_nothing, cage_network
 from ig3d_ray.members.cnn import Cnn
 from ig3d_ray.members.ddamfn import Ddamfn
 from ig3d_ray.members.intermediate import DdamfnWithParams, MaxvitWithParams
@@ -138,7 +138,10 @@ def _ddamfn(spec: TrainableSpec, outputs: int, classes: int) -> Standardised:
 def _cage(spec: TrainableSpec, outputs: int, classes: int) -> Standardised:
     assert isinstance(spec, CageSpec)
     dropout = CAGE_VA_DROPOUT if outputs == 2 else 0.0
-    return Standardised(cage_network(spec.backbone, outputs, dropout, spec.stochastic_depth), _imagenet())
+    network = cage_network(spec.backbone, outputs, dropout, spec.stochastic_depth)
+    if spec.start_from is None:
+        begin_from_nothing(network)
+    return Standardised(network, _imagenet())
 
 
 def _intermediate(spec: TrainableSpec, outputs: int, classes: int) -> Standardised:
@@ -148,6 +151,8 @@ def _intermediate(spec: TrainableSpec, outputs: int, classes: int) -> Standardis
         network: nn.Module = DdamfnWithParams(inputs, outputs, classes, spec.heads)
     else:
         network = MaxvitWithParams(inputs, outputs, spec.stochastic_depth)
+        if spec.start_from is None:
+            begin_from_nothing(network)
     return Standardised(network, _imagenet(), _params_scaling(spec, not spec.raw_params))
 
 

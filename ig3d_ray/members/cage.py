@@ -13,6 +13,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.spec import STOCHASTIC_DEPTH, Backbone
 
 IMAGE_SIZE = 224
+USUAL_MOMENTUM = 0.1
 _MAXVIT_CHANNELS = 512
 _DECLARED: list[library.Library] = []
 _DESCRIBED = re.compile(r"register_fake\(\s*[\"']torchvision::(\w+)")
@@ -85,6 +86,30 @@ def _skipping(network: nn.Module, rate: float) -> nn.Module:
         if isinstance(module, StochasticDepth):
             module.p *= rate / STOCHASTIC_DEPTH
     return network
+
+
+def begin_from_nothing(network: nn.Module) -> None:
+    """Make a network of `cage_network` or `maxvit_features` ready to learn from random weights.
+
+    The residual branches that torchvision starts at random start at 0, so that every block first hands on what
+    it gets: otherwise SwinV2-T and MaxViT say the same of every face within a hundred steps, and stay there. (The
+    authors of Swin V2 start the norms after its branches so; torchvision, made for their weights, doesn't.) And
+    MaxViT's running batch statistics, which at torchvision's rate of 0.01 are still those of no picture after an
+    epoch of a small data set, follow at PyTorch's usual 0.1.
+    """
+    torchvision_models()
+    from torchvision.models.maxvit import PartitionAttentionLayer
+    from torchvision.models.swin_transformer import SwinTransformerBlockV2
+
+    for module in network.modules():
+        if isinstance(module, SwinTransformerBlockV2):
+            nn.init.zeros_(module.norm1.weight)
+            nn.init.zeros_(module.norm2.weight)
+        elif isinstance(module, PartitionAttentionLayer):
+            nn.init.zeros_(module.attn_layer[1].merge.weight)
+            nn.init.zeros_(module.mlp_layer[3].weight)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.momentum = USUAL_MOMENTUM
 
 
 def cage_network(
