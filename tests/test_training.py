@@ -1,7 +1,6 @@
 """The training loop with every kind of network, recipe and feeding, without Ray."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from test_members import CNN, MLP, RECIPE, ignore, some_states_inside_epochs
 
 from ig3d_ray.data import catalog
-from ig3d_ray.data.faces import make_faces
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.build import MFN_LAYERS, build_network, carry_over, outputs_of, start_from
@@ -263,14 +261,3 @@ def test_members_know_what_they_look_at() -> None:
     assert IntermediateSpec(representation="smirk", subset="full").features == ("image", "smirk")
     assert IntermediateSpec(representation="smirk", subset="full").view == "2d+3d"
     assert (DdamfnSpec().view, CnnSpec().features, MLP.features) == ("2d", ("image",), ("emoca",))
-
-
-@pytest.mark.long
-def test_swin_tells_faces_apart_within_an_epoch_from_random_weights(tmp_path: Path) -> None:
-    """Blocks that begin at random make it say the same of every face (deviation below 0.1) within as many steps."""
-    store = Store(str(tmp_path))
-    recipe = ONCE.model_copy(update={"batch_size": 16, "max_lr": 3e-4, "clip_norm": 1.0, "precision": "bf16"})
-    spec = CageSpec(backbone="swin_v2_t", image_size=64, stochastic_depth=0, recipe=recipe)
-    one = trainer(spec, (store, make_faces(store, 1200)))
-    one.run(ignore)
-    assert network_scores(one.network, one.dev.x).std(dim=0).mean() > 0.3
