@@ -166,7 +166,19 @@ def one_epoch(samples: int, width: int, device: str = "cpu") -> dict[str, Any]:
     rates["ours"] = samples / seconds(lambda: one.run(lambda epoch, state: None))
     order = list(torch.randperm(samples).split(BATCH))
     feeding["ours"] = samples / seconds(lambda: list(one.train.x.batches(order)), 3)
-    return {"samples": samples, "width": width, "epoch": rates, "feeding": feeding}
+    profile = {} if device == "cuda" else profiled(trainer(width, 0, labelled(1024), dev, epochs=1))
+    return {"samples": samples, "width": width, "epoch": rates, "feeding": feeding, "profile": profile}
+
+
+def profiled(one: Trainer) -> dict[str, float]:
+    """Where the processor's time goes in an epoch of ours, by torch's profiler: shares that sum to 1."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        one.run(lambda epoch, state: None)
+    spent = {event.key: float(event.self_cpu_time_total) for event in profile.key_averages()}
+    total = sum(spent.values())
+    shares = {"matrix products": sum(spent.get(f"aten::{name}", 0.0) for name in ("mm", "addmm")) / total}
+    shares["optimiser"] = sum(value for name, value in spent.items() if "adam" in name.lower()) / total
+    return shares | {"the rest": 1.0 - sum(shares.values())}
 
 
 def cohort(members: int, width: int, samples: int, device: str = "cpu") -> dict[str, Any]:
@@ -279,6 +291,8 @@ def page(found: dict[str, Any]) -> str:
             name, peer = max(rates.items(), key=lambda item: item[1])
             what = f"{what}, width {epoch['width']}, batch {BATCH}, samples"
             lines.append(f"| {what} | {ours:,.0f}/s | {name} {peer:,.0f}/s | {ours / peer:,.1f} |")
+        shares = ", ".join(f"{share:.0%} {what}" for what, share in epoch["profile"].items())
+        lines.append(f"| where that epoch of ours goes, width {epoch['width']} | {shares} | | |")
     for one in found["cohorts"]:
         what = f"{one['members']} 3D classifiers of width {one['width']}, an epoch of {one['samples']:,}"
         times = f"{one['cohort']:.2f} s as a cohort | {one['one after another']:.2f} s one after another"
