@@ -12,6 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 from ig3d_ray.cli import app
+from ig3d_ray.clusters import crd
+from ig3d_ray.errors import Ig3dError
 
 CLUSTERS = Path(__file__).resolve().parents[1] / "clusters"
 REPOSITORY = CLUSTERS.parent
@@ -260,6 +262,22 @@ def test_what_kubernetes_would_drop_silently_is_refused(change: Change, told: st
     path.write_text(yaml.safe_dump(content))
     _, lines = check(path, "--crd", str(CRDS / "ray.io_rayjobs.yaml"))
     assert any("[schema]" in line and told in line for line in lines), lines
+
+
+@pytest.mark.parametrize("loader", [crd.SafeLoader, yaml.SafeLoader], ids=["as installed", "in Python"])
+def test_a_definition_that_asks_for_code_is_refused_and_nothing_runs(
+    loader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = tmp_path / "ran"
+    file = tmp_path / "definition.yaml"
+    file.write_text(f"spec: !!python/object/apply:os.mkdir ['{ran}']\n")
+    yaml.unsafe_load(file.read_text())
+    assert ran.exists(), "the file would run code where that is let in"
+    ran.rmdir()
+    monkeypatch.setattr(crd, "SafeLoader", loader)
+    with pytest.raises(Ig3dError, match=r"definition.yaml: cannot be read as YAML: .*python/object/apply"):
+        list(crd.check_schema({"kind": "RayJob"}, file))
+    assert not ran.exists()
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def _schema(manifest: dict[str, Any], crd: Path) -> dict[str, Any]:
     try:
         content = yaml.load(crd.read_text(), Loader=SafeLoader)
     except (OSError, yaml.YAMLError) as error:
-        raise Ig3dError(f"{crd}: cannot be read as YAML: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise Ig3dError(f"{crd}: cannot be read as YAML: {reason}; give what `kubectl get crd` prints") from error
     try:
         kind, versions = content["spec"]["names"]["kind"], content["spec"]["versions"]
         version = str(manifest.get("apiVersion")).rpartition("/")[2]

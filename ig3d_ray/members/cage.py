@@ -13,7 +13,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.members.spec import STOCHASTIC_DEPTH, Backbone
 
 IMAGE_SIZE = 224
-USUAL_MOMENTUM = 0.1
+_USUAL_MOMENTUM = 0.1
 _MAXVIT_CHANNELS = 512
 _DECLARED: list[library.Library] = []
 _DESCRIBED = re.compile(r"register_fake\(\s*[\"']torchvision::(\w+)")
@@ -97,7 +97,6 @@ def begin_from_nothing(network: nn.Module) -> None:
     MaxViT's running batch statistics, which at torchvision's rate of 0.01 are still those of no picture after an
     epoch of a small data set, follow at PyTorch's usual 0.1.
     """
-    torchvision_models()
     from torchvision.models.maxvit import PartitionAttentionLayer
     from torchvision.models.swin_transformer import SwinTransformerBlockV2
 
@@ -109,7 +108,7 @@ def begin_from_nothing(network: nn.Module) -> None:
             nn.init.zeros_(module.attn_layer[1].merge.weight)
             nn.init.zeros_(module.mlp_layer[3].weight)
         elif isinstance(module, nn.BatchNorm2d):
-            module.momentum = USUAL_MOMENTUM
+            module.momentum = _USUAL_MOMENTUM
 
 
 def cage_network(
