@@ -15,10 +15,10 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from benchmarks.pairs import as_pool, space_of
 from benchmarks.pools import draws
-from ig3d_ray import metrics
-from ig3d_ray.bootstrap import Bootstrap
-from ig3d_ray.candidates import always_scored
-from ig3d_ray.scoring import score_batch
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.evaluation.bootstrap import Bootstrap
+from ig3d_ray.search.candidates import always_scored
+from ig3d_ray.search.scoring import score_batch
 
 METHODS = ("stack", "greedy", "coordinate")
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from benchmarks.pairs import as_pool, space_of
 from benchmarks.pools import Draw, draws
-from ig3d_ray.choice import Families, predictions
-from ig3d_ray.fusion.many import fit_weights
-from ig3d_ray.metrics import score_one
-from ig3d_ray.protocol import plan
-from ig3d_ray.search import run_local
+from ig3d_ray.evaluation.metrics import score_one
+from ig3d_ray.fusion.fit import fit_weights
+from ig3d_ray.search.explorer import run_local
+from ig3d_ray.search.protocol import plan
+from ig3d_ray.search.selection import Families, predictions
 
 PEERS = Path(__file__).parent.parent / ".peers" / "bin" / "python"
 

@@ -21,19 +21,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from ig3d_ray.data.catalog import dataset
-from ig3d_ray.data.faces import make_faces
+from ig3d_ray.config.resources import Resources
+from ig3d_ray.data.datasets import dataset
 from ig3d_ray.data.samples import load_samples
-from ig3d_ray.members.build import build_network
-from ig3d_ray.members.inputs import Feeding, member_inputs, member_samples
-from ig3d_ray.members.publishing import publish
-from ig3d_ray.members.recipe import TrainingRecipe
-from ig3d_ray.members.runs import make_runs
-from ig3d_ray.members.spec import Mlp3dSpec, fingerprint, parameter_groups
-from ig3d_ray.members.training import Labelled, Trainer, Worker
+from ig3d_ray.data.synthetic.faces import make_faces
+from ig3d_ray.models.build import build_network
+from ig3d_ray.models.inputs import Feeding, member_inputs, member_samples
+from ig3d_ray.models.recipe import TrainingRecipe
+from ig3d_ray.models.spec import Mlp3dSpec, fingerprint, parameter_groups
 from ig3d_ray.on_ray import cluster, train, train_loop
-from ig3d_ray.space import Resources
-from ig3d_ray.storage import Store
+from ig3d_ray.storage.store import Store
+from ig3d_ray.training.publish import publish
+from ig3d_ray.training.runs import make_runs
+from ig3d_ray.training.trainer import Labelled, Trainer, Worker
 
 SIZES = (1, 32)
 REPEATS = 3

@@ -10,11 +10,11 @@ import numpy as np
 import optuna
 
 from benchmarks.pools import Draw, draws
-from ig3d_ray.candidates import all_pairs
-from ig3d_ray.fusion import exact, steps
-from ig3d_ray.pool import Pool
-from ig3d_ray.scoring import best_of, score_batch
-from ig3d_ray.space import SearchSpace
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.fusion import pair_weight, piecewise
+from ig3d_ray.search.candidates import all_pairs
+from ig3d_ray.search.scoring import best_of, score_batch
 
 GRID = 101
 """Weights that a 0.01 grid has."""
@@ -171,7 +171,7 @@ def one_pair(repeats: int) -> dict[str, Any]:
     weights = np.linspace(0, 1, 201, dtype=np.float32)
     for _ in range(repeats):
         started = time.perf_counter()
-        both[0] = exact.expression_steps(first, second, labels).best().value
+        both[0] = pair_weight.expression_steps(first, second, labels).best().value
         ours.append(time.perf_counter() - started)
         started = time.perf_counter()
         both[1] = max(float((((1 - w) * first + w * second).argmax(axis=1) == labels).mean()) for w in weights)
@@ -190,12 +190,14 @@ def _weights_per_second(draw: Draw) -> dict[str, float]:
     asked = np.random.default_rng(0).random(1_000_000)
     rng, found = np.random.default_rng(1), {}
     for metric in ("accuracy", "macro_f1"):
-        known = exact.expression_steps(draw.logits[0], draw.logits[1], draw.labels, metric)
+        known = pair_weight.expression_steps(draw.logits[0], draw.logits[1], draw.labels, metric)
         started = time.perf_counter()
         known.score_at(asked)
         found[metric] = len(asked) / (time.perf_counter() - started)
     truth = rng.uniform(-1, 1, (4000, 2))
-    curves = exact.va_curves(truth + rng.normal(0, 0.3, truth.shape), truth + rng.normal(0, 0.4, truth.shape), truth)
+    curves = pair_weight.va_curves(
+        truth + rng.normal(0, 0.3, truth.shape), truth + rng.normal(0, 0.4, truth.shape), truth
+    )
     for metric in ("ccc", "mae"):
         curves.score_at(asked[:1], metric)
         started = time.perf_counter()
@@ -216,5 +218,5 @@ def many_per_second(members: int) -> dict[str, float]:
     one_by_one = tried / (time.perf_counter() - started)
     started = time.perf_counter()
     rest = (weights[1:] @ flat[1:]).reshape(4000, 8)
-    steps.hit_steps(rest, draw.logits[0], draw.labels, 0.0, 2.0).score_at(rng.random(1_000_000))
+    piecewise.hit_steps(rest, draw.logits[0], draw.labels, 0.0, 2.0).score_at(rng.random(1_000_000))
     return {"one_by_one": one_by_one, "along_one_weight": 1_000_000 / (time.perf_counter() - started)}

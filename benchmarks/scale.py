@@ -21,13 +21,13 @@ from typing import Any
 from benchmarks import overhead
 from benchmarks.scale_page import page
 from benchmarks.simulation import Costs, Fleet, Job, Told, first_come, longest, lower_bound, simulate
-from ig3d_ray.members.runs import PACK_SECONDS, make_runs
-from ig3d_ray.members.spec import TrainableSpec
-from ig3d_ray.members.timings import estimate
+from ig3d_ray.config.load import load_space
+from ig3d_ray.models.spec import TrainableSpec
 from ig3d_ray.on_ray.watch import CHECKPOINT_SHARE
-from ig3d_ray.schedule import makespan
-from ig3d_ray.space_file import load_space
-from ig3d_ray.storage import Store
+from ig3d_ray.storage.store import Store
+from ig3d_ray.training.cost_model import estimate
+from ig3d_ray.training.runs import PACK_SECONDS, make_runs
+from ig3d_ray.training.schedule import makespan
 
 HERE = Path(__file__).parent
 MEMBERS, SAMPLES = 5000, 258_886  # of AffectNet-8's train, less a tenth for dev
@@ -107,7 +107,7 @@ def real(found: dict[str, Any]) -> dict[str, Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from ig3d_ray.data.faces import make_faces
+    from ig3d_ray.data.synthetic.faces import make_faces
     from ig3d_ray.on_ray.train import train_runs
 
     count, size, places = 64, 8, 2

@@ -31,8 +31,8 @@ import psutil
 
 from ig3d_ray.data.images import Pictures
 from ig3d_ray.data.samples import load_samples
-from ig3d_ray.ensemble import read_ensemble, storage_of
-from ig3d_ray.storage import Store
+from ig3d_ray.ensembles.spec import read_ensemble, storage_of
+from ig3d_ray.storage.store import Store
 
 HERE = Path(__file__).parent
 JSON = "application/json"

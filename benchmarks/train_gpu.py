@@ -18,8 +18,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.training import BATCH, cohort, one_epoch
-from ig3d_ray.members.cage import cage_network
-from ig3d_ray.members.ddamfn import Attended, Ddamfn
+from ig3d_ray.models.cage.network import cage_network
+from ig3d_ray.models.ddamfn.network import Attended, Ddamfn
 
 HERE = Path(__file__).parent
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, int]] = {

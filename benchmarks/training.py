@@ -19,14 +19,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ig3d_ray.data.feature_files import read_many
-from ig3d_ray.data.params3d import GROUPS, WIDTHS
-from ig3d_ray.members.build import Scaling, Standardised
-from ig3d_ray.members.cohort import CohortTrainer
-from ig3d_ray.members.inputs import Inputs
-from ig3d_ray.members.mlp3d import Mlp3d
-from ig3d_ray.members.recipe import LossSpec, Stage, TrainingRecipe
-from ig3d_ray.members.training import Labelled, Trainer
+from ig3d_ray.data.ingest.feature_files import read_many
+from ig3d_ray.data.representations import GROUPS, WIDTHS
+from ig3d_ray.models.build import Scaling, Standardised
+from ig3d_ray.models.inputs import Inputs
+from ig3d_ray.models.mlp3d.network import Mlp3d
+from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
+from ig3d_ray.training.cohort import CohortTrainer
+from ig3d_ray.training.trainer import Labelled, Trainer
 
 HERE = Path(__file__).parent
 CLASSES, BATCH = 8, 64
@@ -217,13 +217,13 @@ def data_parallel(samples: int, width: int, epochs: int) -> dict[str, Any]:
     """Seconds per epoch on one and on two Ray Train workers of one core each, after the first epoch."""
     import pyarrow as pa
 
+    from ig3d_ray.config.resources import Resources
     from ig3d_ray.data.samples import Samples
-    from ig3d_ray.members.runs import make_runs
-    from ig3d_ray.members.spec import Mlp3dSpec, fingerprint
+    from ig3d_ray.models.spec import Mlp3dSpec, fingerprint
     from ig3d_ray.on_ray.cluster import connected
     from ig3d_ray.on_ray.train import train_runs
-    from ig3d_ray.space import Resources
-    from ig3d_ray.storage import Store
+    from ig3d_ray.storage.store import Store
+    from ig3d_ray.training.runs import make_runs
 
     x, labels, va = drawn(samples + 400)
     split = ["train"] * samples + ["dev"] * 200 + ["test"] * 200

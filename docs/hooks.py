@@ -13,7 +13,7 @@ from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ig3d_ray.space import SearchSpace
+from ig3d_ray.config.search_space import SearchSpace
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = """# Reference
@@ -55,7 +55,7 @@ def reference() -> str:
         rows = [row(name, field) for name, field in model.model_fields.items()]
         parts.append("\n".join(["| field | what it may be | default | |", "|---|---|---|---|", *rows]) + "\n")
         waiting += [part for field in model.model_fields.values() for part in models_in(field.annotation)]
-    told = [sys.executable, "-m", "typer", "ig3d_ray.cli", "utils", "docs", "--name", "ig3d"]
+    told = [sys.executable, "-m", "typer", "ig3d_ray.cli.app", "utils", "docs", "--name", "ig3d"]
     commands = subprocess.run(told, capture_output=True, text=True, check=True).stdout  # noqa: S603
     return "\n".join(parts) + "\n## Commands\n\n" + commands.replace("\n#", "\n##").removeprefix("# `ig3d`\n")
 

@@ -10,22 +10,22 @@ from typing import Any
 __version__ = version("ig3d-ray")
 
 _PUBLIC = {
-    "EnsembleSpec": "ensemble",
+    "EnsembleSpec": "ensembles.spec",
     "Ig3dError": "errors",
-    "LateFusion": "late_fusion",
-    "LogitStore": "logits",
-    "LogitTable": "logits",
-    "Pool": "pool",
+    "LateFusion": "search.estimator",
+    "LogitStore": "evaluation.logits",
+    "LogitTable": "evaluation.logits",
+    "Pool": "evaluation.pool",
     "Samples": "data.samples",
-    "SearchSpace": "space",
-    "Store": "storage",
-    "fuse": "fusion.strategies",
-    "load_ensemble": "running",
-    "load_pool": "late_fusion",
-    "load_space": "space_file",
-    "predict": "predict",
-    "run_local": "search",
-    "score": "metrics",
+    "SearchSpace": "config.search_space",
+    "Store": "storage.store",
+    "fuse": "fusion.combine",
+    "load_ensemble": "ensembles.predictor",
+    "load_pool": "search.estimator",
+    "load_space": "config.load",
+    "predict": "ensembles.reproduce",
+    "run_local": "search.explorer",
+    "score": "evaluation.metrics",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 

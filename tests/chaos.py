@@ -24,7 +24,7 @@ from conftest import SMALL_SPACE
 from ray_head import end_session
 from raylets import Raylets, raylets
 
-from ig3d_ray.storage import Store
+from ig3d_ray.storage.store import Store
 
 HERE = Path(__file__).parent
 # Trainings of half a minute or so, in three runs on two machines.

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ig3d_ray.pipeline import run
-from ig3d_ray.progress import Reporter
-from ig3d_ray.space_file import load_space
-from ig3d_ray.storage import Store
+from ig3d_ray.config.load import load_space
+from ig3d_ray.storage.store import Store
+from ig3d_ray.workflow.pipeline import run
+from ig3d_ray.workflow.progress import Reporter
 
 
 class Noting(Reporter):

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from ig3d_ray.data.samples import Samples
-from ig3d_ray.members.imported import import_predictions
-from ig3d_ray.members.spec import ImportedSpec
-from ig3d_ray.storage import Store
+from ig3d_ray.importing.predictions import import_predictions
+from ig3d_ray.models.spec import ImportedSpec
+from ig3d_ray.storage.store import Store
 
 if TYPE_CHECKING:
     from trained import World
@@ -85,7 +85,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 @pytest.fixture(scope="session")
 def small_faces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Samples]:
     """240 drawn faces."""
-    from ig3d_ray.data.faces import make_faces
+    from ig3d_ray.data.synthetic.faces import make_faces
 
     store = Store(str(tmp_path_factory.mktemp("faces")))
     return store, make_faces(store, samples=240, seed=3)

@@ -14,13 +14,13 @@ from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
 
-from ig3d_ray.data.faces import make_faces
-from ig3d_ray.members.recipe import TrainingRecipe
-from ig3d_ray.members.runs import make_runs
-from ig3d_ray.members.spec import Mlp3dSpec, fingerprint
+from ig3d_ray.config.resources import Resources
+from ig3d_ray.data.synthetic.faces import make_faces
+from ig3d_ray.models.recipe import TrainingRecipe
+from ig3d_ray.models.spec import Mlp3dSpec, fingerprint
 from ig3d_ray.on_ray.train import train_runs
-from ig3d_ray.space import Resources
-from ig3d_ray.storage import Store
+from ig3d_ray.storage.store import Store
+from ig3d_ray.training.runs import make_runs
 
 NOTICE_SECONDS = 30
 

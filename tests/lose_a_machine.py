@@ -3,13 +3,13 @@
 import sys
 
 import ray
+from pools import MANY, make_pool, space
 from ray.cluster_utils import Cluster
-from test_search import MANY, make_pool, space
 
 from ig3d_ray.on_ray.search import run_on_ray
-from ig3d_ray.protocol import plan
-from ig3d_ray.search import Explorer, run_local
-from ig3d_ray.storage import Store
+from ig3d_ray.search.explorer import Explorer, run_local
+from ig3d_ray.search.protocol import plan
+from ig3d_ray.storage.store import Store
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.simulation import Costs, Fleet, Job, first_come, longest, lower_bound, simulate
-from ig3d_ray.schedule import makespan
+from ig3d_ray.training.schedule import makespan
 
 FREE = Costs(start=0.0, each=0.0, driver=0.0, interval=60.0, write=0.0)
 REAL = Costs(start=10.0, each=0.1, driver=0.5, interval=60.0, write=2.0)

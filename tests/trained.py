@@ -6,27 +6,28 @@ from typing import Any
 
 import torch
 
-from ig3d_ray.data import catalog
-from ig3d_ray.data.faces import make_faces
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.data import datasets
 from ig3d_ray.data.images import Pictures
 from ig3d_ray.data.samples import Samples, load_samples
-from ig3d_ray.ensemble import EnsembleSpec, Fusion
-from ig3d_ray.export import _encoders, _member
-from ig3d_ray.fallbacks import build_fallbacks
-from ig3d_ray.inventory import load_pools, take_inventory
-from ig3d_ray.members.build import Standardised, build_network
-from ig3d_ray.members.course import HistoryRow
-from ig3d_ray.members.encoders import SmirkEncoder
-from ig3d_ray.members.extraction import Extraction, PieceWorker, bring_encoder
-from ig3d_ray.members.inputs import Feeding, member_inputs, member_samples
-from ig3d_ray.members.publishing import publish
-from ig3d_ray.members.spec import TrainableSpec, fingerprint
-from ig3d_ray.members.training import Labelled, Trainer
-from ig3d_ray.pipeline import Outcome, search_store
-from ig3d_ray.progress import Reporter
-from ig3d_ray.scoring import Result
-from ig3d_ray.space import SearchSpace
-from ig3d_ray.storage import Store
+from ig3d_ray.data.synthetic.faces import make_faces
+from ig3d_ray.ensembles.export import _encoders, _member
+from ig3d_ray.ensembles.fallbacks import build_fallbacks
+from ig3d_ray.ensembles.spec import EnsembleSpec
+from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.models.build import Standardised, build_network
+from ig3d_ray.models.face3d.encoders import SmirkEncoder
+from ig3d_ray.models.face3d.extraction import Extraction, PieceWorker, bring_encoder
+from ig3d_ray.models.inputs import Feeding, member_inputs, member_samples
+from ig3d_ray.models.spec import TrainableSpec, fingerprint
+from ig3d_ray.search.scoring import Result
+from ig3d_ray.storage.store import Store
+from ig3d_ray.training.publish import publish
+from ig3d_ray.training.state import HistoryRow
+from ig3d_ray.training.trainer import Labelled, Trainer
+from ig3d_ray.workflow.inventory import load_pools, take_inventory
+from ig3d_ray.workflow.pipeline import Outcome, search_store
+from ig3d_ray.workflow.progress import Reporter
 
 QUICK = {"epochs": 12, "patience": 12, "base_lr": 1e-4, "max_lr": 1e-2, "batch_size": 16}
 VA = {"va_terms": "fixed"}
@@ -84,7 +85,7 @@ def quickly_trained(store: Store, samples: Samples, spec: TrainableSpec) -> tupl
         chosen = member_samples(spec, samples, split)
         x = member_inputs(spec, chosen, store)
         data.append(Labelled(x, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va)))
-    network = build_network(spec, catalog.dataset("faces"))
+    network = build_network(spec, datasets.dataset("faces"))
     trainer = Trainer(network, data[0], data[1], spec.stages[0], spec.seed, 7, spec.monitor)
     return network, trainer.run(lambda epoch, state: None)
 

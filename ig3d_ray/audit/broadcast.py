@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ig3d_ray.fusion import exact
-from ig3d_ray.fusion.strategies import Strategy, fuse
+from ig3d_ray.fusion import pair_weight
+from ig3d_ray.fusion.combine import Strategy, fuse
 
 CLASS_COUNTS = (329, 74, 160, 1185, 478, 162, 680)
 """RAF-DB's test set, in the order of its classes: 3,068 images."""
@@ -100,7 +100,7 @@ def broadcast_study(draws: int = 20, seed: int = 0) -> Study:
             ):
                 found[how][name].append(float((fused.argmax(axis=1) == truth).mean()))
         choose, report = np.array_split(half, 2)
-        best = exact.expression_steps(first[choose], second[choose], labels[choose]).best()
+        best = pair_weight.expression_steps(first[choose], second[choose], labels[choose]).best()
         fused = (1 - best.weight) * first[report] + best.weight * second[report]
         solved.append([best.weight, float((fused.argmax(axis=1) == labels[report]).mean())])
 

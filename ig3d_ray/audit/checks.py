@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ig3d_ray import metrics
-from ig3d_ray.data.catalog import Task
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.types import Task
 
 RISE = 0.1
 """Accuracy or CCC that a correction has to win before a fault is suspected."""

@@ -5,18 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ig3d_ray import metrics
 from ig3d_ray.audit.checks import Audited, Finding, check_all, order_matters, repeated_ids
-from ig3d_ray.data import catalog
-from ig3d_ray.data.catalog import SPLITS, Split, Task
+from ig3d_ray.data import datasets
 from ig3d_ray.data.labels import Labels, find_labels
-from ig3d_ray.ensemble import EnsembleSpec, parse_ensemble
+from ig3d_ray.ensembles.spec import EnsembleSpec, parse_ensemble
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.logits import LogitStore, LogitTable
-from ig3d_ray.members.imported import brought_labels
-from ig3d_ray.members.prediction_files import ROW_PATTERN, predictions, read_columns, sample_ids
-from ig3d_ray.pool import align
-from ig3d_ray.storage import Store
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.evaluation.logits import LogitStore, LogitTable
+from ig3d_ray.evaluation.pool import align
+from ig3d_ray.importing.predictions import brought_labels
+from ig3d_ray.importing.tables import ROW_PATTERN, predictions, read_columns, sample_ids
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.store import Store
+from ig3d_ray.types import SPLITS, Split, Task
 
 SLACK = 1e-6
 
@@ -61,7 +62,7 @@ def _of_file(file: Path, dataset: str, row_order_is_id: bool) -> list[Audited]:
     ids, numbered = sample_ids(file, columns, row_order_is_id and "sample_id" not in columns)
     logits, va = predictions(file, columns, dataset)
     labels = brought_labels(file, columns, dataset, ids)
-    names = catalog.dataset(dataset).class_names
+    names = datasets.dataset(dataset).class_names
     found = []
     for task, outputs in (("expression", logits), ("va", va)):
         if outputs is not None:
@@ -94,16 +95,16 @@ def audit_store(store: Store, dataset: str) -> tuple[list[Finding], int]:
     cache, found, looked = LogitStore(store), [], 0
     cards = cache.members(dataset)
     if not cards:
-        raise Ig3dError(f"{store.locate(f'logits/{dataset}')}: no members to audit; run or import first")
+        raise Ig3dError(f"{store.locate(paths.logits_folder(dataset))}: no members to audit; run or import first")
     for split in SPLITS:
         tables = [cache.read(dataset, card.fingerprint, split) for card in cards if split in card.splits]
         looked += len(tables)
         labels = find_labels(store, dataset, split) if tables else None
-        for task in catalog.dataset(dataset).tasks:
+        for task in datasets.dataset(dataset).tasks:
             members = [one for table in tables if (one := _of_table(table, labels, task)) is not None]
             found += check_all(members) if members else []
-    for name in store.names(f"searches/{dataset}"):
-        if name.endswith("/best_ensemble.json"):
+    for name in store.names(paths.searches_folder(dataset)):
+        if name.endswith(paths.SPEC_FILE):
             spec = parse_ensemble(store.read(name).decode(), store.locate(name))
             finding = _ensemble_on_shuffled_rows(store, spec, name)
             found += [finding] if finding is not None else []
@@ -117,7 +118,7 @@ def _of_table(table: LogitTable, labels: Labels | None, task: Task) -> Audited |
         return None
     numbered = all(ROW_PATTERN.fullmatch(one) for one in table.ids.tolist())
     truth = _labels_of(labels, table.ids, task)
-    names = catalog.dataset(table.dataset).class_names
+    names = datasets.dataset(table.dataset).class_names
     return Audited(f"{table.name} on {table.split}", task, table.ids, numbered, outputs, truth, names)
 
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ig3d_ray.data import catalog
-from ig3d_ray.data.features import missing_by_split
+from ig3d_ray.data import datasets
 from ig3d_ray.data.images import Pictures
-from ig3d_ray.data.ingest import class_table
-from ig3d_ray.data.params3d import WIDTHS
+from ig3d_ray.data.ingest.build import class_table
+from ig3d_ray.data.ingest.features import missing_by_split
+from ig3d_ray.data.representations import WIDTHS
 from ig3d_ray.data.samples import Samples
-from ig3d_ray.storage import Store
+from ig3d_ray.storage.store import Store
 
 _AFFECTNET_TRAIN = (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750)
 _AFFECTNET_VAL = (500, 500, 500, 500, 500, 500, 500, 499)
@@ -42,7 +42,7 @@ class DataCheck:
 
 def check_data(store: Store, samples: Samples) -> DataCheck:
     """Counts per class and split, missing features, pictures that stand twice, empty classes."""
-    about, table = catalog.dataset(samples.dataset), class_table(samples)
+    about, table = datasets.dataset(samples.dataset), class_table(samples)
     rows = [(split, counts.tolist(), int(counts.sum())) for split, counts in table.items()]
     notes, faults = _against_published(samples.dataset, table)
     for what, counts in PUBLISHED.get(samples.dataset, {}).items():

@@ -3,9 +3,10 @@
 import json
 from dataclasses import asdict, dataclass
 
-from ig3d_ray.data.params3d import Representation
+from ig3d_ray.data.representations import Representation
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage import Store
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -22,29 +23,25 @@ class EncoderRecord:
     landmarks: str | None = None
 
 
-def _name(dataset: str) -> str:
-    return f"datasets/{dataset}/encoders.json"
-
-
 def encoder_records(store: Store, dataset: str) -> dict[str, EncoderRecord]:
     """Representation -> the encoder that gave the data set's parameters; those that were imported have none.
 
     Raises:
         Ig3dError: the file is broken.
     """
-    if not store.exists(_name(dataset)):
+    if not store.exists(paths.encoder_records(dataset)):
         return {}
     try:
-        content = json.loads(store.read(_name(dataset)))
+        content = json.loads(store.read(paths.encoder_records(dataset)))
         return {representation: EncoderRecord(**record) for representation, record in content.items()}
     except (ValueError, TypeError, AttributeError) as error:
-        where = store.locate(_name(dataset))
+        where = store.locate(paths.encoder_records(dataset))
         raise Ig3dError(f"{where}: not a record of encoders; delete it and extract again") from error
 
 
 def forget_encoders(store: Store, dataset: str) -> None:
     """Its parameters are others now: no encoder here is known to have given them."""
-    store.remove(_name(dataset))
+    store.remove(paths.encoder_records(dataset))
 
 
 def write_encoder_record(
@@ -58,4 +55,4 @@ def write_encoder_record(
     if record is not None:
         records[representation] = record
     content = {name: asdict(one) for name, one in records.items()}
-    store.write(_name(dataset), json.dumps(content, sort_keys=True, indent=2).encode() + b"\n")
+    store.write(paths.encoder_records(dataset), json.dumps(content, sort_keys=True, indent=2).encode() + b"\n")

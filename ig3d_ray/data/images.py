@@ -16,8 +16,9 @@ from PIL import Image, UnidentifiedImageError
 
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage import Store
-from ig3d_ray.tables import table_from_bytes, table_to_bytes
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
+from ig3d_ray.storage.store import Store
 
 DECODING_THREADS = 8
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
@@ -38,7 +39,7 @@ def pack_images(store: Store, dataset: str, encoded: dict[str, bytes]) -> dict[s
     for sample_id in sorted(encoded):
         content.update(sample_id.encode() + b"\0" + hashlib.sha256(encoded[sample_id]).digest())
     pack = f"images-{content.hexdigest()[:16]}.parquet"
-    name = f"datasets/{dataset}/{pack}"
+    name = paths.dataset_file(dataset, pack)
     if not store.exists(name):
         table = pa.table({"sample_id": list(encoded), "image": pa.array(encoded.values(), pa.binary())})
         store.write(name, table_to_bytes(table, compression="none", use_dictionary=False))
@@ -87,7 +88,7 @@ class Pictures:
         if self.process != os.getpid():
             # In a loader's process: a connection to S3 can't be shared with the one that it was forked from.
             self.store, self.process = Store(self.store.uri), os.getpid()
-        name = f"datasets/{self.dataset}/{place}"
+        name = paths.dataset_file(self.dataset, place)
         return self.store.read(name), self.store.locate(name)
 
     def __getitem__(self, index: int) -> np.ndarray:
@@ -149,7 +150,7 @@ def in_rgb(image: Image.Image) -> Image.Image:
 
 def _read_pack(store: Store, dataset: str, pack: str, wanted: list[str]) -> tuple[dict[str, int], pa.Array]:
     """The row of each wanted picture, and these pictures: a split's lie among another's, which would fill memory."""
-    name = f"datasets/{dataset}/{pack}"
+    name = paths.dataset_file(dataset, pack)
     try:
         table = table_from_bytes(store.read(name))
     except pa.ArrowInvalid as error:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from ig3d_ray.data import catalog
-from ig3d_ray.data.catalog import Split, Task
-from ig3d_ray.data.samples import load_samples, samples_name
+from ig3d_ray.data import datasets
+from ig3d_ray.data.samples import load_samples
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage import Store
-from ig3d_ray.tables import table_from_bytes, table_to_bytes
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
+from ig3d_ray.storage.store import Store
+from ig3d_ray.types import Split, Task
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,12 @@ class Labels:
         return chosen
 
 
-def labels_name(dataset: str, split: str) -> str:
-    """Where labels that came with predictions lie in a store."""
-    return f"datasets/{dataset}/labels-{split}.parquet"
-
-
 def find_labels(store: Store, dataset: str, split: Split) -> Labels | None:
     """The labels of a split: from the samples table if there is one, else from imports; else None."""
-    if store.exists(samples_name(dataset)):
+    if store.exists(paths.samples_table(dataset)):
         samples = load_samples(store, dataset).in_split(split)
         return Labels(dataset, split, samples.ids, samples.expression, samples.va)
-    name = labels_name(dataset, split)
+    name = paths.labels_table(dataset, split)
     if not store.exists(name):
         return None
     try:
@@ -84,7 +80,7 @@ def save_labels(store: Store, labels: Labels) -> None:
             "arousal": labels.va[order, 1],
         }
     )
-    store.write(labels_name(labels.dataset, labels.split), table_to_bytes(table))
+    store.write(paths.labels_table(labels.dataset, labels.split), table_to_bytes(table))
 
 
 def merge_labels(known: Labels, brought: Labels, what: str) -> Labels:
@@ -104,7 +100,7 @@ def merge_labels(known: Labels, brought: Labels, what: str) -> Labels:
     differ |= (np.abs(va_a - va_b) > 1e-3).any(axis=1)
     if differ.any():
         first = int(differ.argmax())
-        names = catalog.dataset(known.dataset).class_names
+        names = datasets.dataset(known.dataset).class_names
         told = [
             f"{names[label] if label >= 0 else 'no class'}, valence {va[0]:g}, arousal {va[1]:g}"
             for label, va in ((b[first], va_b[first]), (a[first], va_a[first]))
@@ -112,7 +108,7 @@ def merge_labels(known: Labels, brought: Labels, what: str) -> Labels:
         raise Ig3dError(
             f"{what}: sample {shared[first]}: its label is ({told[0]}) but known as ({told[1]}); {int(differ.sum())}"
             " samples differ: these are not the same samples, or not in the same order (if the file imported before"
-            f" was wrong: delete datasets/{known.dataset}/labels-{known.split}.parquet and import again)"
+            f" was wrong: delete {paths.labels_table(known.dataset, known.split)} and import again)"
         )
     merged_expression, merged_va = known.expression.copy(), known.va.copy()
     merged_expression[here] = np.where(a >= 0, a, b)

@@ -9,11 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ig3d_ray.data import catalog
-from ig3d_ray.data.params3d import WIDTHS, Representation
+from ig3d_ray.data import datasets
+from ig3d_ray.data.representations import WIDTHS, Representation
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage import Store
-from ig3d_ray.tables import table_from_bytes, table_to_bytes
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
+from ig3d_ray.storage.store import Store
+from ig3d_ray.types import SPLITS
 
 SCHEMA = pa.schema(
     [
@@ -27,11 +29,6 @@ SCHEMA = pa.schema(
         pa.field("smirk", pa.list_(pa.float32(), WIDTHS["smirk"])),
     ]
 )
-
-
-def samples_name(dataset: str) -> str:
-    """Where a dataset's samples lie in a store."""
-    return f"datasets/{dataset}/samples.parquet"
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ class Samples:
 
     def save(self, store: Store) -> None:
         """Publish the table in a store."""
-        store.write(samples_name(self.dataset), table_to_bytes(self.table))
+        store.write(paths.samples_table(self.dataset), table_to_bytes(self.table))
 
 
 def load_samples(store: Store, dataset: str) -> Samples:
@@ -117,7 +114,7 @@ def load_samples(store: Store, dataset: str) -> Samples:
     Raises:
         Ig3dError: the store has none, or the file is broken.
     """
-    name = samples_name(dataset)
+    name = paths.samples_table(dataset)
     if not store.exists(name):
         way_out = "ig3d data faces --out URI" if dataset == "faces" else "README.md, 'Your own data'"
         raise Ig3dError(f"{store.locate(name)}: dataset {dataset} has no samples table; see {way_out}")
@@ -156,9 +153,9 @@ def _check_values(dataset: str, table: pa.Table) -> None:
         raise Ig3dError(f"{dataset} samples: sample_id {first!r} stands twice ({len(ids) - len(set(ids))} repeats)")
     split = table["split"].to_pylist()
     for sample_id, name in zip(ids, split, strict=True):
-        if name not in catalog.SPLITS:
+        if name not in SPLITS:
             raise Ig3dError(f"{dataset} samples: sample {sample_id!r}: split {name!r}; allowed: train, dev, test")
-    classes = len(catalog.dataset(dataset).class_names)
+    classes = len(datasets.dataset(dataset).class_names)
     for column, low, high in (("expression", 0, classes - 1), ("valence", -1.0, 1.0), ("arousal", -1.0, 1.0)):
         values = table[column].to_numpy(zero_copy_only=False).astype(np.float64)
         present = table[column].is_valid().to_numpy()

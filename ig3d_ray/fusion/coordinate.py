@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ig3d_ray.fusion.exact import expression_steps
-from ig3d_ray.fusion.steps import EQUAL
-from ig3d_ray.metrics import score_one
+from ig3d_ray.evaluation.metrics import score_one
+from ig3d_ray.fusion.pair_weight import expression_steps
+from ig3d_ray.fusion.piecewise import EQUAL
 
 _SWEEPS = 20
 _ALONE = 1e-9

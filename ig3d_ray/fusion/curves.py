@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.polynomial import polynomial
 
-from ig3d_ray import metrics
-from ig3d_ray.fusion.steps import BestWeight
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.fusion.piecewise import BestWeight
 
 _DIMENSIONS = {"": slice(0, 2), "_valence": slice(0, 1), "_arousal": slice(1, 2)}
 

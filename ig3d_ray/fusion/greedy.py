@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ig3d_ray import metrics
+from ig3d_ray.evaluation import metrics
 
 PATIENCE = 10
 _BLOCK = 2048

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy  # its parts when they are used, as in spaces.py
 
-from ig3d_ray.fusion.folds import stratified
+from ig3d_ray.evaluation.folds import stratified
 
 STRENGTHS = (10.0, 1.0, 0.1)
 

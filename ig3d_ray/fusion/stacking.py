@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 
-from ig3d_ray.fusion.folds import stratified
+from ig3d_ray.evaluation.folds import stratified
 from ig3d_ray.fusion.losses import FoldedLoss, Local, LogitLoss, MixtureLoss
-from ig3d_ray.fusion.quadratic import minimise_quadratic
+from ig3d_ray.fusion.qp import minimise_quadratic
 
 STRENGTHS = (0.01, 0.1, 1.0)
 FREE = 1e-8

@@ -4,14 +4,12 @@ A cluster from zero has room for nothing, and must not be refused for it. What i
 autoscaler knows: it is asked by asking for room, and says when no kind of machine has it.
 """
 
-import functools
 import time
-from typing import Any
 
-import ray
 from ray.util import placement_group, remove_placement_group
 
-from ig3d_ray.space import Resources
+from ig3d_ray.config.resources import Resources
+from ig3d_ray.on_ray import compat
 
 VERDICT_SECONDS = 8.0
 # How many trainings wait for machines beside those that have one: each is a small process on the head, and
@@ -21,7 +19,7 @@ AHEAD = 8
 
 def has_autoscaler() -> bool:
     """Whether machines come when they are asked for."""
-    return bool(_state().autoscaler_state_version)
+    return bool(compat.autoscaling_state().autoscaler_state_version)
 
 
 def ahead() -> int:
@@ -38,7 +36,7 @@ def will_come(needs: Resources) -> bool:
     deadline = time.monotonic() + VERDICT_SECONDS
     try:
         while time.monotonic() < deadline:
-            state = _state()
+            state = compat.autoscaling_state()
             if state.infeasible_gang_resource_requests:
                 return False
             if asked.wait(0) or state.pending_instances or state.pending_instance_requests:
@@ -48,19 +46,3 @@ def will_come(needs: Resources) -> bool:
         remove_placement_group(asked)
     # Neither refused nor begun: perhaps the cloud has none at the moment. A training can wait for that.
     return True
-
-
-def _state() -> Any:
-    """What the autoscaler last told the cluster; version 0 if there is none."""
-    # Ray's public status leaves out what could not be served.
-    from ray.core.generated import autoscaler_pb2
-
-    reply = _client(ray.get_runtime_context().gcs_address).get_cluster_status()
-    return autoscaler_pb2.GetClusterStatusReply.FromString(reply).autoscaling_state
-
-
-@functools.lru_cache(maxsize=1)
-def _client(address: str) -> Any:
-    from ray._raylet import GcsClient  # type: ignore[attr-defined]
-
-    return GcsClient(address=address)

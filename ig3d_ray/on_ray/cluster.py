@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ig3d_ray.config.resources import Resources, places
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.space import Resources, places
 
 # Less what starting this program takes, so that the answer comes within 10 s.
 ANSWER_SECONDS = 8.0

@@ -13,10 +13,10 @@ from ray.exceptions import RayError
 from ig3d_ray.data.encoder_record import EncoderRecord
 from ig3d_ray.data.samples import load_samples
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.members.extraction import Extraction, PieceWorker
+from ig3d_ray.models.face3d.extraction import Extraction, PieceWorker
 from ig3d_ray.on_ray.autoscaling import has_autoscaler
 from ig3d_ray.on_ray.cluster import encoders_that_fit
-from ig3d_ray.storage import Store
+from ig3d_ray.storage.store import Store
 
 
 def extract_on_ray(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage import Store
+from ig3d_ray.storage.store import Store
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # Ray kills a stopped job after 3 s by itself; writing checkpoints takes longer.

@@ -4,8 +4,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ig3d_ray.members.course import Epoch, State
-from ig3d_ray.members.timings import Timing
+from ig3d_ray.training.cost_model import Timing
+from ig3d_ray.training.state import Epoch, State
 
 # Long epochs are told of in between.
 NEWS_SECONDS = 20.0

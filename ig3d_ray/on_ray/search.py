@@ -8,15 +8,16 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from ig3d_ray.candidates import Candidate
-from ig3d_ray.ensemble import Fusion
+from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.on_ray.store_fs import ray_filesystem
-from ig3d_ray.protocol import Parts
-from ig3d_ray.scoring import Result, score_batch
-from ig3d_ray.search import Batch, Explorer, Remembered
-from ig3d_ray.space import SearchSpace
-from ig3d_ray.storage import Store
+from ig3d_ray.search.candidates import Candidate
+from ig3d_ray.search.explorer import Batch, Explorer, Remembered
+from ig3d_ray.search.protocol import Parts
+from ig3d_ray.search.scoring import Result, score_batch
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.store import Store
 
 MAX_LOST_TRIALS = 20
 
@@ -148,10 +149,12 @@ def run_on_ray(
             max_concurrent_trials=space.search.concurrent * len(parts),
             reuse_actors=True,
         ),
-        run_config=tune.RunConfig(name=name, storage_path="tune", storage_filesystem=ray_filesystem(store), verbose=0),
+        run_config=tune.RunConfig(
+            name=name, storage_path=paths.TUNE, storage_filesystem=ray_filesystem(store), verbose=0
+        ),
     )
     tuner.fit()
-    store.remove(f"tune/{name}")
+    store.remove(paths.tune_folder(name))
     if searcher.error:
         raise Ig3dError(f"the search stopped: {searcher.error}")
     return [study.order for study in explorer.studies]

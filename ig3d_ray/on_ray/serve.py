@@ -9,12 +9,12 @@ from fastapi import Request as HttpRequest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from ray import serve
 
+from ig3d_ray.ensembles.predictor import load_ensemble
+from ig3d_ray.ensembles.requests import TOO_LARGE, TOO_SLOW, Limits, RefusedError, Request, parse_request
+from ig3d_ray.ensembles.service import Answer, answer_together
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.on_ray.autoscaling import has_autoscaler
 from ig3d_ray.on_ray.cluster import encoders_that_fit
-from ig3d_ray.requests import TOO_LARGE, TOO_SLOW, Limits, RefusedError, Request, parse_request
-from ig3d_ray.running import load_ensemble
-from ig3d_ray.serving import Answer, answer_together
 
 TOGETHER, WAIT_SECONDS = 32, 0.01
 """Requests that are answered in one pass, and how long the first of them waits for others."""

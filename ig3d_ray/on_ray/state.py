@@ -10,10 +10,10 @@ from typing import Any
 import ray.train
 from ray.train import Checkpoint
 
-from ig3d_ray.members.checkpoint import from_bytes, to_bytes
-from ig3d_ray.members.course import State
+from ig3d_ray.models.checkpoint import from_bytes, to_bytes
 from ig3d_ray.on_ray.watch import Leave, Word
 from ig3d_ray.on_ray.work import Work
+from ig3d_ray.training.state import State
 
 STATE_FILE = "state.pt"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType, PyFileSystem
 
-from ig3d_ray.storage import Store
+from ig3d_ray.storage.store import Store
 
 
 def ray_filesystem(store: Store) -> PyFileSystem:

@@ -13,17 +13,17 @@ from typing import Any
 import ray
 from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, WorkerCrashedError
 from ray.train import CheckpointConfig, ControllerError, FailureConfig, RunConfig, ScalingConfig
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ig3d_ray.config.resources import Resources
 from ig3d_ray.errors import Terminated
-from ig3d_ray.members.runs import FOLDER, Run, all_cached
-from ig3d_ray.members.spec import spec_json
+from ig3d_ray.models.spec import spec_json
+from ig3d_ray.on_ray import compat
 from ig3d_ray.on_ray.cluster import slots
 from ig3d_ray.on_ray.store_fs import ray_filesystem
-from ig3d_ray.space import Resources
-from ig3d_ray.storage import Store
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.store import Store
+from ig3d_ray.training.runs import Run, all_cached
 
 NEWS_SECONDS = 0.3
 AGAIN_SECONDS = 1.0
@@ -147,7 +147,7 @@ def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any, over: thr
         scaling_config=ScalingConfig(num_workers=resources.workers, use_gpu=on_gpu, resources_per_worker=per_worker),
         run_config=RunConfig(
             name=run.name,
-            storage_path=FOLDER,
+            storage_path=paths.TRAIN,
             storage_filesystem=ray_filesystem(store),
             failure_config=FailureConfig(max_failures=resources.max_failures, controller_failure_limit=3),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
@@ -159,7 +159,7 @@ def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any, over: thr
             failures, left = trainer.fit().return_value
         except (ControllerError, *LOST) as error:
             cause = getattr(error, "controller_failure", error)
-            if isinstance(cause, WorkerGroupStartupTimeoutError):
+            if compat.is_startup_timeout(cause):
                 # Others have the room, or machines are long in coming: no failure, however long it lasts.
                 if not has_waited:
                     has_waited = True
@@ -184,10 +184,10 @@ def train_loop(config: dict[str, Any]) -> Any:
     return whole(config)
 
 
-def _trainer(resources: Resources, **options: Any) -> DataParallelTrainer:
+def _trainer(resources: Resources, **options: Any) -> Any:
     if resources.workers == 1 and resources.gpus_per_worker == 0:
         # One worker needs no process group, and a controller without it starts in half the time.
-        return DataParallelTrainer(train_loop, **options)
+        return compat.data_parallel_trainer(train_loop, **options)
     from ray.train.torch import TorchConfig, TorchTrainer
 
     # NCCL needs a GPU per worker; workers that share one talk through gloo.

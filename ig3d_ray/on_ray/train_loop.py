@@ -11,15 +11,15 @@ import torch
 from ray.train.collective import barrier, broadcast_from_rank_zero
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.members.build import Standardised, carry_over
-from ig3d_ray.members.cohort import WIDEST_ON_CPU, CohortTrainer, cohorts
-from ig3d_ray.members.course import Epoch, HistoryRow, NonFiniteLoss, State
-from ig3d_ray.members.runs import all_cached
-from ig3d_ray.members.spec import TrainableSpec
-from ig3d_ray.members.training import Trainer
+from ig3d_ray.models.build import Standardised, carry_over
+from ig3d_ray.models.spec import TrainableSpec
 from ig3d_ray.on_ray.state import last_state, obey
 from ig3d_ray.on_ray.watch import Leave, Word
 from ig3d_ray.on_ray.work import Failures, Member, Work, last_line
+from ig3d_ray.training.cohort import WIDEST_ON_CPU, CohortTrainer, cohorts
+from ig3d_ray.training.runs import all_cached
+from ig3d_ray.training.state import Epoch, HistoryRow, NonFiniteLoss, State
+from ig3d_ray.training.trainer import Trainer
 
 
 def train_loop(config: dict[str, Any]) -> tuple[Failures, Word]:

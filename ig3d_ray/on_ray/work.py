@@ -9,24 +9,24 @@ import ray.train
 import torch
 from ray.train.collective import broadcast_from_rank_zero
 
-from ig3d_ray.data import catalog
+from ig3d_ray.config.resources import Resources
+from ig3d_ray.data import datasets
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.members.build import Standardised, build_network, start_from
-from ig3d_ray.members.checkpoint import load_checkpoint, read_weights
-from ig3d_ray.members.course import HistoryRow
-from ig3d_ray.members.epochs import EpochPlan
-from ig3d_ray.members.inputs import GIB, Feeding
-from ig3d_ray.members.publishing import publish, publish_failed
-from ig3d_ray.members.run_data import RunData
-from ig3d_ray.members.runs import all_trained
-from ig3d_ray.members.spec import TrainableSpec, parameter_groups, parse_spec
-from ig3d_ray.members.timings import Timing, network_of
-from ig3d_ray.members.training import Trainer, Worker
+from ig3d_ray.models.build import Standardised, build_network, start_from
+from ig3d_ray.models.checkpoint import load_checkpoint, read_weights
+from ig3d_ray.models.inputs import GIB, Feeding
+from ig3d_ray.models.spec import TrainableSpec, parameter_groups, parse_spec
 from ig3d_ray.on_ray.news import News
 from ig3d_ray.on_ray.watch import Watch
-from ig3d_ray.space import Resources
-from ig3d_ray.storage import Store
+from ig3d_ray.storage.store import Store
+from ig3d_ray.training.cost_model import Timing, network_of
+from ig3d_ray.training.publish import publish, publish_failed
+from ig3d_ray.training.run_data import RunData
+from ig3d_ray.training.runs import all_trained
+from ig3d_ray.training.sampling import EpochPlan
+from ig3d_ray.training.state import HistoryRow
+from ig3d_ray.training.trainer import Trainer, Worker
 
 Member = tuple[str, TrainableSpec]
 Failures = dict[str, str]
@@ -49,7 +49,7 @@ class Work:
             assert isinstance(spec, TrainableSpec)
             self.members.append((fingerprint, spec))
         self.samples: Samples = load_samples(self.store, self.dataset)
-        self.about = catalog.dataset(self.dataset)
+        self.about = datasets.dataset(self.dataset)
         minutes = self.resources.checkpoint_minutes
         self.watch = Watch(self.config["board"], self.rank, self.world, minutes)
         self.news = News(self.config["board"], self.rank)

@@ -1,0 +1,5 @@
+"""What a search found, for people: page, figures, terminal tables, MLflow.
+
+`Findings` are the numbers, `report_page` the HTML page.
+It loads neither torch nor Ray.
+"""

@@ -6,14 +6,15 @@ from functools import cached_property
 
 import numpy as np
 
-from ig3d_ray import metrics
-from ig3d_ray.choice import predictions
-from ig3d_ray.data import catalog
-from ig3d_ray.ensemble import EnsembleSpec, into_space
-from ig3d_ray.leaderboard import Leaderboard, Row
-from ig3d_ray.protocol import Plan
-from ig3d_ray.scoring import Result
-from ig3d_ray.space import SearchSpace
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.data import datasets
+from ig3d_ray.ensembles.spec import EnsembleSpec
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.fusion.combine import into_space
+from ig3d_ray.search.leaderboard import Leaderboard, Row
+from ig3d_ray.search.protocol import Plan
+from ig3d_ray.search.scoring import Result
+from ig3d_ray.search.selection import predictions
 
 WEIGHTS = 201
 
@@ -55,7 +56,7 @@ class Findings:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return catalog.dataset(self.space.dataset).class_names
+        return datasets.dataset(self.space.dataset).class_names
 
     @property
     def higher_is_better(self) -> bool:

@@ -12,9 +12,9 @@ from importlib.metadata import version
 
 from matplotlib.figure import Figure
 
-from ig3d_ray.bootstrap import Interval
 from ig3d_ray.data.images import open_image
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.evaluation.bootstrap import Interval
 from ig3d_ray.report.drawing import inline_svg
 from ig3d_ray.report.figures import FIGURES
 from ig3d_ray.report.findings import Findings

@@ -1,0 +1,42 @@
+"""Which samples choose and which report."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ig3d_ray.types import Frozen, Split
+
+
+class ProtocolSpec(Frozen):
+    """How honest the reported number is."""
+
+    kind: Literal["dev", "cross_fitted", "paper"] = "dev"
+    """`dev`: choose on dev, report test. `cross_fitted`: choose on k-1 folds of test and report the k-th, in
+    turn, for those who have nothing else. `paper`: choose on test and report test, optimistic."""
+    folds: int = Field(default=5, ge=2, le=50)
+    """Of the cross-fitting: inside the selection set, where it decides which method wins, and for `cross_fitted`
+    around it."""
+    repeats: int = Field(default=1, ge=1, le=50)
+    """How often the cross-fitting is repeated with other folds; the repeats are averaged."""
+
+    @model_validator(mode="after")
+    def _folds_inside_folds(self) -> "ProtocolSpec":
+        if self.kind == "cross_fitted" and self.folds < 3:
+            raise ValueError("folds: 2 with 'cross_fitted' leaves nothing to choose by inside a fold; allowed: 3 to 50")
+        return self
+
+    @property
+    def choose_on(self) -> Split:
+        """The split whose samples choose."""
+        return "dev" if self.kind == "dev" else "test"
+
+    @property
+    def parts(self) -> int:
+        """How many selection sets are searched: the whole, without one fold, for `cross_fitted` without two."""
+        nested = self.folds * (self.folds - 1) // 2 if self.kind == "cross_fitted" else 0
+        return 1 + self.repeats * (self.folds + nested)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits of which every member must have outputs."""
+        return ("dev", "test") if self.kind == "dev" else ("test",)

@@ -1,0 +1,246 @@
+"""The search space: one YAML file that says everything about a run, checked before anything starts."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from ig3d_ray.config.pool_items import ONE_OR_MORE, PoolItem, as_tuple
+from ig3d_ray.config.protocol import ProtocolSpec
+from ig3d_ray.config.resources import Resources
+from ig3d_ray.data import datasets
+from ig3d_ray.data.datasets import Dataset
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.fusion.combine import Space, Strategy
+from ig3d_ray.fusion.fit import METHODS, Method
+from ig3d_ray.models.recipe import TrainingRecipe
+from ig3d_ray.models.spec import ImportedSpec, TrainableSpec
+from ig3d_ray.types import Frozen, Task
+
+_MANY = [BeforeValidator(as_tuple)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+MONITOR: dict[Task, str] = {"expression": "accuracy", "va": "ccc_mean"}
+
+
+def _weight(value: Any) -> Any:
+    """`exact`, or a range inside [0, 1]; one message for all that can be wrong with it."""
+    in_range = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
+    if value == "exact" or (in_range and 0 <= value[0] <= value[1] <= 1):
+        return tuple(value) if in_range else value
+    raise ValueError("allowed: 'exact', or a range [low, high] with 0 <= low <= high <= 1")
+
+
+Weight = Annotated[Literal["exact"] | tuple[float, float], BeforeValidator(_weight)]
+
+
+class FusionSpace(Frozen):
+    """What is tried: with each pair of a 2D and a 3D member, and with many members together."""
+
+    strategies: Annotated[tuple[Strategy, ...], *ONE_OR_MORE] = ("max", "mean", "weighted")
+    spaces: Annotated[tuple[Space, ...], *ONE_OR_MORE] = ("logits", "probabilities")
+    """Where class scores are combined; valence and arousal have one space only."""
+    weight_3d: Weight = "exact"
+    """`exact` solves for the best weight of the 3D member; a range [low, high] is sampled."""
+    methods: Annotated[tuple[Method, ...], *_MANY] | None = None
+    """How the weights of more than two members are found; all that fit the task by default, [] for pairs only."""
+    weights_per: Annotated[tuple[Literal["member", "column"], ...], *ONE_OR_MORE] = ("member",)
+    """One weight for each member, or for each of its classes (or valence and arousal); both are tried if listed."""
+    temperatures: Annotated[tuple[Literal["none", "fitted"], ...], *ONE_OR_MORE] = ("none", "fitted")
+    """Whether logits are divided by temperatures fitted on the selection set, where that changes the fusion."""
+
+
+class Reference(Frozen):
+    """A fusion that is always scored and shown, such as the paper's."""
+
+    name: str
+    member_2d: str = "*"
+    member_3d: str = "*"
+    """Names of members; `*` stands for anything."""
+    strategy: Strategy
+    space: Space = "logits"
+    weight_3d: Share | None = None
+
+    @model_validator(mode="after")
+    def _weight_exactly_when_weighted(self) -> "Reference":
+        if (self.strategy == "weighted") != (self.weight_3d is not None):
+            raise ValueError(
+                f"strategy {self.strategy!r}, weight_3d {self.weight_3d}: a weight goes with 'weighted' only"
+            )
+        return self
+
+
+class SearchSpec(Frozen):
+    """How the candidates are searched."""
+
+    enumerate_up_to: int = Field(default=20000, ge=0)
+    """Pairs x strategies x spaces are all scored if they are no more than this; otherwise Optuna chooses among them."""
+    budget: int = Field(default=100, ge=0)
+    """Candidates that Optuna is asked for, per selection set: subsets of members with method and space."""
+    max_members: int | None = Field(default=None, ge=1)
+    """No ensemble has more members."""
+    subset_members: int = Field(default=6, ge=2)
+    """The subsets that Optuna chooses have at most so many."""
+    batch: int = Field(default=50, ge=1)
+    """Candidates that one trial scores."""
+    concurrent: int = Field(default=2, ge=1)
+    """Batches asked for before their results are told; part of the result, so that it doesn't depend on the machine."""
+    sampler: Literal["tpe", "random", "nsga2"] = "tpe"
+    seed: int | None = Field(default=None, ge=0)
+    """Of the sampler; the space's own seed by default."""
+    second_objective: Literal["members", "cost"] | None = None
+    """Optuna minimises this too, and the front of the two is shown; the ensemble is chosen by the first."""
+    costs: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """For `cost`: what a member costs to run, in any unit; names may hold `*`, the first that fits counts."""
+
+
+class DrawnData(Frozen):
+    """The built-in data set."""
+
+    samples: int = Field(default=4000, ge=200)
+    seed: int = Field(default=0, ge=0)
+
+
+def _with_recipe(item: Any, named: Any, where: str) -> Any:
+    if not isinstance(item, dict):
+        return item
+    item = dict(item)
+    recipe = item.get("recipe")
+    if isinstance(recipe, str):
+        if not isinstance(named, dict) or recipe not in named:
+            known = ", ".join(map(str, named)) or "none are there"
+            raise ValueError(f"{where}.recipe: {recipe!r} is not under recipes; known: {known}")
+        item["recipe"] = named[recipe]
+    if isinstance(item.get("then"), dict):
+        item["then"] = _with_recipe(item["then"], named, f"{where}.then")
+    return item
+
+
+def _unfit(spec: TrainableSpec, about: Dataset, objective: str, workers: int) -> str:
+    """Why a member can't be trained for an objective; empty if it can."""
+    task = metrics.task_of(objective)
+    for stage in spec.stages:
+        if stage.loss.has_va and not about.has_va:
+            return f"loss.va_terms must be 'none': {about.name} has no such labels"
+        if stage.loss.class_weights == "cage" and not about.name.startswith("affectnet"):
+            return f"loss.class_weights 'cage' are AffectNet's, not {about.name}'s; allowed: none, inverse_frequency"
+        if stage.recipe.batch_size % workers or stage.recipe.batch_size < 2 * workers:
+            return f"recipe.batch_size {stage.recipe.batch_size} is not a multiple of {workers} workers, 2 or more each"
+    if task == "va" and not spec.last_loss.has_va:
+        return f"loss.va_terms 'none' trains no {objective}; allowed: random, fixed, mse, ccc"
+    if task == "expression" and not spec.last_loss.has_classes:
+        return f"loss.va_terms 'ccc' trains no {objective}; allowed: none, random, fixed, mse"
+    return ""
+
+
+class SearchSpace(Frozen):
+    """Everything about a run. Lists in `pool` expand to their product."""
+
+    dataset: str
+    """affectnet8, affectnet7, affectnet_va, rafdb, or faces, which are drawn."""
+    objective: str
+    """The metric that is searched for, such as accuracy, macro_f1, ccc_mean or rmse."""
+    pool: Annotated[tuple[PoolItem, ...], Field(min_length=1)]
+    """Members to train, and those that are there."""
+    fusion: FusionSpace = FusionSpace()
+    references: tuple[Reference, ...] = ()
+    """Fusions to report beside what is found, such as the paper's."""
+    protocol: ProtocolSpec = ProtocolSpec()
+    """Where members and weights are chosen, and where they are reported."""
+    search: SearchSpec = SearchSpec()
+    resources: Resources = Resources()
+    recipes: dict[str, TrainingRecipe] = Field(default_factory=dict)
+    """Named recipes, for `recipe: name` in the pool."""
+    data: DrawnData | None = None
+    """For `faces` only: how many to draw."""
+    seed: int = Field(default=0, ge=0)
+    """Of the search, the folds and the bootstrap."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _put_recipes_in(cls, content: Any) -> Any:
+        """`recipe: name` becomes the recipe of that name."""
+        if not isinstance(content, dict) or not isinstance(content.get("pool"), list | tuple):
+            return content
+        named = content.get("recipes") or {}
+        pool = [_with_recipe(item, named, f"pool.{i}") for i, item in enumerate(content["pool"])]
+        return content | {"pool": pool}
+
+    @field_validator("dataset")
+    @classmethod
+    def _known_dataset(cls, value: str) -> str:
+        if value not in datasets.DATASETS:
+            raise ValueError(f"allowed: {', '.join(sorted(datasets.DATASETS))}")
+        return value
+
+    @model_validator(mode="after")
+    def _items_are_members(self) -> "SearchSpace":
+        for index, item in enumerate(self.pool):
+            try:
+                list(item.members())
+            except ValidationError as error:
+                told = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"pool.{index}: {told}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "SearchSpace":
+        about = datasets.DATASETS[self.dataset]
+        allowed = [name for task in about.tasks for name in metrics.METRICS[task]]
+        if self.objective not in allowed:
+            raise ValueError(f"objective {self.objective!r} for {self.dataset}; allowed: {', '.join(allowed)}")
+        unfit = [method for method in self.fusion.methods or () if method not in METHODS[self.task]]
+        if unfit:
+            raise ValueError(f"fusion.methods: {unfit[0]!r} for {self.task}; allowed: {', '.join(METHODS[self.task])}")
+        if self.search.costs and self.search.second_objective != "cost":
+            raise ValueError(
+                "search.costs: without second_objective 'cost' they count for nothing; set it, or leave them"
+            )
+        if self.search.second_objective == "cost" and not self.search.costs:
+            raise ValueError("search.costs: second_objective 'cost' needs what members cost, such as {cnn*: 3.5}")
+        if self.data is not None and self.dataset != "faces":
+            raise ValueError(f"data: only faces are drawn, {self.dataset} is brought; leave it away")
+        names = [spec.name for spec in self.members()]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"pool: two members are called {repeated[0]!r}; let them differ in seed, loss or width")
+        for spec in self.trainable():
+            wrong = _unfit(spec, about, self.objective, self.resources.workers)
+            if wrong:
+                raise ValueError(f"pool: {spec.name}: {wrong}")
+        return self
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """How the weights of many are found."""
+        return METHODS[self.task] if self.fusion.methods is None else self.fusion.methods
+
+    @property
+    def task(self) -> Task:
+        """What is searched: expressions, or valence and arousal; the objective decides."""
+        return metrics.task_of(self.objective)
+
+    def members(self) -> list[TrainableSpec | ImportedSpec]:
+        """Every member of the pool, in the order of the file."""
+        # What is searched and how many workers train decide the weights too, so they belong to a member's spec.
+        decides = {"monitor": MONITOR[self.task], "workers": self.resources.workers}
+        found: list[TrainableSpec | ImportedSpec] = []
+        for item in self.pool:
+            for spec in item.members():
+                found.append(spec if isinstance(spec, ImportedSpec) else spec.model_copy(update=decides))
+        return found
+
+    def trainable(self) -> list[TrainableSpec]:
+        """The members that are trained here."""
+        return [spec for spec in self.members() if not isinstance(spec, ImportedSpec)]
+
+    def canonical(self) -> str:
+        """Canonical JSON of every field, defaults included."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """12 hex digits over everything that decides the search; resources are seen in the members' outputs."""
+        content = self.model_dump(mode="json", exclude={"resources", "recipes"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,46 @@
+"""The datasets that the system knows: what is predicted on them, and their classes in order."""
+
+from dataclasses import dataclass
+
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.types import Task
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset by name.
+
+    Attributes:
+        name: the word used in configuration and paths.
+        tasks: what can be searched on it; the first is the default.
+        class_names: expressions, in the order of the logits' columns.
+        has_va: whether samples carry valence and arousal (both nominally in [-1, 1]).
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    class_names: tuple[str, ...]
+    has_va: bool
+
+
+_AFFECTNET = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt")
+_RAFDB = ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Anger", "Neutral")
+
+DATASETS: dict[str, Dataset] = {
+    "affectnet8": Dataset("affectnet8", ("expression",), _AFFECTNET, has_va=True),
+    "affectnet7": Dataset("affectnet7", ("expression",), _AFFECTNET[:7], has_va=True),
+    "affectnet_va": Dataset("affectnet_va", ("va",), _AFFECTNET, has_va=True),
+    "rafdb": Dataset("rafdb", ("expression",), _RAFDB, has_va=False),
+    "faces": Dataset("faces", ("expression", "va"), _RAFDB, has_va=True),
+}
+
+
+def dataset(name: str) -> Dataset:
+    """The dataset of this name.
+
+    Raises:
+        Ig3dError: there is none; the message lists those there are.
+    """
+    if name not in DATASETS:
+        raise Ig3dError(f"unknown dataset {name!r}; known: {', '.join(sorted(DATASETS))}")
+    return DATASETS[name]

@@ -1,0 +1,201 @@
+"""From a publisher's files to a samples table: pictures checked and packed, a dev split carved out, skips listed."""
+
+import csv
+import hashlib
+import io
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from ig3d_ray.data import datasets
+from ig3d_ray.data.encoder_record import forget_encoders
+from ig3d_ray.data.images import decode_image, pack_images
+from ig3d_ray.data.ingest.layouts import Entry, Layout
+from ig3d_ray.data.samples import Samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.leases import alone
+from ig3d_ray.storage.store import Store
+from ig3d_ray.types import SPLITS
+
+PER_PACK = 4096
+# What in a reason is about one sample: counting puts reasons together that differ in this alone.
+_OF_ONE_SAMPLE = re.compile(r"line \d+|valence [^:]*|\S+\.(?:jpe?g|png|bmp|gif)|\S*[/_]\S*\d\S*", re.IGNORECASE)
+Skips = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What an import of data did: the table, and the (what, why) of everything that was left out."""
+
+    samples: Samples
+    skipped: Skips
+
+
+def ingest(
+    store: Store,
+    dataset: str,
+    layout: Layout,
+    dev_share: float,
+    seed: int,
+    replace: bool,
+    say: Callable[[str], None] = lambda told: None,
+) -> Ingested:
+    """Check and pack the pictures, carve dev out of train, and publish the samples table.
+
+    Args:
+        dev_share: of each class of the publisher's train part, in (0, 1). seed: of the carving.
+        replace: accept that another table is there, which members may have been trained on.
+        say: called with a line for people if somebody else writes the table now, and is waited for.
+
+    Raises:
+        Ig3dError: nothing usable was found, a class has no train samples, or another table is there.
+    """
+    about = datasets.dataset(dataset)
+    if store.exists(paths.samples_table(dataset)) and not replace:
+        where = store.locate(paths.samples_table(dataset))
+        raise Ig3dError(f"{where}: is there already, and members may be trained on it; use --replace or another --out")
+    if not layout.entries:
+        raise Ig3dError(
+            f"{dataset}: none of {len(layout.skipped)} files and rows is a sample; {_first(layout.skipped)}"
+        )
+    for is_train, part in ((True, "train"), (False, "test")):
+        of_part = [entry for entry in layout.entries if entry.is_train == is_train]
+        if of_part and all(entry.file is None for entry in of_part):
+            told = f"not one of {len(of_part)} labelled {part} samples has a picture, such as {of_part[0].sample_id}"
+            raise Ig3dError(f"{dataset}: {told}; are the pictures called so?")
+    counts = Counter(e.expression for e in layout.entries if e.is_train)
+    empty = [name for index, name in enumerate(about.class_names) if not counts[index]]
+    if empty:
+        raise Ig3dError(f"{dataset}: no train sample is {', '.join(empty)}; check the folders, or the order of classes")
+    entries = sorted(layout.entries, key=lambda entry: entry.sample_id)
+    skipped = list(layout.skipped)
+    places = _pack(store, dataset, entries, skipped)
+    samples = Samples(dataset, _table(entries, places, _splits(entries, dev_share, seed)))
+    # An extraction that is about to publish waits, and finds that the pictures are others.
+    with alone(store, f"samples/{dataset}", say):
+        forget_encoders(store, dataset)
+        samples.save(store)
+    write_skipped(store, dataset, "images", skipped)
+    return Ingested(samples, skipped)
+
+
+def write_skipped(store: Store, dataset: str, source: str, skipped: Skips) -> str:
+    """Put what a source skipped into the dataset's skipped.csv, in place of what it skipped before.
+
+    Returns:
+        Where the file is.
+    """
+    name = paths.skipped_files(dataset)
+    rows = [row for row in _skipped_rows(store, name) if row[0] != source]
+    rows += [(source, what, why) for what, why in skipped]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("source", "what", "why"))
+    writer.writerows(rows)
+    store.write(name, text.getvalue().encode())
+    return store.locate(name)
+
+
+def reasons(skipped: Skips, at_most: int = 8) -> list[str]:
+    """What was skipped, counted by reason with its first example."""
+    first: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for what, why in skipped:
+        kind = _OF_ONE_SAMPLE.sub("#", why)
+        counts[kind] += 1
+        first.setdefault(kind, f"{why}, such as {what}")
+    common = counts.most_common(at_most)
+    told = [f"{count} x {first[kind]}" for kind, count in common]
+    left = counts.total() - sum(count for _, count in common)
+    return told + ([f"{left} for {len(counts) - len(common)} other reasons"] if left else [])
+
+
+def _skipped_rows(store: Store, name: str) -> list[tuple[str, str, str]]:
+    if not store.exists(name):
+        return []
+    rows = list(csv.reader(io.StringIO(store.read(name).decode())))[1:]
+    return [(row[0], row[1], row[2]) for row in rows if len(row) == 3]
+
+
+def _first(skipped: Skips) -> str:
+    return f"the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else "there are none"
+
+
+def _pack(store: Store, dataset: str, entries: Sequence[Entry], skipped: Skips) -> dict[str, str]:
+    """sample_id -> place of its packed picture; those that don't decode are skipped."""
+    with_picture = [entry for entry in entries if entry.file is not None]
+    places: dict[str, str] = {}
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        for start in range(0, len(with_picture), PER_PACK):
+            chunk = with_picture[start : start + PER_PACK]
+            read = pool.map(_checked, chunk)
+            encoded = {}
+            for entry, (data, why) in zip(chunk, read, strict=True):
+                if data is None:
+                    skipped.append((str(entry.file), f"{why}; {entry.sample_id} is kept without a picture"))
+                else:
+                    encoded[entry.sample_id] = data
+            if encoded:
+                places |= pack_images(store, dataset, encoded)
+    return places
+
+
+def _checked(entry: Entry) -> tuple[bytes | None, str]:
+    assert entry.file is not None
+    try:
+        data = entry.file.read_bytes()
+        with Image.open(io.BytesIO(data)) as image:
+            side = max(image.size)
+        decode_image(data, side, entry.file.name)
+    except (Ig3dError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None, "not a readable image"
+    return data, ""
+
+
+def _splits(entries: Sequence[Entry], dev_share: float, seed: int) -> list[str]:
+    """train, dev or test of each entry: of every class, the share with the smallest hashes is dev.
+
+    By a hash of the id, so that a sample's split doesn't change when others come or go.
+    """
+    of_class: dict[int | None, list[str]] = {}
+    for entry in entries:
+        if entry.is_train:
+            of_class.setdefault(entry.expression, []).append(entry.sample_id)
+    dev = set()
+    for ids in of_class.values():
+        ids.sort(key=lambda sample_id: hashlib.sha256(f"{seed}\0{sample_id}".encode()).digest())
+        # A class of one sample stays in train.
+        dev |= set(ids[: min(max(1, round(dev_share * len(ids))), len(ids) - 1)])
+    return ["test" if not e.is_train else "dev" if e.sample_id in dev else "train" for e in entries]
+
+
+def _table(entries: Sequence[Entry], places: dict[str, str], splits: Sequence[str]) -> pa.Table:
+    def number(values: Sequence[float]) -> pa.Array:
+        return pa.array([None if math.isnan(v) else v for v in values], pa.float32())
+
+    return pa.table(
+        {
+            "sample_id": [entry.sample_id for entry in entries],
+            "split": list(splits),
+            "image": pa.array([places.get(entry.sample_id) for entry in entries], pa.string()),
+            "expression": pa.array([entry.expression for entry in entries], pa.int8()),
+            "valence": number([entry.valence for entry in entries]),
+            "arousal": number([entry.arousal for entry in entries]),
+        }
+    )
+
+
+def class_table(samples: Samples) -> dict[str, np.ndarray]:
+    """Split -> how many samples of each class, `[C]`."""
+    classes = len(datasets.dataset(samples.dataset).class_names)
+    parts = {split: samples.in_split(split).expression for split in SPLITS}
+    return {split: np.bincount(labels[labels >= 0], minlength=classes) for split, labels in parts.items()}

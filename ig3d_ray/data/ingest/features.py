@@ -1,0 +1,228 @@
+"""3D parameters into a samples table: found on disk in any of their forms, matched to samples, never made up."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from ig3d_ray.data.encoder_record import write_encoder_record
+from ig3d_ray.data.ingest.build import Skips, write_skipped
+from ig3d_ray.data.ingest.feature_files import JSON_KEYS, read_many
+from ig3d_ray.data.ingest.feature_tables import read_table
+from ig3d_ray.data.ingest.layouts import ALIGNED, TEST_FOLDERS, TRAIN_FOLDERS
+from ig3d_ray.data.representations import WIDTHS, Representation
+from ig3d_ray.data.samples import Samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.store import Store
+
+# EMOCA's demo calls the folder of an image's first face <stem>00.
+DEMO_SUFFIX = "00"
+
+
+@dataclass(frozen=True)
+class FeatureImport:
+    """What an import of parameters did.
+
+    Attributes:
+        samples: the new table. added: how many samples have parameters from these files.
+        skipped: (what, why). seconds and files are for the reader's information.
+    """
+
+    samples: Samples
+    added: int
+    skipped: Skips
+    files: int
+
+
+def import_features(
+    store: Store,
+    samples: Samples,
+    representation: Representation,
+    source: Path,
+    split: str | None = None,
+    columns: dict[str, tuple[int, int]] | None = None,
+) -> FeatureImport:
+    """Read parameters from a folder or a merged file and publish the samples table that has them.
+
+    Args:
+        source: a folder of JSON files or of EMOCA's output folders; or a .csv, .npz or .parquet file.
+        split: match samples of this split only (train means train and dev), where names stand in several.
+        columns: of a CSV: group -> (first, one past the last) column, counted from 0.
+
+    Raises:
+        Ig3dError: the source is nothing that can be read, or none of it belongs to a sample.
+    """
+    places, vectors, skipped = read_parameters(source, representation, columns)
+    match = _Matcher(samples, split)
+    found, files = np.full(len(samples), -1), len(places) + len(skipped)
+    for row, place in enumerate(places):
+        index, why = match(place)
+        if index is None:
+            skipped.append((place, why))
+        elif found[index] >= 0:
+            skipped.append((place, f"a second one for sample {samples.ids[index]}"))
+        else:
+            found[index] = row
+    if (found < 0).all():
+        first = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+        raise Ig3dError(f"{source}: nothing in it belongs to a sample of {samples.dataset}{first}")
+    skipped += [(str(samples.ids[i]), "no parameters found") for i in match.wanted if found[i] < 0]
+    new = Samples(samples.dataset, with_parameters(samples, representation, vectors, found))
+    # They will be of two sources, and no encoder here could be told to give a new picture the same.
+    write_encoder_record(store, samples.dataset, representation, None)
+    new.save(store)
+    write_skipped(store, samples.dataset, representation, skipped)
+    return FeatureImport(new, int((found >= 0).sum()), skipped, files)
+
+
+def read_parameters(
+    source: Path, representation: Representation, columns: dict[str, tuple[int, int]] | None
+) -> tuple[list[str], np.ndarray, Skips]:
+    """The places (relative paths without suffix, or ids), vectors and skips of a folder or a merged file.
+
+    Raises:
+        Ig3dError: it is neither, or nothing that can be read.
+    """
+    if source.is_dir():
+        return _from_folder(source, representation)
+    if source.is_file():
+        return read_table(source, representation, columns)
+    raise Ig3dError(f"--{representation} {source}: no such file or folder")
+
+
+def _from_folder(folder: Path, representation: Representation) -> tuple[list[str], np.ndarray, Skips]:
+    """The places (relative paths without suffix), vectors and skips of a folder."""
+    demo, jsons = _walk(str(folder), representation)
+    if demo and jsons:
+        raise Ig3dError(f"{folder}: holds both JSON files and folders of .npy files; give the folder of one kind")
+    if not demo and not jsons:
+        keys = ", ".join(JSON_KEYS[representation].values())
+        forms = " or EMOCA's folders <name>00 with shape.npy ..." if representation == "emoca" else ""
+        raise Ig3dError(f"{folder}: holds no JSON files (with {keys}){forms}")
+    paths = sorted(demo or jsons)
+    read = read_many(paths, representation, folders=bool(demo))
+    start = len(str(folder)) + 1
+    names = [path[start:] for path in paths]
+    skipped = [(names[row], why) for row, why in read.broken]
+    if jsons:
+        return [names[row].removesuffix(".json") for row in read.rows], read.vectors, skipped
+    # EMOCA's demo numbers the faces of a picture: 00 is the first. A folder without a number is what it writes where it
+    # found no face, under the first letter of the picture's name. Other programs' folders have no numbers at all.
+    numbered = 2 * sum(name.endswith(DEMO_SUFFIX) for name in names) > len(names)
+    kept = [at for at, row in enumerate(read.rows) if not numbered or names[row].endswith(DEMO_SUFFIX)]
+    others = sorted(set(range(len(read.rows))) - set(kept))
+    skipped += [(names[read.rows[at]], "not <name>00: no face was found, or it is another face") for at in others]
+    clean = [names[read.rows[at]].removesuffix(DEMO_SUFFIX) if numbered else names[read.rows[at]] for at in kept]
+    return clean, read.vectors[kept], skipped
+
+
+def _walk(folder: str, representation: Representation) -> tuple[list[str], list[str]]:
+    """Folders of .npy files, and JSON files, anywhere below a folder."""
+    demo, jsons, left = [], [], [folder]
+    while left:
+        here = left.pop()
+        has_arrays = False
+        with os.scandir(here) as entries:
+            for entry in entries:
+                if entry.name.endswith(".json"):
+                    jsons.append(entry.path)
+                elif entry.name.endswith(".npy"):
+                    has_arrays = True
+                elif entry.is_dir(follow_symlinks=False):
+                    left.append(entry.path)
+        if has_arrays and representation == "emoca":
+            demo.append(here)
+    return demo, jsons
+
+
+class _Matcher:
+    """Which sample a place belongs to: by its whole id, or by the last part of its path with the part before."""
+
+    def __init__(self, samples: Samples, split: str | None) -> None:
+        splits = samples.table["split"].to_pylist()
+        allowed = {"train": ("train", "dev")}.get(split or "", (split,))
+        self.wanted = [i for i, name in enumerate(splits) if split is None or name in allowed]
+        if not self.wanted:
+            raise Ig3dError(f"{samples.dataset}: has no {split} samples")
+        ids = samples.ids.tolist()
+        self.whole = {ids[i]: i for i in self.wanted}
+        self.ids = ids
+        parts = {name.split("/", 1)[0] for name in ids if "/" in name}
+        # Where parts number their pictures alike, a bare number says nothing, even if one part lacks it here.
+        self.parts = sorted(parts) if split is None and len(parts) > 1 else []
+        self.by_stem: dict[str, list[int]] = {}
+        for i in self.wanted:
+            self.by_stem.setdefault(ids[i].rsplit("/", 1)[-1], []).append(i)
+
+    def __call__(self, place: str) -> tuple[int | None, str]:
+        """The sample's index, or None and why."""
+        if place in self.whole:
+            return self.whole[place], ""
+        *folders, stem = place.split("/")
+        there = self.by_stem.get(stem.removesuffix(ALIGNED), [])
+        words = {_part_word(folder) for folder in folders} - {""}
+        if words:
+            # What lies in a train folder is of no val sample, though it be the only one of this name.
+            there = [i for i in there if "/" not in self.ids[i] or self.ids[i].split("/", 1)[0] in words]
+        if len(there) == 1 and self.parts and not words and "/" in self.ids[there[0]]:
+            return None, f"of {' or '.join(self.parts)}? give --split"
+        if len(there) == 1:
+            return there[0], ""
+        if not there:
+            return None, "no such sample"
+        return None, f"could be {self.ids[there[0]]} or {self.ids[there[1]]}; give --split"
+
+
+def _part_word(folder: str) -> str:
+    if folder in TRAIN_FOLDERS:
+        return "train"
+    return ("test" if folder == "test" else "val") if folder in TEST_FOLDERS else ""
+
+
+def with_parameters(
+    samples: Samples, representation: Representation, vectors: np.ndarray, found: np.ndarray
+) -> pa.Table:
+    """The table with new parameters where they were found, and the old ones elsewhere.
+
+    Args:
+        vectors: `[K, width]`. found: `[N]`, which of them each sample gets; -1 for none.
+    """
+    width = WIDTHS[representation]
+    old = samples.table[representation].combine_chunks()
+    missing = old.is_null().to_numpy(zero_copy_only=False)
+    values = np.zeros((len(samples), width), np.float32)
+    values[~missing] = old.drop_null().flatten().to_numpy().reshape(-1, width)
+    there = found >= 0
+    values[there] = vectors[found[there]]
+    mask = pa.array(missing & ~there)
+    column = pa.FixedSizeListArray.from_arrays(
+        pa.array(values.reshape(-1)), type=pa.list_(pa.float32(), width), mask=mask
+    )
+    index = samples.table.column_names.index(representation)
+    return samples.table.set_column(index, samples.table.field(index), column)
+
+
+def missing_by_split(samples: Samples, representation: str) -> Counter[str]:
+    """Split -> samples without these parameters (or pictures)."""
+    nulls = samples.table[representation].is_null().to_pylist()
+    return Counter(s for s, missing in zip(samples.table["split"].to_pylist(), nulls, strict=True) if missing)
+
+
+def parse_columns(text: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """`exp=4:54` ... to group -> positions.
+
+    Raises:
+        Ig3dError: it is not of this form.
+    """
+    found = {}
+    for item in text:
+        name, equals, places = item.partition("=")
+        first, colon, last = places.partition(":")
+        if not equals or not colon or not first.isdigit() or not last.isdigit():
+            raise Ig3dError(f"--columns {item}: write it as group=first:end, such as exp=4:54")
+        found[name] = (int(first), int(last))
+    return found

@@ -1,0 +1,1 @@
+"""An ensemble as a folder of ONNX graphs that runs without this package."""

@@ -1,0 +1,210 @@
+"""One graph of a whole ensemble, from pictures and parameters to what it says, and graphs of its encoders, as ONNX."""
+
+import contextlib
+import copy
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ig3d_ray.data.representations import WIDTHS, subset_columns
+from ig3d_ray.ensembles.predictor import Ensemble
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.models.face3d.encoders import IMAGE_SIZE
+from ig3d_ray.models.spec import IntermediateSpec, Mlp3dSpec, TrainableSpec
+
+OPSET = 20
+CLOSE = 1e-4
+"""How far a graph may be from torch, relative to the largest output."""
+
+
+class EnsembleGraph(nn.Module):
+    """An ensemble as one network: its members, and their fusion, in fp32.
+
+    Args:
+        ensemble: whose members all have networks.
+
+    Raises:
+        Ig3dError: a member is known by its predictions alone.
+    """
+
+    def __init__(self, ensemble: Ensemble) -> None:
+        super().__init__()
+        self.weights: Tensor
+        self.temperatures: Tensor
+        spec = ensemble.spec
+        self.fusion, self.task, self.classes = spec.fusion, spec.task, len(spec.class_names)
+        self.specs: list[TrainableSpec] = []
+        networks = []
+        for member in spec.members:
+            parsed = member.parsed
+            if not isinstance(parsed, TrainableSpec):
+                raise Ig3dError(f"{member.name}: was imported as predictions; there is no network to export")
+            self.specs.append(parsed)
+            networks.append(ensemble.network(member.name))
+        self.networks = nn.ModuleList(networks)
+        sizes = sorted({s.image_size for s in self.specs if not isinstance(s, Mlp3dSpec)})
+        self.inputs = [f"image_{size}" for size in sizes] + [n for n in WIDTHS if n in ensemble.features]
+        given = self.fusion.weights if self.fusion.weights is not None else self.fusion.weights_by_column
+        weights = torch.tensor(given if given is not None else 1.0, dtype=torch.float32)
+        self.register_buffer("weights", weights if weights.dim() == 2 else weights.reshape(-1, 1))
+        warm = self.fusion.temperatures or (1.0,) * len(networks)
+        self.register_buffer("temperatures", torch.tensor(warm, dtype=torch.float32))
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of what `forward` gives."""
+        return ["valence_arousal"] if self.task == "va" else ["fused", "probabilities"]
+
+    def example(self, batch: int) -> dict[str, Tensor]:
+        """Random inputs of the right shapes and types."""
+        generator = torch.Generator().manual_seed(0)
+        found = {}
+        for name in self.inputs:
+            if name.startswith("image_"):
+                size = int(name.removeprefix("image_"))
+                found[name] = torch.randint(0, 256, (batch, 3, size, size), generator=generator, dtype=torch.uint8)
+            else:
+                found[name] = torch.randn(batch, WIDTHS[name], generator=generator)  # type: ignore[index]
+        return found
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Pictures `[B, 3, S, S]` uint8 and parameters `[B, 334 | 358]`, in the order of `inputs`."""
+        named = dict(zip(self.inputs, inputs, strict=True))
+        found = []
+        for network, spec, warm in zip(self.networks, self.specs, self.temperatures.unbind(), strict=True):
+            parts = [] if isinstance(spec, Mlp3dSpec) else [named[f"image_{spec.image_size}"]]
+            if isinstance(spec, Mlp3dSpec | IntermediateSpec):
+                columns = torch.from_numpy(subset_columns(spec.representation, spec.subset))
+                parts.append(named[spec.representation].index_select(1, columns))
+            scores = network(*parts)
+            found.append(scores[:, -2:] if self.task == "va" else scores[:, : self.classes] / warm)
+        fused = self._fused([self._in_space(scores) for scores in found])
+        if self.task == "va":
+            return (fused,)
+        return fused, self._probabilities(fused)
+
+    def _in_space(self, scores: Tensor) -> Tensor:
+        if self.task == "va" or self.fusion.space == "logits":
+            return scores
+        return scores.softmax(1) if self.fusion.space == "probabilities" else scores.log_softmax(1)
+
+    def _fused(self, outputs: Sequence[Tensor]) -> Tensor:
+        stacked = torch.stack(list(outputs))
+        if self.fusion.strategy is None:
+            return outputs[0]
+        if self.fusion.strategy == "max":
+            return stacked.amax(0)
+        if self.fusion.strategy == "min":
+            return stacked.amin(0)
+        if self.fusion.strategy == "mean":
+            return stacked.mean(0)
+        return (stacked * self.weights[:, None, :]).sum(0)
+
+    def _probabilities(self, fused: Tensor) -> Tensor:
+        if self.fusion.space == "probabilities" and self.fusion.strategy is not None:
+            shares = fused.clamp(min=0)
+            return shares / shares.sum(1, keepdim=True).clamp(min=1e-30)
+        return fused.softmax(1)
+
+
+class EncoderGraph(nn.Module):
+    """An encoder behind the scaling of its pictures: `[B, 3, 224, 224]` uint8 to `[B, 334 | 358]`."""
+
+    inputs, outputs = ("image_224",), ("parameters",)
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def example(self, batch: int) -> dict[str, Tensor]:
+        """Random pictures."""
+        generator = torch.Generator().manual_seed(0)
+        shape = (batch, 3, IMAGE_SIZE, IMAGE_SIZE)
+        return {"image_224": torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)}
+
+    def forward(self, image_224: Tensor) -> tuple[Tensor, ...]:
+        """Parameters."""
+        return (self.network(image_224.float() / 255),)
+
+
+def onnx_bytes(graph: EnsembleGraph | EncoderGraph, what: str) -> bytes:
+    """A graph as ONNX, checked against torch with onnxruntime; the same weights give the same bytes.
+
+    Args:
+        what: its name, for messages.
+
+    Raises:
+        Ig3dError: the packages of the extra `export` are missing; onnxruntime gives other numbers than torch.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401 (torch's exporter needs it)
+    except ImportError as error:
+        way_out = "pip install 'ig3d-ray[export]'"
+        raise Ig3dError(f"{error.name} is not installed, and exporting needs it: {way_out}") from error
+    # A copy: the caller's networks stay where they are.
+    graph = copy.deepcopy(graph).eval().cpu()
+    with _quiet():
+        batch = torch.export.Dim("batch", min=1, max=65536)
+        shapes: Any = tuple({0: batch} for _ in graph.inputs)
+        program = torch.onnx.export(
+            graph,
+            tuple(graph.example(2).values()),
+            dynamo=True,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_shapes=(shapes,) if isinstance(graph, EnsembleGraph) else shapes,
+            opset_version=OPSET,
+            verbose=False,
+        )
+        assert program is not None
+    model = program.model_proto
+    _anonymous(model)
+    data = bytes(model.SerializeToString(deterministic=True))
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    for size in (1, 3):
+        example = graph.example(size)
+        with torch.inference_mode():
+            expected = [value.numpy() for value in graph(*example.values())]
+        found = session.run(None, {name: value.numpy() for name, value in example.items()})
+        for name, ours, theirs in zip(graph.outputs, expected, found, strict=True):
+            far = float(np.abs(ours - theirs).max() / max(1.0, float(np.abs(ours).max())))
+            if not far <= CLOSE:
+                told = f"onnxruntime's {name} differ from torch's by {far:.2g}"
+                raise Ig3dError(f"{what}: {told}; leave out the member whose network it is")
+    return data
+
+
+def _anonymous(model: Any) -> None:
+    """Take out what an exporter writes of the machine: where the code was, who called whom."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    graphs = [model.graph, *model.functions]
+    for graph in graphs:
+        graph.doc_string = ""
+        del graph.metadata_props[:]
+        for part in (*graph.node, *graph.value_info):
+            part.doc_string = ""
+            del part.metadata_props[:]
+    for part in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """The exporter talks to stdout, to logs, and warns of what it does itself."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

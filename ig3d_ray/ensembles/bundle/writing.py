@@ -1,0 +1,121 @@
+"""A bundle: everything that an ensemble needs to run elsewhere, in one folder, hashed, the same bytes every time."""
+
+import copy
+import hashlib
+import io
+import json
+import os
+import tempfile
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ig3d_ray.ensembles.bundle.card import model_card
+from ig3d_ray.ensembles.bundle.graph import EncoderGraph, EnsembleGraph, onnx_bytes
+from ig3d_ray.ensembles.predictor import Ensemble
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage import paths
+
+BUNDLE_VERSION = 1
+EXAMPLES, EXAMPLE_SIZE = 2, 160
+# The first day that a zip file can tell.
+_NO_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def write_bundle(ensemble: Ensemble, target: Path) -> dict[str, str]:
+    """Write an ensemble's bundle into a new folder, whole or not at all.
+
+    Returns:
+        File name -> SHA-256.
+
+    Raises:
+        Ig3dError: the folder is there already; a member has no network; onnxruntime disagrees with torch.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise Ig3dError(f"--to {target}: is there already; give a new folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as partial:
+            return _write(ensemble, Path(partial) / "bundle", target)
+    except OSError as error:
+        raise Ig3dError(f"--to {target}: cannot be written ({error.strerror}); give another folder") from error
+
+
+def _write(ensemble: Ensemble, whole: Path, target: Path) -> dict[str, str]:
+    files = bundle_files(ensemble)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
+    identity = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    manifest = {"bundle_version": BUNDLE_VERSION, "ig3d_ray": version("ig3d-ray"), "id": identity, "sha256": digests}
+    files["manifest.json"] = json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
+    for name, content in files.items():
+        (whole / name).parent.mkdir(parents=True, exist_ok=True)
+        (whole / name).write_bytes(content)
+    # Replaces an empty folder, and nothing else.
+    os.replace(whole, target)
+    return digests
+
+
+def packed_encoders(ensemble: Ensemble) -> list[str]:
+    """The encoders that a graph can stand for: those that take pictures as they are, and find no faces first."""
+    return [name for name, used in ensemble.spec.encoders.items() if used.landmarks is None]
+
+
+def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
+    """Every file of a bundle but its manifest."""
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        way_out = "pip install 'ig3d-ray[export]'"
+        raise Ig3dError(f"safetensors is not installed, and exporting needs it: {way_out}") from error
+    spec = ensemble.spec
+    # A copy: the caller's networks stay where they are.
+    graph = copy.deepcopy(EnsembleGraph(ensemble)).cpu().eval()
+    files = {
+        "ensemble.onnx": onnx_bytes(graph, "ensemble"),
+        paths.SPEC_FILE: spec.to_json().encode(),
+        "README.md": model_card(spec).encode(),
+        "example.py": (Path(__file__).parent / "example.py").read_bytes(),
+        "example.npz": _npz(_example(ensemble, graph)),
+    }
+    for member in spec.members:
+        weights = {k: v.cpu().contiguous() for k, v in ensemble.network(member.name).state_dict().items()}
+        files[f"weights/{member.name}.safetensors"] = save(weights, {"fingerprint": member.fingerprint})
+    for name in packed_encoders(ensemble):
+        network = ensemble.encoder(name)
+        files[f"encoder_{name}.onnx"] = onnx_bytes(EncoderGraph(network), f"the encoder of {name}")
+        weights = {k: v.cpu().contiguous() for k, v in network.state_dict().items()}
+        files[f"weights/encoder_{name}.safetensors"] = save(weights, {"sha256": spec.encoders[name].sha256})
+    return files
+
+
+def _example(ensemble: Ensemble, graph: EnsembleGraph) -> dict[str, np.ndarray]:
+    """Two made-up pictures, parameters where there is no encoder, and what torch says of them."""
+    rng = np.random.default_rng(0)
+    rough = rng.integers(0, 256, (EXAMPLES, 8, 8, 3), dtype=np.uint8)
+    images = rough.repeat(EXAMPLE_SIZE // 8, axis=1).repeat(EXAMPLE_SIZE // 8, axis=2)
+    example = {"images": images}
+    without = [name for name in graph.inputs if not name.startswith("image_") and name not in packed_encoders(ensemble)]
+    for name in without:
+        example[name] = graph.example(EXAMPLES)[name].numpy()
+    pictures, vectors = ensemble.prepared(list(images), {name: example[name] for name in without})
+    inputs = [
+        torch.from_numpy(pictures[int(name.removeprefix("image_"))] if name.startswith("image_") else vectors[name])
+        for name in graph.inputs
+    ]
+    with torch.inference_mode():
+        outputs = graph(*inputs)
+    return example | {f"expected_{n}": o.numpy() for n, o in zip(graph.outputs, outputs, strict=True)}
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """Arrays as NPZ, without the time that numpy would put in."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in sorted(arrays.items()):
+            content = io.BytesIO()
+            np.save(content, array, allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy", _NO_DATE), content.getvalue(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()

@@ -1,0 +1,51 @@
+"""What an ensemble does where something is missing that members look at: the best fusion of the rest, chosen ahead."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.ensembles.spec import EnsembleMember, Fallback
+from ig3d_ray.evaluation.bootstrap import DECIMALS
+from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.search.candidates import Candidate, choices, of_many
+from ig3d_ray.search.scoring import Result, best_of, score_batch
+
+
+def build_fallbacks(
+    space: SearchSpace, pool: Pool, chosen: Result, members: Sequence[EnsembleMember]
+) -> tuple[Fallback, ...]:
+    """For everything that a sample may lack, the best fusion of the chosen members that are left.
+
+    Args:
+        pool: the selection set. chosen: the exported ensemble. members: its members.
+    """
+    features = {member.name: set(member.features) for member in members}
+    known: dict[tuple[str, ...], Result] = {}
+    found = []
+    for lacking in _subsets(sorted(set().union(*features.values()))):
+        rest = tuple(name for name in chosen.members if not features[name] & set(lacking))
+        if not rest or len(rest) == len(chosen.members):
+            continue
+        if rest not in known:
+            known[rest] = _best(space, pool.only(rest))
+        best = known[rest]
+        score = round(best.score, DECIMALS)
+        found.append(Fallback(lacking=lacking, members=best.members, fusion=best.fusion, selection=score))
+    return tuple(found)
+
+
+def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    return itertools.chain.from_iterable(itertools.combinations(names, size) for size in range(1, len(names)))
+
+
+def _best(space: SearchSpace, pool: Pool) -> Result:
+    """The best of every way to fuse all of a pool's members, and of its best member."""
+    candidates = [Candidate((name,)) for name in pool.names]
+    if len(pool.names) == 2:
+        candidates += [
+            Candidate(pool.names, strategy, in_space, "exact" if strategy == "weighted" else None, temperatures=warm)
+            for strategy, in_space, warm in choices(space, pool).mixes
+        ]
+    elif len(pool.names) > 2:
+        candidates += [of_many(pool.names, *method) for method in choices(space, pool).methods]
+    return best_of(score_batch(pool, candidates, space), space.objective)

@@ -1,0 +1,304 @@
+"""An exported ensemble at work on pictures that are in no data set: encoders, members, fusion, batch by batch.
+
+The spec, the files that it names and torch are enough; Ray is not needed.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import softmax
+
+from ig3d_ray.data.encoder_record import EncoderRecord
+from ig3d_ray.data.images import DECODING_THREADS
+from ig3d_ray.data.representations import WIDTHS, subset_columns
+from ig3d_ray.ensembles.inputs import ImageLike, Item, decoded, encoded, items_of, read_item
+from ig3d_ray.ensembles.parameters import Parameters, parameters_of
+from ig3d_ray.ensembles.spec import PREDICTIONS, EnsembleMember, EnsembleSpec, Fallback, read_ensemble, storage_of
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.models.build import Standardised
+from ig3d_ray.models.checkpoint import load_checkpoint
+from ig3d_ray.models.face3d.extraction import Extractor
+from ig3d_ray.models.inference import network_scores
+from ig3d_ray.models.inputs import Inputs
+from ig3d_ray.models.spec import IntermediateSpec, Mlp3dSpec, TrainableSpec
+from ig3d_ray.storage.store import Store
+
+Missing = Literal["fail", "skip", "fallback"]
+MISSING: tuple[Missing, ...] = ("fail", "skip", "fallback")
+BATCH = 64
+NOT_FINITE = "the networks give no finite numbers for it; are its parameters the encoder's?"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The predictions of some pictures.
+
+    Attributes:
+        frame: a row for each that could be predicted.
+        left_out: (name, why) of the others.
+    """
+
+    frame: pd.DataFrame
+    left_out: list[tuple[str, str]]
+
+
+class Ensemble:
+    """An ensemble with its networks and encoders loaded.
+
+    Args:
+        spec: the exported one. store: where the files that it names lie.
+        device: of the networks; a GPU if there is one.
+
+    Raises:
+        Ig3dError: a checkpoint is missing, broken, or not the one that was scored.
+    """
+
+    def __init__(self, spec: EnsembleSpec, store: Store, device: torch.device | None = None) -> None:
+        self.spec = spec
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._specs = {m.name: m.parsed for m in spec.members}
+        self._networks = {m.name: self._network(store, m) for m in spec.members if PREDICTIONS not in m.features}
+        self._extractors = {
+            name: Extractor(store, name, EncoderRecord(**used.model_dump()), self.device)  # type: ignore[arg-type]
+            for name, used in spec.encoders.items()
+        }
+
+    def _network(self, store: Store, member: EnsembleMember) -> Standardised:
+        network = load_checkpoint(store, self.spec.dataset, member.fingerprint, member.checkpoint_sha256)
+        return network.to(self.device)
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """What its members look at: `image`, `emoca`, `smirk`; `predictions` if one was imported as such."""
+        return tuple(sorted({feature for member in self.spec.members for feature in member.features}))
+
+    def network(self, member: str) -> Standardised:
+        """A member's network, in evaluation mode."""
+        return self._networks[member]
+
+    def encoder(self, representation: str) -> torch.nn.Module:
+        """An encoder of the spec's."""
+        return self._extractors[representation].network
+
+    def prepared(
+        self, images: Sequence[ImageLike], given: Mapping[str, np.ndarray]
+    ) -> tuple[dict[int, np.ndarray], dict[str, np.ndarray]]:
+        """What the members are fed for pictures: `[N, 3, size, size]` by size, and parameters by representation."""
+        items = [read_item(name, content) for name, content in items_of(images)]
+        names = [item.name for item in items]
+        parameters = {name: parameters_of(names, values, name) for name, values in given.items()}  # type: ignore[arg-type]
+        pictures, why = self._pictures(items)
+        vectors = {str(n): self._vectors(str(n), items, parameters, why) for n in WIDTHS if n in self.features}
+        if why:
+            raise Ig3dError(next(iter(why.values())))
+        return pictures, vectors
+
+    def predict(
+        self,
+        images: str | Path | Sequence[ImageLike],
+        missing: Missing = "fail",
+        emoca: np.ndarray | Parameters | None = None,
+        smirk: np.ndarray | Parameters | None = None,
+    ) -> pd.DataFrame:
+        """Predictions for pictures, aligned and cropped as the data set's are.
+
+        Args:
+            images: a folder, a file, or a list of files, encoded bytes, `[H, W, 3]` uint8 RGB arrays or Pillow images.
+            missing: what to do where something is missing that a member looks at. `fail`: raise; `skip`: leave the
+                picture out; `fallback`: by the best fusion of the other members, which the spec carries.
+            emoca, smirk: parameters if the spec has no encoder for them: `[N, 334]` and `[N, 358]` in the pictures'
+                order, a row of NaN for none.
+
+        Returns:
+            A row for each picture: `sample_id`, `label` and `probability_<class>`, or `valence` and `arousal`; and
+            `lacked`, what was missing, if something was. A list of pictures without names is numbered from 0.
+
+        Raises:
+            Ig3dError: under `fail`, something is missing; nothing is a picture; parameters of another width.
+        """
+        items = items_of(images)
+        names = [name for name, _ in items]
+        given: dict[str, Parameters] = {}
+        for representation, values in (("emoca", emoca), ("smirk", smirk)):
+            if isinstance(values, Parameters):
+                values.check(names)
+                given[representation] = values
+            elif values is not None:
+                given[representation] = parameters_of(names, values, representation)  # type: ignore[arg-type]
+        batches = list(self.stream((read_item(name, content) for name, content in items), missing, given))
+        return pd.concat([batch.frame for batch in batches], ignore_index=True)
+
+    def stream(
+        self, items: Iterable[Item], missing: Missing = "fail", given: Mapping[str, Parameters] | None = None
+    ) -> Iterator[Batch]:
+        """Predictions batch by batch, in the items' order; no more than a batch is in memory."""
+        if missing not in MISSING:
+            raise Ig3dError(f"missing {missing!r}: allowed: {', '.join(MISSING)}")
+        waiting = iter(items)
+        while batch := list(islice(waiting, BATCH)):
+            yield self._batch(batch, missing, given or {})
+
+    def _batch(self, items: list[Item], missing: Missing, given: Mapping[str, Parameters]) -> Batch:
+        pictures, why = self._pictures(items)
+        vectors = {str(name): self._vectors(str(name), items, given, why) for name in WIDTHS if name in self.features}
+        lacks = [tuple(f for f in self.features if (f, row) in why or f == PREDICTIONS) for row in range(len(items))]
+        frames, left_out = [], []
+        for lacking in dict.fromkeys(lacks):
+            rows = [row for row, found in enumerate(lacks) if found == lacking]
+            reasons = [self._reason(row, lacking, why) for row in rows]
+            if lacking and missing == "fail":
+                raise Ig3dError(f"{items[rows[0]].name}: {reasons[0]}; choose what to do: --missing skip or fallback")
+            fallback = self.spec.fallback(lacking) if lacking else None
+            if lacking and (missing == "skip" or fallback is None):
+                left_out += [(items[row].name, reason) for row, reason in zip(rows, reasons, strict=True)]
+                continue
+            fused = self._fused(rows, pictures, vectors, fallback)
+            finite = np.isfinite(fused).all(axis=1)
+            unusable = [(items[row].name, NOT_FINITE) for row, good in zip(rows, finite, strict=True) if not good]
+            if unusable and missing == "fail":
+                raise Ig3dError(f"{unusable[0][0]}: {NOT_FINITE}")
+            left_out += unusable
+            rows = [row for row, good in zip(rows, finite, strict=True) if good]
+            frames.append(self._frame([items[row].name for row in rows], rows, fused[finite], fallback, lacking))
+        frame = pd.concat(frames) if frames else self._frame([], [], np.zeros((0, self._width)), None, ())
+        return Batch(frame.sort_index().reset_index(drop=True), left_out)
+
+    def _reason(self, row: int, lacking: tuple[str, ...], why: Mapping[tuple[str, int], str]) -> str:
+        if not lacking:
+            return ""
+        first = lacking[0]
+        unable = [member.name for member in self.spec.members if first in member.features]
+        told = why.get((first, row), "its predictions were imported, and nobody can ask it about new pictures")
+        return f"{unable[0]} lacks its {first} ({told})"
+
+    def _sizes(self) -> set[int]:
+        sizes = {s.image_size for s in self._specs.values() if isinstance(s, TrainableSpec) and "image" in s.features}  # type: ignore[union-attr]
+        return sizes
+
+    def _pictures(self, items: list[Item]) -> tuple[dict[int, np.ndarray], dict[tuple[str, int], str]]:
+        """size -> `[B, 3, size, size]` uint8, zeros where a picture can't be read; and ("image", row) -> why not."""
+        pictures = {size: np.zeros((len(items), 3, size, size), np.uint8) for size in self._sizes()}
+        why: dict[tuple[str, int], str] = {}
+
+        def put(row: int) -> None:
+            try:
+                for size, of_size in pictures.items():
+                    of_size[row] = decoded(items[row], size)
+                if not pictures:
+                    decoded(items[row], 1)
+            except Ig3dError as error:
+                why["image", row] = str(error)
+
+        with ThreadPoolExecutor(DECODING_THREADS) as pool:
+            list(pool.map(put, range(len(items))))
+        return pictures, why
+
+    def _vectors(
+        self, name: str, items: list[Item], given: Mapping[str, Parameters], why: dict[tuple[str, int], str]
+    ) -> np.ndarray:
+        """`[B, width]` parameters, given or else the encoder's; (name, row) -> why not goes into `why`."""
+        vectors = np.zeros((len(items), WIDTHS[name]), np.float32)  # type: ignore[index]
+        rows = []
+        for row, item in enumerate(items):
+            found = given[name].of(item.name) if name in given else None
+            if found is None:
+                rows.append(row)
+            else:
+                vectors[row] = found
+        if rows and name in self._extractors:
+            extract = self._extractors[name]
+            vectors[rows], reasons = extract(lambda i: (encoded(items[rows[i]]), items[rows[i]].name), len(rows))
+            why |= {(name, rows[i]): reason for i, reason in enumerate(reasons) if reason}
+        elif rows:
+            way_out = f"give --{name}, or extract them with `ig3d extract` and search again"
+            told = f"the spec has no encoder for them: {way_out}"
+            why |= {(name, row): "no parameters of this name" if name in given else told for row in rows}
+        return vectors
+
+    def outputs(
+        self, names: Collection[str], pictures: Mapping[int, np.ndarray], vectors: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """Members' outputs `[M, B, C]` or `[M, B, 2]` on pictures by size and parameters by representation."""
+        found = []
+        for name in names:
+            spec = self._specs[name]
+            assert isinstance(spec, TrainableSpec)
+            parts = []
+            if not isinstance(spec, Mlp3dSpec):
+                parts.append(torch.from_numpy(pictures[spec.image_size]).to(self.device))
+            if isinstance(spec, Mlp3dSpec | IntermediateSpec):
+                columns = subset_columns(spec.representation, spec.subset)
+                parts.append(torch.from_numpy(vectors[spec.representation][:, columns].copy()).to(self.device))
+            scores = network_scores(self._networks[name], Inputs(parts))
+            classes = len(self.spec.class_names)
+            found.append(scores[:, :classes] if self.spec.task == "expression" else scores[:, -2:])
+        return np.stack(found)
+
+    @property
+    def _width(self) -> int:
+        return 2 if self.spec.task == "va" else len(self.spec.class_names)
+
+    def _fused(
+        self,
+        rows: list[int],
+        pictures: Mapping[int, np.ndarray],
+        vectors: Mapping[str, np.ndarray],
+        fallback: Fallback | None,
+    ) -> np.ndarray:
+        """`[rows, C]` or `[rows, 2]`."""
+        names = fallback.members if fallback else tuple(member.name for member in self.spec.members)
+        some = {size: of_size[rows] for size, of_size in pictures.items()}
+        chosen = {name: of_name[rows] for name, of_name in vectors.items()}
+        return (fallback or self.spec).fusion.apply(self.outputs(names, some, chosen), self.spec.task)
+
+    def _frame(
+        self,
+        names: list[str],
+        rows: list[int],
+        fused: np.ndarray,
+        fallback: Fallback | None,
+        lacking: tuple[str, ...],
+    ) -> pd.DataFrame:
+        fusion = (fallback or self.spec).fusion
+        columns: dict[str, Any] = {"sample_id": pd.array(names, dtype="string")}
+        if self.spec.task == "va":
+            columns |= {"valence": fused[:, 0], "arousal": fused[:, 1]}
+        else:
+            columns["label"] = pd.array([self.spec.class_names[i] for i in fused.argmax(axis=1)], dtype="string")
+            likely = probabilities(fused, fusion)
+            columns |= {f"probability_{name}": likely[:, i] for i, name in enumerate(self.spec.class_names)}
+        columns["lacked"] = pd.array([", ".join(lacking)] * len(rows), dtype="string")
+        return pd.DataFrame(columns, index=rows)
+
+
+def probabilities(fused_NC: np.ndarray, fusion: Fusion) -> np.ndarray:
+    """Fused class scores as probabilities `[N, C]`: their softmax, or where probabilities were fused, their shares."""
+    if fusion.space == "probabilities" and fusion.strategy is not None:
+        shares = np.clip(fused_NC, 0, None)
+        return np.asarray(shares / np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(float).tiny))
+    return np.asarray(softmax(fused_NC, axis=1))
+
+
+def load_ensemble(uri: str | Path, storage: str | None = None, device: str | None = None) -> Ensemble:
+    """An exported ensemble, ready to predict.
+
+    Args:
+        uri: of its `best_ensemble.json`.
+        storage: where the files that it names lie; by default the storage that the spec itself lies in.
+        device: `cpu`, `cuda` ...; a GPU if there is one.
+
+    Raises:
+        Ig3dError: the spec or one of its files is missing or broken; the spec was copied out of its storage, and
+            `storage` is not given.
+    """
+    spec = read_ensemble(str(uri))
+    return Ensemble(spec, Store(storage or storage_of(str(uri))), torch.device(device) if device else None)

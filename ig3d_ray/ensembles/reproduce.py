@@ -1,0 +1,115 @@
+"""Runs an exported ensemble on the samples of a split: the spec, its checkpoints and torch are enough."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from ig3d_ray.data import datasets
+from ig3d_ray.data.labels import find_labels
+from ig3d_ray.data.samples import load_samples
+from ig3d_ray.ensembles.spec import EnsembleMember, EnsembleSpec
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.evaluation.logits import LogitStore, LogitTable
+from ig3d_ray.evaluation.pool import Pool, align
+from ig3d_ray.models.checkpoint import load_checkpoint
+from ig3d_ray.models.inference import logit_table
+from ig3d_ray.models.spec import TrainableSpec, parse_spec, spec_json
+from ig3d_ray.storage.store import Store
+from ig3d_ray.types import Split
+
+# Another machine's arithmetic may turn a near tie: one sample, rarely two.
+SAMPLES_THAT_MAY_TURN = 2
+VA_SLACK = 1e-4
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An ensemble's outputs on a split.
+
+    Attributes:
+        pool: the members' outputs with ids and labels, on every sample that the ensemble's members have.
+        fused: `[N, C]` or `[N, 2]`. scores: every metric of them.
+        compared: how many of the samples the search compared on; some member of its pool may have lacked others.
+        compared_score: the objective on those.
+        reported: what the spec says it is there; None where the spec says nothing of this split, or where
+            ids or labels are not those that it was scored on.
+    """
+
+    pool: Pool
+    fused: np.ndarray
+    scores: dict[str, float]
+    compared: int
+    compared_score: float
+    reported: float | None
+
+
+def predict(spec: EnsembleSpec, store: Store, split: Split) -> Prediction:
+    """Recompute every member's outputs from its checkpoint and fuse them.
+
+    Imported members have no checkpoint: their cached predictions are taken, and must be those that were scored.
+
+    Raises:
+        Ig3dError: a checkpoint or table is missing or is not the one in the spec; the split has no samples;
+            the score on the spec's own samples is not the spec's.
+    """
+    tables = [_outputs(spec, member, store, split) for member in spec.members]
+    labels = find_labels(store, spec.dataset, split)
+    if labels is None:
+        raise Ig3dError(f"{spec.dataset}: no labels for {split} in {store.uri}")
+    pool = align(tables, labels, spec.task)
+    fused = spec.predict(pool)
+    rows = np.flatnonzero(~np.isin(pool.ids, spec.left_out.get(split, ())))
+    compared = pool.take(rows)
+    scores = metrics.score(spec.task, fused, pool.labels)
+    again = metrics.score(spec.task, fused[rows], compared.labels)[spec.objective]
+    same_samples = spec.provenance.samples_sha256.get(split) == compared.samples_digest
+    reported = _reported(spec, split) if same_samples else None
+    slack = SAMPLES_THAT_MAY_TURN / max(len(rows), 1) * len(spec.class_names) if spec.task == "expression" else VA_SLACK
+    if reported is not None and abs(again - reported) > slack:
+        raise Ig3dError(
+            f"{spec.dataset} {split}: {spec.objective} comes out at {again:.6f}, the spec says {reported:.6f}, on the"
+            " same samples and labels: features or images have changed since; restore them, or run the search again"
+        )
+    return Prediction(pool, fused, scores, len(rows), again, reported)
+
+
+def _reported(spec: EnsembleSpec, split: Split) -> float | None:
+    """The spec's number for the exported weights on a split (the cross-fitted number is of other weights)."""
+    own = spec.scores.selection if split == spec.protocol.choose_on else spec.scores.report
+    return own.metrics[spec.objective].value if own.split == split else None
+
+
+def _outputs(spec: EnsembleSpec, member: EnsembleMember, store: Store, split: Split) -> LogitTable:
+    parsed = parse_spec(_spec_json(member))
+    if not isinstance(parsed, TrainableSpec):
+        logits = LogitStore(store)
+        table = logits.read(spec.dataset, member.fingerprint, split)
+        scored = member.logits_sha256.get(split)
+        if scored is not None and table.digest != scored:
+            name = store.locate(logits.path(spec.dataset, member.fingerprint, split))
+            raise Ig3dError(f"{name}: not the predictions that were scored (SHA-256 differs); search again")
+        return table
+    samples = load_samples(store, spec.dataset)
+    network = load_checkpoint(store, spec.dataset, member.fingerprint, member.checkpoint_sha256)
+    return logit_table(network, parsed, member.fingerprint, samples, split, store)
+
+
+def _spec_json(member: EnsembleMember) -> str:
+    """The member's spec as the canonical JSON that its fingerprint is made of."""
+    return spec_json(parse_spec(json.dumps(member.spec)))
+
+
+def prediction_table(prediction: Prediction) -> pa.Table:
+    """Predictions with ids: `label` and a fused `score_<class>` each, or `valence` and `arousal`."""
+    pool = prediction.pool
+    columns: dict[str, object] = {"sample_id": pool.ids.tolist()}
+    if pool.task == "va":
+        columns |= {"valence": prediction.fused[:, 0], "arousal": prediction.fused[:, 1]}
+        return pa.table(columns)
+    names = datasets.dataset(pool.dataset).class_names
+    columns["label"] = [names[i] for i in prediction.fused.argmax(axis=1)]
+    columns |= {f"score_{name}": prediction.fused[:, i] for i, name in enumerate(names)}
+    return pa.table(columns)

@@ -1,0 +1,161 @@
+"""What a service is asked, checked before any network sees it: pictures, parameters, limits.
+
+A request is one encoded picture (`Content-Type: image/...`, with `?missing=...` where wanted), or JSON:
+`{"images": [base64, ...], "emoca": [[334 numbers], ...], "smirk": [[358 numbers], ...], "missing": "fail"}`,
+where `images` or parameters may be left away, and a row of parameters may be null.
+"""
+
+import base64
+import binascii
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from PIL import Image
+
+from ig3d_ray.data.images import FORMATS, UNDECODABLE
+from ig3d_ray.data.representations import WIDTHS
+from ig3d_ray.ensembles.inputs import Item
+
+BAD, TOO_SLOW, TOO_LARGE, UNKNOWN_TYPE, UNUSABLE, BROKEN = 400, 408, 413, 415, 422, 500
+MISSING = ("fail", "skip", "fallback")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may ask: bytes of its body, pixels of a picture and of all, pictures, seconds to arrive."""
+
+    body: int = 16 * 2**20
+    pixels: int = 25_000_000
+    all_pixels: int = 50_000_000
+    pictures: int = 64
+    seconds: float = 30.0
+
+
+class RefusedError(Exception):
+    """A request that can't be served, and why, with its HTTP status."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status, self.why = status, why
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that can be worked on.
+
+    Attributes:
+        items: the pictures, numbered from 0. given: representation -> a vector or None for each.
+        missing: what to do where a member lacks something.
+    """
+
+    items: list[Item]
+    given: Mapping[str, list[np.ndarray | None]]
+    missing: str
+
+
+def parse_request(content_type: str, body: bytes, limits: Limits, missing: str = "fail") -> Request:
+    """A request's content, checked.
+
+    Args:
+        missing: what to do where a member lacks something, unless the content says it.
+
+    Raises:
+        RefusedError: it is not of a form that is understood, too large, or no picture.
+    """
+    if len(body) > limits.body:
+        raise RefusedError(TOO_LARGE, f"a body of more than {limits.body} bytes")
+    kind = content_type.split(";")[0].strip().lower()
+    if missing not in MISSING:
+        raise RefusedError(BAD, f"missing: allowed: {', '.join(MISSING)}")
+    if kind.startswith("image/"):
+        _pixels("0", body, limits)
+        return Request([_picture("0", body)], {}, missing)
+    if kind != "application/json":
+        raise RefusedError(UNKNOWN_TYPE, f"Content-Type {kind or 'missing'!r}: send image/... or application/json")
+    try:
+        content = orjson.loads(body)
+    except ValueError as error:
+        raise RefusedError(BAD, f"not JSON ({error})") from error
+    return _from_json(content, limits, missing)
+
+
+def _from_json(content: Any, limits: Limits, missing: str) -> Request:
+    if not isinstance(content, dict):
+        raise RefusedError(BAD, 'JSON, but no object: send {"images": [...]}')
+    unknown = sorted(set(content) - {"images", "missing", *WIDTHS})
+    if unknown:
+        raise RefusedError(BAD, f"unknown field {unknown[0]!r}; known: images, {', '.join(WIDTHS)}, missing")
+    lists = {name: content[name] for name in ("images", *WIDTHS) if name in content}
+    for name, values in lists.items():
+        if not isinstance(values, list) or not values:
+            raise RefusedError(BAD, f"{name}: not a list with something in it")
+    counts = {len(values) for values in lists.values()}
+    if len(counts) != 1:
+        raise RefusedError(BAD, "give images, parameters, or as many of the one as of the other")
+    (count,) = counts
+    if count > limits.pictures:
+        raise RefusedError(TOO_LARGE, f"{count} pictures at once; at most {limits.pictures}")
+    missing = content.get("missing", missing)
+    if missing not in MISSING:
+        raise RefusedError(BAD, f"missing: allowed: {', '.join(MISSING)}")
+    images = lists.get("images", [None] * count)
+    contents = [_from_base64(str(row), image) for row, image in enumerate(images)]
+    # All sizes are looked at before anything is decoded: small files may hold huge pictures.
+    pixels = sum(_pixels(str(row), data, limits) for row, data in enumerate(contents) if data is not None)
+    if pixels > limits.all_pixels:
+        raise RefusedError(TOO_LARGE, f"{pixels} pixels in all; at most {limits.all_pixels}")
+    items = [Item(str(row), None) if data is None else _picture(str(row), data) for row, data in enumerate(contents)]
+    given = {
+        str(name): [_vector(name, row, v) for row, v in enumerate(lists[name])] for name in WIDTHS if name in lists
+    }
+    return Request(items, given, missing)
+
+
+def _from_base64(name: str, text: object) -> bytes | None:
+    if text is None:
+        return None
+    if not isinstance(text, str):
+        raise RefusedError(BAD, f"images.{name}: not a text; pictures are base64")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RefusedError(BAD, f"images.{name}: not base64") from error
+
+
+def _picture(name: str, data: bytes) -> Item:
+    """Decoded once, so that what can't be is refused."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            image.load()
+    except UNDECODABLE as error:
+        raise RefusedError(UNUSABLE, f"picture {name}: not an image that can be read") from error
+    return Item(name, data)
+
+
+def _pixels(name: str, data: bytes, limits: Limits) -> int:
+    """How many an encoded picture says that it has."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+    except UNDECODABLE as error:
+        raise RefusedError(UNUSABLE, f"picture {name}: not an image that can be read") from error
+    if width * height > limits.pixels:
+        raise RefusedError(TOO_LARGE, f"picture {name}: {width} x {height} pixels; at most {limits.pixels}")
+    return width * height
+
+
+def _vector(name: str, row: int, values: object) -> np.ndarray | None:
+    if values is None:
+        return None
+    width = WIDTHS[name]  # type: ignore[index]
+    try:
+        vector = np.array(values, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise RefusedError(UNUSABLE, f"{name}.{row}: not {width} numbers") from error
+    if vector.shape != (width,) or not np.isfinite(vector).all():
+        raise RefusedError(UNUSABLE, f"{name}.{row}: not {width} finite numbers")
+    return vector

@@ -1,0 +1,61 @@
+"""Requests of many people answered together: one pass of the ensemble over all of their pictures."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ig3d_ray.ensembles.inputs import Item
+from ig3d_ray.ensembles.parameters import Parameters
+from ig3d_ray.ensembles.predictor import Ensemble
+from ig3d_ray.ensembles.requests import BROKEN, UNUSABLE, RefusedError, Request
+from ig3d_ray.errors import Ig3dError
+
+Answer = dict[str, Any]
+
+
+def answer_together(ensemble: Ensemble, requests: Sequence[Request]) -> list[Answer | RefusedError]:
+    """The answer to each request, or why it can't be had; what one asks changes no other's answer."""
+    items = [Item(f"{r}/{item.name}", item.content) for r, request in enumerate(requests) for item in request.items]
+    given: dict[str, Parameters] = {}
+    for name in ("emoca", "smirk"):
+        found = {
+            f"{r}/{row}": vector
+            for r, request in enumerate(requests)
+            for row, vector in enumerate(request.given.get(name, ()))
+            if vector is not None
+        }
+        if found:
+            given[name] = Parameters({k: i for i, k in enumerate(found)}, np.stack(list(found.values())), exact=True)
+    try:
+        batches = list(ensemble.stream(items, "fallback", given))
+    except Exception as error:
+        # One of them may be at fault, and the others have a right to their answers.
+        if len(requests) > 1:
+            return [answer for request in requests for answer in answer_together(ensemble, [request])]
+        if isinstance(error, Ig3dError):
+            return [RefusedError(UNUSABLE, str(error))]
+        logging.getLogger(__name__).exception("a request could not be answered")
+        return [RefusedError(BROKEN, "the service failed at this; its log says how")]
+    rows = {
+        str(row["sample_id"]): {str(k): v for k, v in row.items()}
+        for batch in batches
+        for row in batch.frame.to_dict("records")
+    }
+    left_out = {name: why for batch in batches for name, why in batch.left_out}
+    return [_answer(number, request, rows, left_out) for number, request in enumerate(requests)]
+
+
+def _answer(number: int, request: Request, rows: dict[str, Answer], left_out: dict[str, str]) -> Answer | RefusedError:
+    predictions, without = [], {}
+    for item in request.items:
+        name = f"{number}/{item.name}"
+        lacked = left_out.get(name) or (f"lacks {rows[name]['lacked']}" if rows[name]["lacked"] else "")
+        if lacked and request.missing == "fail":
+            return RefusedError(UNUSABLE, f"picture {item.name}: {lacked}; `missing` may be skip or fallback")
+        if name in left_out or (lacked and request.missing == "skip"):
+            without[item.name] = lacked
+            continue
+        predictions.append({**rows[name], "sample_id": item.name})
+    return {"predictions": predictions, "left_out": without}

@@ -1,0 +1,212 @@
+"""The exported result: an ensemble that anyone can run, with the numbers that it earned and how."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
+
+from ig3d_ray.config.protocol import ProtocolSpec
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.evaluation.bootstrap import Interval, McNemar
+from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.evaluation.scores import Optimism, Scored
+from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.models.spec import AnySpec, MemberName, TrainableSpec, parse_spec
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.store import Store
+from ig3d_ray.types import Frozen, Split, Task, View
+
+SCHEMA_VERSION = 1
+PREDICTIONS = "predictions"
+
+
+class EnsembleMember(Frozen):
+    """One member of an ensemble.
+
+    `checkpoint` is relative to the storage, None for imported predictions. The hashes are SHA-256: of
+    the checkpoint's bytes, and of the numbers in the logit tables that were scored, by split.
+    """
+
+    name: MemberName
+    fingerprint: str
+    kind: str
+    view: View
+    spec: dict[str, Any]
+    checkpoint: str | None
+    checkpoint_sha256: str | None
+    logits_sha256: dict[str, str]
+
+    @model_validator(mode="after")
+    def _is_known_here(self) -> "EnsembleMember":
+        try:
+            assert self.parsed
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise ValueError(f"spec of {self.name}: {field}: {first['msg']}") from error
+        return self
+
+    @property
+    def parsed(self) -> AnySpec:
+        """The member's spec."""
+        return parse_spec(json.dumps(self.spec))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The columns of the samples table that it looks at; `predictions` for one that is known by these alone."""
+        spec = self.parsed
+        return spec.features if isinstance(spec, TrainableSpec) else (PREDICTIONS,)
+
+
+class Compared(Scored):
+    """Something that the ensemble is compared with, and the ensemble's paired gain over it on the report set."""
+
+    label: str
+    gain: Interval
+    mcnemar: McNemar | None = None
+    """The ensemble first; for expressions."""
+
+
+class Provenance(Frozen):
+    """Where a spec comes from; nothing in it varies between runs of the same inputs and seed."""
+
+    versions: dict[str, str]
+    seed: int
+    search_space: str
+    search_space_hash: str
+    dataset_fingerprint: str
+    """Of the samples table; empty where there is none."""
+    samples_sha256: dict[Split, str]
+    """Of the ids and labels that were compared on, by split."""
+    candidates: int
+
+
+class ParetoPoint(Frozen):
+    """An ensemble that no other beats in the objective without costing more.
+
+    `selection` is its score on the samples that chose it, so it is optimistic.
+    """
+
+    members: tuple[str, ...]
+    fusion: Fusion
+    cost: float
+    selection: float
+
+
+class Fallback(Frozen):
+    """The best fusion of the members that can still speak where something that others look at is missing.
+
+    `lacking` are columns of the samples table (`image`, `emoca`, `smirk`), or `predictions` for imported members,
+    which say nothing of new samples. Chosen on the selection set, where `selection` is its score.
+    """
+
+    lacking: tuple[str, ...]
+    members: tuple[str, ...]
+    fusion: Fusion
+    selection: float
+
+
+class UsedEncoder(Frozen):
+    """The encoder that the members' 3D parameters are from: names in the storage, and the SHA-256 of its weights."""
+
+    weights: str
+    sha256: str
+    landmarks: str | None
+
+
+class EnsembleSpec(Frozen):
+    """`best_ensemble.json`."""
+
+    schema_version: Literal[1] = 1
+    dataset: str
+    task: Task
+    class_names: tuple[str, ...]
+    objective: str
+    members: tuple[EnsembleMember, ...]
+    fusion: Fusion
+    protocol: ProtocolSpec
+    scores: Scored
+    optimism: Optimism
+    pareto: tuple[ParetoPoint, ...]
+    """Ascending in `cost`: the number of members, or what `search.costs` says; judged on the selection set."""
+    compared_with: dict[str, Compared]
+    """`best_single`, `best_2d` and `mean` (the plain mean of the same members)."""
+    left_out: dict[Split, tuple[str, ...]]
+    """Samples that some member of the pool lacks, so that nothing was compared on them."""
+    fallbacks: tuple[Fallback, ...] = ()
+    encoders: dict[str, UsedEncoder] = Field(default_factory=dict)
+    """Of each representation that a member looks at, where the parameters were extracted here."""
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _weights_for_each_member(self) -> "EnsembleSpec":
+        fused = [(self.members, self.fusion), *((f.members, f.fusion) for f in self.fallbacks)]
+        for members, fusion in fused:
+            for given in (fusion.weights, fusion.weights_by_column, fusion.temperatures):
+                if given is not None and len(given) != len(members):
+                    raise ValueError(f"{len(given)} weights or temperatures for {len(members)} members")
+        return self
+
+    def to_json(self) -> str:
+        """The spec as it is published: sorted keys, two blanks, a newline at the end."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+
+    def fallback(self, lacking: Collection[str]) -> Fallback | None:
+        """What to do for samples that lack these; None if no member is left."""
+        wanted = tuple(sorted(lacking))
+        return next((f for f in self.fallbacks if f.lacking == wanted), None)
+
+    def predict(self, pool: Pool) -> np.ndarray:
+        """The fused outputs `[N, C]` of a pool that holds this ensemble's members."""
+        return self.fusion.apply(pool.outputs_of([member.name for member in self.members]), self.task)
+
+
+def parse_ensemble(text: str, what: str) -> EnsembleSpec:
+    """Read a published spec.
+
+    Raises:
+        Ig3dError: not JSON, another schema version, or a field is wrong; the message begins with `what`.
+    """
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise Ig3dError(f"{what}: not JSON ({error}); run the search again to write it anew") from error
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise Ig3dError(f"{what}: schema_version {version!r}; this version of ig3d reads {SCHEMA_VERSION}")
+    try:
+        return EnsembleSpec.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise Ig3dError(f"{what}: {field}: {first['msg']}; run the search again to write it anew") from error
+
+
+def read_ensemble(path: str) -> EnsembleSpec:
+    """A spec from a local file or any storage URI.
+
+    Raises:
+        Ig3dError: it is missing or broken.
+    """
+    folder, slash, file = path.rpartition("/")
+    try:
+        text = Store(folder or slash or ".").read(file).decode()
+    except UnicodeDecodeError as error:
+        raise Ig3dError(f"{path}: not a text file, so no spec; give a best_ensemble.json") from error
+    return parse_ensemble(text, path)
+
+
+def storage_of(uri: str) -> str:
+    """The storage that a published spec lies in.
+
+    Raises:
+        Ig3dError: it lies in none.
+    """
+    whole = uri if "://" in uri else str(Path(uri).absolute())
+    storage = paths.storage_of_spec(whole)
+    if storage is None:
+        raise Ig3dError(f"{uri}: lies in no storage; say with --storage where its members' checkpoints are")
+    return storage

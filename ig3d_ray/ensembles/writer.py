@@ -1,0 +1,89 @@
+"""Predictions written as they come, in the form that a file's ending names; published whole or not at all."""
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.store import PARTIAL_SUFFIX
+
+
+class Writer:
+    """Writes frames of the same columns to a local .parquet, .csv or .jsonl file; a context.
+
+    The file is there once the context is left without an exception; until then, and otherwise, what was there before.
+
+    Args:
+        out: the file.
+
+    Raises:
+        Ig3dError: from entering: it can't be written.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.rows, self._begun = out, 0, False
+        self._suffix = out.suffix.lower()
+        # Named as other unpublished files are, so that one left by a killed process is swept in a storage.
+        self._partial = out.with_name(f".{out.name}.{socket.gethostname()}.{os.getpid()}.0{PARTIAL_SUFFIX}")
+        self._parquet: pq.ParquetWriter | None = None
+        self._text: TextIO | None = None
+
+    def __enter__(self) -> "Writer":
+        try:
+            if self.out.is_dir():
+                raise IsADirectoryError(0, "is a folder")
+            self._partial.touch()
+        except OSError as error:
+            raise self._told(error) from error
+        if self._suffix != ".parquet":
+            self._text = self._partial.open("w", encoding="utf-8", newline="")
+        return self
+
+    def write(self, frame: pd.DataFrame) -> None:
+        """Append a frame.
+
+        Raises:
+            Ig3dError: the disk is full, or another error of it.
+        """
+        try:
+            self._append(frame)
+        except OSError as error:
+            raise self._told(error) from error
+
+    def _append(self, frame: pd.DataFrame) -> None:
+        if self._text is None:
+            table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+            self._parquet = self._parquet or pq.ParquetWriter(self._partial, table.schema, compression="zstd")
+            self._parquet.write_table(table.cast(self._parquet.schema))
+        elif self._suffix == ".csv":
+            frame.to_csv(self._text, index=False, header=not self._begun, lineterminator="\n")
+        elif len(frame):
+            frame.to_json(self._text, orient="records", lines=True, force_ascii=False, double_precision=15)
+        self.rows, self._begun = self.rows + len(frame), True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            for file in (self._parquet, self._text):
+                if file is not None:
+                    file.close()
+            if kind is None:
+                os.replace(self._partial, self.out)
+        except OSError as failed:
+            # While another error is on its way, that one is told.
+            if kind is None:
+                raise self._told(failed) from failed
+        finally:
+            with contextlib.suppress(OSError):
+                self._partial.unlink(missing_ok=True)
+
+    def _told(self, error: OSError) -> Ig3dError:
+        return Ig3dError(f"--out {self.out}: cannot be written ({error.strerror or error}); give another file")

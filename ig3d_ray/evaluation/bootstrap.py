@@ -1,0 +1,143 @@
+"""How sure a number is: bootstrap intervals, paired gains, McNemar's test, and what choosing the best of many adds."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.stats import binom
+
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.types import Frozen, Task
+
+RESAMPLES = 2000
+BLOCK = 200
+DECIMALS = 9
+_KEEP_BYTES = 512 * 2**20
+_BLOCK_DRAWS = 8 * 10**6
+
+
+class Interval(Frozen):
+    """A score and its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class McNemar(Frozen):
+    """McNemar's exact test of two classifiers on the same samples (McNemar 1947).
+
+    `only_first` and `only_second` count the samples that one of them alone has right; `p` is the two-sided
+    probability of a split as uneven as this if both were equally good.
+    """
+
+    only_first: int
+    only_second: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Resamples of one set of samples, the same for everything that is compared on it.
+
+    Attributes:
+        task: decides the metrics.
+        strata: `[N]` int: samples are redrawn within their stratum, so that the classes keep their counts, as the
+            data sets' makers fixed them; all zero for no strata.
+        seed: of the resamples. resamples: R.
+    """
+
+    task: Task
+    strata: np.ndarray
+    seed: int
+    resamples: int = RESAMPLES
+
+    @staticmethod
+    def of(task: Task, labels: np.ndarray, seed: int, resamples: int = RESAMPLES) -> "Bootstrap":
+        """Resamples stratified by class for expressions, not stratified for valence and arousal."""
+        strata = labels if task == "expression" else np.zeros(len(labels), dtype=np.int64)
+        return Bootstrap(task, strata, seed, resamples)
+
+    def _draw(self) -> Iterator[np.ndarray]:
+        """How often each sample is drawn, `[up to BLOCK, N]` uint16 at a time; each row sums to N."""
+        rng = np.random.default_rng([self.seed, len(self.strata), self.resamples])
+        members = [np.flatnonzero(self.strata == stratum) for stratum in np.unique(self.strata)]
+        block = max(1, min(BLOCK, _BLOCK_DRAWS // len(self.strata)))
+        for start in range(0, self.resamples, block):
+            rows = min(block, self.resamples - start)
+            counts = np.empty((rows, len(self.strata)), dtype=np.uint16)
+            for one in members:
+                drawn = rng.integers(len(one), size=(rows, len(one)), dtype=np.int32)
+                drawn += np.arange(rows, dtype=np.int32)[:, None] * len(one)
+                counts[:, one] = np.bincount(drawn.ravel(), minlength=rows * len(one)).reshape(rows, len(one))
+            yield counts
+
+    @cached_property
+    def _kept(self) -> list[np.ndarray] | None:
+        """All blocks, where they fit into memory; otherwise they are drawn anew each time."""
+        return list(self._draw()) if self.resamples * len(self.strata) * 2 <= _KEEP_BYTES else None
+
+    def sums(self, statistics: np.ndarray) -> np.ndarray:
+        """Per-sample statistics `[N, S]` summed over each resample: `[R, S]`."""
+        # Counts are exact in single precision. CCC is a difference of nearly equal sums, so moments need double.
+        counted = self.task == "expression" and len(self.strata) < 2**24 and bool((statistics % 1 == 0).all())
+        kind: type[np.floating[Any]] = np.float32 if counted else np.float64
+        found: list[np.ndarray] = []
+        values = statistics.astype(kind)
+        for counts in self._kept or self._draw():
+            found.append(counts.astype(kind) @ values)
+        return np.concatenate(found).astype(np.float64)
+
+    def draws(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
+        """Every metric on every resample, each `[R]`, from per-sample statistics `[N, S]`."""
+        return metrics.from_sums(self.task, self.sums(statistics))
+
+    def intervals(self, statistics: np.ndarray) -> dict[str, Interval]:
+        """Every metric with its interval (2.5 % and 97.5 % of the resamples)."""
+        values = metrics.from_sums(self.task, statistics.sum(axis=0))
+        return {name: _interval(float(values[name]), drawn) for name, drawn in self.draws(statistics).items()}
+
+    def gain(self, statistics: np.ndarray, over: np.ndarray, metric: str) -> Interval:
+        """How much better one prediction is than another on the same samples, paired.
+
+        Positive is better, also for errors.
+        """
+        sign = 1.0 if metrics.direction_of(metric) == "maximize" else -1.0
+        both = [metrics.from_sums(self.task, s.sum(axis=0))[metric] for s in (statistics, over)]
+        drawn = self.draws(statistics)[metric] - self.draws(over)[metric]
+        return _interval(sign * float(both[0] - both[1]), sign * drawn)
+
+    def optimism_of_best(self, statistics: Iterable[np.ndarray], metric: str) -> float:
+        """By how much the best of several candidates looks better, on the samples that it was the best on, than it is.
+
+        Args:
+            statistics: per candidate, `[N, S]`. metric: that they were compared by.
+
+        In each resample the best candidate is found anew; it is better there than on the whole set by this much, on
+        average (the bootstrap of the maximum). Never below 0, which it is for a single candidate but for chance.
+        """
+        sign = 1.0 if metrics.direction_of(metric) == "maximize" else -1.0
+        resampled, whole = [], []
+        for one in statistics:
+            resampled.append(sign * self.draws(one)[metric])
+            whole.append(sign * float(metrics.from_sums(self.task, one.sum(axis=0))[metric]))
+        drawn, on_all = np.stack(resampled), np.array(whole)
+        best = drawn.argmax(axis=0)
+        optimism = float((drawn[best, np.arange(drawn.shape[1])] - on_all[best]).mean())
+        return round(max(optimism, 0.0), DECIMALS)
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
+    """Compare two classifiers by which samples each has right, bool `[N]`."""
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    p = min(1.0, 2 * float(binom.cdf(min(only_first, only_second), only_first + only_second, 0.5)))
+    return McNemar(only_first=only_first, only_second=only_second, p=float(f"{p:.6g}"))
+
+
+def _interval(value: float, drawn: np.ndarray) -> Interval:
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    # Rounded, so that another BLAS with another order of summation gives the same spec.
+    # Adding 0 turns -0.0 into 0.0.
+    return Interval(**{k: round(float(v), DECIMALS) + 0.0 for k, v in (("value", value), ("low", low), ("high", high))})

@@ -1,0 +1,156 @@
+"""Scores of predictions, for one set of samples or for thousands of resamples of it at once.
+
+Every metric here is a function of sums over samples: of hits, labels and predictions per class, or of errors
+and moments. So a prediction is first turned into per-sample statistics `[N, S]`; summed with weights they
+give one row of sums `[S]`, or `[R, S]` for R bootstrap resamples, and each metric is computed from sums.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.types import Task
+
+Direction = Literal["maximize", "minimize"]
+Sums = np.ndarray
+Scores = dict[str, float]
+
+
+def expression_statistics(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Per-sample counts `[N, 3*C]` float64, one-hot: the label where it was hit, the label, the prediction.
+
+    Args:
+        scores: `[N, C]` fused class scores; the prediction is the first of the largest.
+        labels: `[N]` int, in [0, C).
+    """
+    samples, classes = scores.shape
+    rows, predicted = np.arange(samples), scores.argmax(axis=1)
+    statistics = np.zeros((samples, 3, classes))
+    statistics[rows, 0, labels] = predicted == labels
+    statistics[rows, 1, labels] = 1.0
+    statistics[rows, 2, predicted] = 1.0
+    return statistics.reshape(samples, 3 * classes)
+
+
+def va_statistics(va: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Per-sample moments of valence, then arousal: `[N, 2*8]` float64.
+
+    Each dimension gives: 1, squared error, absolute error, p, t, p^2, t^2, p*t.
+
+    Args:
+        va: `[N, 2]` predictions, labels: `[N, 2]` truth; nominally in [-1, 1].
+    """
+    p, t = va.astype(np.float64), labels.astype(np.float64)
+    columns = [np.ones_like(p), (p - t) ** 2, np.abs(p - t), p, t, p * p, t * t, p * t]
+    return np.stack(columns, axis=2).reshape(len(p), 16)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """above / below, 0 where below is 0 (as scikit-learn has it for classes never predicted)."""
+    return np.divide(above, below, out=np.zeros_like(above, dtype=np.float64), where=below != 0)
+
+
+def _expression_metrics(sums: Sums) -> dict[str, np.ndarray]:
+    counts = sums.reshape(*sums.shape[:-1], 3, sums.shape[-1] // 3)
+    hits, support, predicted = counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
+    total = support.sum(axis=-1)
+    recall, precision = _ratio(hits, support), _ratio(hits, predicted)
+    f1 = _ratio(2 * hits, support + predicted)
+    # As scikit-learn: a class counts in the macro mean if it has a label or a prediction.
+    seen = (support + predicted) > 0
+    labelled = support > 0
+    metrics = {"accuracy": _ratio(hits.sum(axis=-1), total)}
+    metrics["balanced_accuracy"] = _ratio((recall * labelled).sum(axis=-1), labelled.sum(axis=-1).astype(float))
+    for name, per_class in (("f1", f1), ("precision", precision), ("recall", recall)):
+        metrics[f"macro_{name}"] = _ratio((per_class * seen).sum(axis=-1), seen.sum(axis=-1).astype(float))
+        metrics[f"weighted_{name}"] = _ratio((per_class * support).sum(axis=-1), total)
+    return metrics
+
+
+def _moments(sums: Sums) -> tuple[np.ndarray, ...]:
+    """n, MSE, MAE, covariance, both variances (population), the difference of the means."""
+    n = sums[..., 0]
+    mse, mae, p, t, pp, tt, pt = (_ratio(sums[..., i], n) for i in range(1, 8))
+    return n, mse, mae, pt - p * t, np.maximum(pp - p * p, 0), np.maximum(tt - t * t, 0), p - t
+
+
+def _va_metrics(sums: Sums) -> dict[str, np.ndarray]:
+    valence, arousal = sums[..., :8], sums[..., 8:]
+    metrics = {}
+    for suffix, part in (("", valence + arousal), ("_valence", valence), ("_arousal", arousal)):
+        n, mse, mae, covariance, var_p, var_t, apart = _moments(part)
+        spread = var_p + var_t + apart**2
+        metrics[f"mse{suffix}"], metrics[f"mae{suffix}"] = mse, mae
+        metrics[f"rmse{suffix}"] = np.sqrt(mse)
+        metrics[f"ccc{suffix}"] = _ratio(2 * covariance, spread)
+        # evaluation.py of CAGE and Ig3D divides the covariance by n-1 and the variances by n.
+        metrics[f"ccc_paper{suffix}"] = metrics[f"ccc{suffix}"] * _ratio(n, n - 1)
+        metrics[f"pcc{suffix}"] = _ratio(covariance, np.sqrt(var_p * var_t))
+    metrics["ccc_mean"] = 0.5 * (metrics["ccc_valence"] + metrics["ccc_arousal"])
+    return metrics
+
+
+_BY_TASK: dict[Task, Callable[[Sums], dict[str, np.ndarray]]] = {
+    "expression": _expression_metrics,
+    "va": _va_metrics,
+}
+METRICS: dict[Task, tuple[str, ...]] = {
+    "expression": tuple(_expression_metrics(np.zeros(3))),
+    "va": tuple(_va_metrics(np.zeros(16))),
+}
+
+
+def task_of(metric: str) -> Task:
+    """Which task a metric belongs to.
+
+    Raises:
+        Ig3dError: no such metric; the message lists them.
+    """
+    for task, names in METRICS.items():
+        if metric in names:
+            return task
+    known = "; ".join(f"{task}: {', '.join(names)}" for task, names in METRICS.items())
+    raise Ig3dError(f"unknown metric {metric!r}; known for {known}")
+
+
+def direction_of(metric: str) -> Direction:
+    """Whether more of it is better: errors are minimised, everything else maximised."""
+    return "minimize" if metric.startswith(("mse", "mae", "rmse")) else "maximize"
+
+
+def statistics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Per-sample statistics `[N, S]` of predictions (`[N, C]` scores or `[N, 2]` va) against labels."""
+    if len(predictions) != len(labels):
+        raise ValueError(f"{len(predictions)} predictions for {len(labels)} labels")
+    return expression_statistics(predictions, labels) if task == "expression" else va_statistics(predictions, labels)
+
+
+def from_sums(task: Task, sums: Sums) -> dict[str, np.ndarray]:
+    """Every metric of a task from summed statistics `[..., S]`; each value has shape `[...]`."""
+    return _BY_TASK[task](sums)
+
+
+def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> Scores:
+    """Every metric of one set of predictions.
+
+    Args:
+        task: what is predicted.
+        predictions: `[N, C]` class scores, or `[N, 2]` valence and arousal.
+        labels: `[N]` classes, or `[N, 2]`.
+    """
+    sums = statistics(task, predictions, labels).sum(axis=0)
+    return {name: float(value) for name, value in from_sums(task, sums).items()}
+
+
+def score_one(task: Task, predictions: np.ndarray, labels: np.ndarray, metric: str) -> float:
+    """One metric of one set of predictions; what `score` gives for it, in a fraction of the time."""
+    if task == "expression":
+        classes = predictions.shape[1]
+        top = np.ascontiguousarray(predictions.T).argmax(axis=0)
+        counted = (labels[top == labels], labels, top)
+        sums = np.concatenate([np.bincount(c, minlength=classes) for c in counted]).astype(np.float64)
+    else:
+        sums = va_statistics(predictions, labels).sum(axis=0)
+    return float(from_sums(task, sums)[metric])

@@ -1,0 +1,135 @@
+"""A pool: members' outputs on the same samples, with the labels. Rows are matched by id, nothing else."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from ig3d_ray.data.labels import Labels
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.evaluation.logits import LogitTable
+from ig3d_ray.types import Split, Task, View
+
+
+@dataclass(frozen=True)
+class Pool:
+    """M members on N common samples.
+
+    Attributes:
+        dataset, split, task: whose outputs, on what, for what.
+        names, fingerprints, views: of the M members, in order.
+        ids: `[N]` str, ascending: so no score can depend on the order of anybody's rows.
+        outputs_MNC: `[M, N, C]` float32 logits, or `[M, N, 2]` valence and arousal.
+        labels: `[N]` int64 classes, or `[N, 2]` float32.
+        left_out: the ids that some member had and another lacked, ascending.
+    """
+
+    dataset: str
+    split: Split
+    task: Task
+    names: tuple[str, ...]
+    fingerprints: tuple[str, ...]
+    views: tuple[View, ...]
+    ids: np.ndarray
+    outputs_MNC: np.ndarray
+    labels: np.ndarray
+    left_out: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def samples_digest(self) -> str:
+        """SHA-256 of ids and labels, in hex: two pools with the same are of the same samples."""
+        content = hashlib.sha256("\0".join([self.dataset, self.split, *self.ids.tolist()]).encode())
+        content.update(np.ascontiguousarray(self.labels).tobytes())
+        return content.hexdigest()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that a search sees: samples, members and their numbers, in hex."""
+        content = hashlib.sha256(self.samples_digest.encode())
+        content.update("\0".join([self.task, *self.names, *self.views, *self.fingerprints]).encode())
+        content.update(np.ascontiguousarray(self.outputs_MNC, dtype=np.float32).tobytes())
+        return content.hexdigest()
+
+    def take(self, rows: np.ndarray) -> "Pool":
+        """The pool on some of its samples, `rows` being ascending indices."""
+        parts = (self.ids[rows], np.take(self.outputs_MNC, rows, axis=1), self.labels[rows])
+        about = (self.dataset, self.split, self.task, self.names, self.fingerprints, self.views)
+        return Pool(*about, *parts, self.left_out)
+
+    def only(self, names: Sequence[str]) -> "Pool":
+        """The pool with some of its members, in this order."""
+        at = [self.names.index(name) for name in names]
+        return replace(
+            self,
+            names=tuple(names),
+            fingerprints=tuple(self.fingerprints[i] for i in at),
+            views=tuple(self.views[i] for i in at),
+            outputs_MNC=self.outputs_MNC[at],
+        )
+
+    def outputs_of(self, names: Sequence[str]) -> np.ndarray:
+        """`[len(names), N, C]`: the outputs of these members, in this order."""
+        return self.outputs_MNC[[self.names.index(name) for name in names]]
+
+
+def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
+    """Members' tables on the samples that all of them have.
+
+    Raises:
+        Ig3dError: no tables; a table lacks the task's outputs or is of another data set or split; the
+            tables have no sample in common; two have one name; a sample has no label.
+    """
+    if not tables:
+        raise Ig3dError(f"{labels.dataset}: the pool is empty; train a member or import predictions")
+    ((name, count),) = Counter(table.name for table in tables).most_common(1)
+    if count > 1:
+        raise Ig3dError(f"{labels.dataset}: {count} members are called {name!r}; import one of them under another name")
+    for table in tables:
+        foreign = ~np.isin(table.ids, labels.ids)
+        if foreign.any():
+            first, of = table.ids[int(foreign.argmax())], f"{int(foreign.sum())} of {len(table.ids)} such"
+            raise Ig3dError(
+                f"{table.name}: sample {str(first)!r} is not among {labels.dataset}'s {labels.split} samples ({of});"
+                " its predictions are of other samples: import them again"
+            )
+    common = np.unique(tables[0].ids)
+    union = common
+    for table in tables[1:]:
+        common = np.intersect1d(common, table.ids)
+        union = np.union1d(union, table.ids)
+    if len(common) == 0:
+        names = ", ".join(table.name for table in tables)
+        raise Ig3dError(f"{labels.dataset} {labels.split}: no sample is common to {names}; check their sample_id")
+    outputs_MNC: np.ndarray | None = None
+    for member, table in enumerate(tables):
+        if (table.dataset, table.split) != (labels.dataset, labels.split):
+            raise Ig3dError(
+                f"{table.name}: outputs on {table.dataset} {table.split}, not {labels.dataset} {labels.split}"
+            )
+        values = table.logits if task == "expression" else table.va
+        if values is None:
+            raise Ig3dError(f"{table.name}: no {'logits' if task == 'expression' else 'valence and arousal'} cached")
+        order = np.argsort(table.ids)
+        if outputs_MNC is None:
+            # Filled member by member: a large pool is in memory once beside its tables, not twice.
+            outputs_MNC = np.empty((len(tables), len(common), values.shape[1]), dtype=np.float32)
+        outputs_MNC[member] = values[order[np.searchsorted(table.ids, common, sorter=order)]]
+    assert outputs_MNC is not None
+    return Pool(
+        dataset=labels.dataset,
+        split=labels.split,
+        task=task,
+        names=tuple(table.name for table in tables),
+        fingerprints=tuple(table.member for table in tables),
+        views=tuple(table.view for table in tables),
+        ids=common,
+        outputs_MNC=outputs_MNC,
+        labels=labels.of(common, task),
+        left_out=tuple(np.setdiff1d(union, common).tolist()),
+    )

@@ -1,0 +1,35 @@
+"""Scores of one thing on a selection set and on a report set, with intervals."""
+
+from ig3d_ray.evaluation.bootstrap import Interval
+from ig3d_ray.types import Frozen, Split
+
+
+class SetScores(Frozen):
+    """Every metric on one set of samples.
+
+    `optimistic` says that the same samples chose what is scored here.
+    """
+
+    split: Split
+    n: int
+    optimistic: bool
+    metrics: dict[str, Interval]
+
+
+class Scored(Frozen):
+    """A selection score and a report score."""
+
+    selection: SetScores
+    report: SetScores
+
+
+class Optimism(Frozen):
+    """How much better the ensemble looked where it was chosen than where it is reported.
+
+    `measured` is the selection score minus the report score (the other way round for errors). `expected` is what
+    choosing the best of the candidates adds to its score on the selection set, by the bootstrap of the maximum over the
+    300 best of them; that weights were fitted on the same samples comes on top.
+    """
+
+    measured: float
+    expected: float

@@ -1,0 +1,265 @@
+"""Metrics of classes as step functions of one weight, whole, after one pass over the samples.
+
+Along a line of fused scores, first + w * direction, each class's score is a straight line in w. So a sample's top
+class changes at most C - 1 times, and whatever is counted from top classes is constant between such changes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ig3d_ray.evaluation import metrics
+
+SHORTEST = 1e-8
+"""Steps shorter than this are ties, or so short that a weight with nine decimals misses them; none is put there."""
+_BLOCK = 512
+EQUAL = 1e-12
+"""Values that differ by less are equally good; different counts of up to a billion samples differ by more."""
+
+
+@dataclass(frozen=True)
+class BestWeight:
+    """A best weight of the second member.
+
+    Attributes:
+        weight: the one to use: the middle of the widest interval of equally good weights.
+        low, high: that interval; both equal `weight` where the best is a single point.
+        value: the metric there.
+    """
+
+    weight: float
+    low: float
+    high: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A metric, the more the better, as a step function of w on [low, high].
+
+    Attributes:
+        positions: `[K]` ascending; from each on, itself included, the next value holds.
+        values: `[K + 1]`: `values[0]` holds before the first position.
+    """
+
+    positions: np.ndarray
+    values: np.ndarray
+    low: float
+    high: float
+
+    def score_at(self, weights: np.ndarray) -> np.ndarray:
+        """The metric at any weights in [low, high], same shape: one binary search each.
+
+        On a weight where top classes tie, the first of them counts, as `numpy.argmax` has it.
+        """
+        return self.values[np.searchsorted(self.positions, weights, side="right")]
+
+    def best(self) -> BestWeight:
+        """The best weight: the middle of the widest interval on which the metric is highest.
+
+        A single weight where scores tie exactly is never chosen, because rounding would decide there; except 0
+        and 1, where one member speaks alone and nothing is rounded.
+        """
+        inside = (self.positions > self.low) & (self.positions <= self.high)
+        edges = np.concatenate([[self.low], self.positions[inside], [self.high]])
+        values = np.concatenate([self.score_at(np.array([self.low])), self.values[1:][inside]])
+        usable = np.diff(edges) > SHORTEST
+        for piece, weight in ((0, self.low), (-1, self.high)):
+            usable[piece] |= weight in (0.0, 1.0)
+        if not usable.any():
+            usable[0] = True
+        top = values[usable].max()
+        good = values >= top - EQUAL
+        # Neighbouring pieces that are equally good make one interval; a better tie in between does not end it.
+        ends = np.flatnonzero(np.diff(np.concatenate([[0], good.astype(int), [0]])))
+        runs = [(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if usable[a:b].any()]
+        first, last = max(runs, key=lambda run: edges[run[1]] - edges[run[0]])
+        low, high = float(edges[first]), float(edges[last])
+        weight = 0.5 * (low + high)
+        if high - low <= SHORTEST:
+            weight = low = high = self.low if first == 0 else self.high
+        return BestWeight(weight, low, high, float(top))
+
+
+def hit_steps(
+    first_NC: np.ndarray,
+    direction_NC: np.ndarray,
+    labels_N: np.ndarray,
+    low: float = 0.0,
+    high: float = 1.0,
+    worth_N: np.ndarray | None = None,
+) -> Steps:
+    """The worth of the samples that first + w * direction classifies correctly, over the worth of all.
+
+    Args:
+        first_NC, direction_NC: `[N, C]`. For two members the direction is second - first.
+        labels_N: `[N]` int classes.
+        worth_N: `[N]`: what each sample counts; all the same by default (accuracy). The inverse of its class's
+            count makes it balanced accuracy.
+
+    Source: for each other class c the label's margin over it, a_c + w * b_c, must not be negative: a half-line
+    of w. Their intersection is one interval. O(N C + N log N).
+    """
+    count = len(first_NC)
+    if direction_NC.shape != first_NC.shape or labels_N.shape != (count,):
+        raise ValueError(f"shapes differ: {first_NC.shape}, {direction_NC.shape}, labels {labels_N.shape}")
+    blocks = [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
+    parts = [
+        _right_between(_classes_first(first_NC[b]), _classes_first(direction_NC[b]), labels_N[b], low) for b in blocks
+    ]
+    return _count(parts, worth_N, count, low, high)
+
+
+def pair_steps(
+    first_NC: np.ndarray,
+    second_NC: np.ndarray,
+    labels_N: np.ndarray,
+    low: float = 0.0,
+    high: float = 1.0,
+    worth_N: np.ndarray | None = None,
+) -> Steps:
+    """`hit_steps` of (1 - w) * first + w * second, without the difference of the two ever being in memory."""
+    count, parts = len(first_NC), []
+    if second_NC.shape != first_NC.shape or labels_N.shape != (count,):
+        raise ValueError(f"shapes differ: {first_NC.shape}, {second_NC.shape}, labels {labels_N.shape}")
+    for start in range(0, count, _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        first, second = _classes_first(first_NC[rows]), _classes_first(second_NC[rows])
+        parts.append(_right_between(first, second - first, labels_N[rows], low))
+    return _count(parts, worth_N, count, low, high)
+
+
+def _classes_first(block_NC: np.ndarray) -> np.ndarray:
+    """`[C, N]` float64: operations along samples are many times faster than along a handful of classes."""
+    return np.array(block_NC.T, dtype=np.float64, order="C")
+
+
+def _count(
+    parts: list[tuple[np.ndarray, np.ndarray]], worth_N: np.ndarray | None, count: int, low: float, high: float
+) -> Steps:
+    """The worth of the samples that are right, from the intervals of w in which each is."""
+    begin, over = (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else (np.zeros(0), np.zeros(0))
+    right = (begin < over) & (begin <= high) & (over > low)
+    later, ending = right & (begin > low), right & (over <= high)
+    if worth_N is None:
+        # Two sorted runs are merged in linear time.
+        positions = np.concatenate([np.sort(begin[later]), np.sort(over[ending])])
+        changes = np.ones(len(positions))
+        changes[np.count_nonzero(later) :] = -1.0
+        before, total = float(np.count_nonzero(right & ~later)), float(count)
+    else:
+        worth = np.asarray(worth_N, dtype=np.float64)
+        positions = np.concatenate([begin[later], over[ending]])
+        changes = np.concatenate([worth[later], -worth[ending]])
+        before, total = float(worth[right & ~later].sum()), float(worth.sum())
+    order = np.argsort(positions, kind="stable")
+    values = np.cumsum(np.concatenate([[before], changes[order]])) / total
+    return _steps(positions[order], values, low, high)
+
+
+def _right_between(
+    start: np.ndarray, slope: np.ndarray, labels_N: np.ndarray, low: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """From which w on, and until before which, each sample of a block is classified correctly; nowhere if both are
+    the same. Scores at w = 0 and their slopes: `[C, N]`."""
+    rows = np.arange(len(labels_N))
+    if low != 0:
+        start = start + low * slope
+    margin = start[labels_N, rows] - start
+    rise = slope[labels_N, rows] - slope
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        crossing = -margin / rise
+    begins, ends = np.where(rise > 0, crossing, -np.inf), np.where(rise < 0, crossing, np.inf)
+    begin, end = begins.max(axis=0), ends.min(axis=0)
+    # At the crossing itself the classes tie, and the first of them has it.
+    earlier = np.arange(len(start))[:, None] < labels_N
+    not_yet, no_more = (((side == edge) & earlier).any(axis=0) for side, edge in ((begins, begin), (ends, end)))
+    begin, end = low + begin, low + end
+    begin = np.where(not_yet, np.nextafter(begin, np.inf), begin)
+    over = np.where(no_more, end, np.nextafter(end, np.inf))
+    parallel = rise == 0
+    if np.count_nonzero(parallel) > len(rows):  # more than each label with itself
+        never = (parallel & ((margin < 0) | ((margin == 0) & earlier))).any(axis=0)
+        over = np.where(never, begin, over)
+    return begin, over
+
+
+def _steps(positions: np.ndarray, values: np.ndarray, low: float, high: float) -> Steps:
+    """Steps at sorted positions; of several at one position only the last value counts."""
+    last = np.append(positions[1:] != positions[:-1], True)[: len(positions)]
+    return Steps(positions[last], np.concatenate([values[:1], values[1:][last]]), low, high)
+
+
+@dataclass(frozen=True)
+class _Changes:
+    """Where samples' top classes change: position, label of the sample, class before and after; and all at `low`."""
+
+    position: np.ndarray
+    label: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    top_at_low: np.ndarray
+
+
+def class_steps(
+    first_NC: np.ndarray,
+    direction_NC: np.ndarray,
+    labels_N: np.ndarray,
+    metric: str,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Steps:
+    """Any metric of classes (macro F1 and the others of `metrics.METRICS`) along first + w * direction.
+
+    Each sample's upper envelope of C lines is walked from `low` to `high`, all samples at once: O(N C) for each
+    of at most C - 1 steps, in practice two or three.
+    """
+    if direction_NC.shape != first_NC.shape or labels_N.shape != first_NC.shape[:1]:
+        raise ValueError(f"shapes differ: {first_NC.shape}, {direction_NC.shape}, labels {labels_N.shape}")
+    classes = first_NC.shape[1]
+    found = _class_changes(first_NC, direction_NC, labels_N, low, high)
+    order = np.argsort(found.position)
+    label, before, after = found.label[order], found.before[order], found.after[order]
+    events = np.arange(len(order))
+    changes = np.zeros((1 + len(order), 3, classes))
+    for was, sign in ((before, -1), (after, 1)):
+        changes[1 + events, 0, label] += sign * (was == label)
+        changes[1 + events, 2, was] += sign
+    top = found.top_at_low
+    for row, counted in enumerate((labels_N[top == labels_N], labels_N, top)):
+        changes[0, row] = np.bincount(counted, minlength=classes)
+    sums = np.cumsum(changes, axis=0).reshape(len(changes), 3 * classes)
+    return _steps(found.position[order], metrics.from_sums("expression", sums)[metric], low, high)
+
+
+def _class_changes(
+    first_NC: np.ndarray, direction_NC: np.ndarray, labels_N: np.ndarray, low: float, high: float
+) -> _Changes:
+    slope = np.asarray(direction_NC, dtype=np.float64)
+    start = np.asarray(first_NC, dtype=np.float64) + low * slope
+    active, top = np.arange(len(start)), start.argmax(axis=1)
+    top_at_low, now = top, np.zeros(len(start))
+    found: list[tuple[np.ndarray, ...]] = []
+    while len(active):
+        rows = np.arange(len(active))
+        gap, rise = start[rows, top][:, None] - start, slope - slope[rows, top][:, None]
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            reach = np.where(rise > 0, np.maximum(gap / rise, now[:, None]), np.inf)
+        now = reach.min(axis=1)
+        going = now <= high - low
+        active, top, now, rise, reach = active[going], top[going], now[going], rise[going], reach[going]
+        start, slope = start[going], slope[going]
+        tied = reach == now[:, None]
+        # From here on the steepest of those that meet is on top; where they meet, the first of them.
+        steepest = np.where(tied, rise, -np.inf).argmax(axis=1)
+        meeting = np.minimum(top, tied.argmax(axis=1))
+        position = low + now
+        for at, before, after in ((position, top, meeting), (np.nextafter(position, np.inf), meeting, steepest)):
+            # Where the steepest is also the first, it is on top from the meeting point on.
+            change = before != after
+            found.append((at[change], labels_N[active[change]], before[change], after[change]))
+        top = steepest
+    position, label, before, after = (
+        (np.concatenate(part) for part in zip(*found, strict=True)) if found else (np.zeros(0, int) for _ in range(4))
+    )
+    return _Changes(position, label, before, after, top_at_low)

@@ -1,0 +1,5 @@
+"""Checks of cluster files before a launch: `ray up`, KubeRay.
+
+`Fault` is one thing to correct.
+It starts nothing.
+"""

@@ -1,0 +1,137 @@
+"""Mistakes in a file for `ray up` that Ray's own schema lets pass: where it runs, who gets in, what it costs."""
+
+import difflib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ig3d_ray.launch.faults import Fault, at, items, mapping, unpinned_image, unpinned_packages
+from ig3d_ray.launch.machines import MACHINE_RULES
+
+Rule = Callable[[dict[str, Any], Path], Iterator[Fault]]
+PLACES = {"aws": ("region",), "gcp": ("region", "project_id"), "azure": ("location", "resource_group")}
+_EVERYWHERE = {"type", "module", "use_internal_ips", "disable_node_updaters", "disable_launch_config_check"}
+_EVERYWHERE |= {"launch_multiple", "max_launch_batch", "max_concurrent_launches", "worker_liveness_check"}
+_AWS = {"region", "availability_zone", "cache_stopped_nodes", "security_group", "cloudwatch", "aws_credentials"}
+_GCP = {"region", "availability_zone", "project_id", "gcp_credentials", "use_external_head_ip"}
+_AZURE = {"location", "resource_group", "subscription_id", "tags", "availability_zone", "cache_stopped_nodes"}
+_AZURE |= {"msi_name", "msi_resource_group", "unique_id", "subnet_mask", "use_external_head_ip"}
+PROVIDER_KEYS = {"aws": _EVERYWHERE | _AWS, "gcp": _EVERYWHERE | _GCP, "azure": _EVERYWHERE | _AZURE}
+LONGEST_IDLE_MINUTES = 60
+COMMANDS = ("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands")
+STARTS = ("head_start_ray_commands", "worker_start_ray_commands")
+
+
+def named(file: dict[str, Any], _: Path) -> Iterator[Fault]:
+    """Two clusters of one name in one account take each other's machines."""
+    name = file.get("cluster_name")
+    if not name or name == "default":
+        yield Fault("name", "cluster_name", "none of its own: give one, or it shares machines with every other default")
+    elif not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", str(name)):
+        yield Fault("name", "cluster_name", f"{name!r}: use lower-case letters, digits and hyphens")
+
+
+def placed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
+    """Ray's defaults name a region that is hardly yours."""
+    kind = at(file, "provider", "type")
+    for key in PLACES.get(kind, ()):
+        value = at(file, "provider", key)
+        if not value:
+            yield Fault("place", f"provider.{key}", "missing: say which")
+    known = PROVIDER_KEYS.get(kind, set())
+    for key in mapping(file.get("provider")) if known else ():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            yield Fault(
+                "provider-key", f"provider.{key}", f"Ray knows no such key for {kind}, and would ignore it{meant}"
+            )
+
+
+def closed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
+    """Whoever reaches a port of Ray's can run anything on the cluster."""
+    for i, permission in enumerate(items(at(file, "provider", "security_group", "IpPermissions"))):
+        ranges = [at(r, "CidrIp") for r in items(at(permission, "IpRanges"))]
+        ranges += [at(r, "CidrIpv6") for r in items(at(permission, "Ipv6Ranges"))]
+        only_ssh = at(permission, "FromPort") == at(permission, "ToPort") == 22
+        if {"0.0.0.0/0", "::/0"} & {str(r) for r in ranges} and not only_ssh:
+            where = f"provider.security_group.IpPermissions[{i}]"
+            ports = f"ports {at(permission, 'FromPort')} to {at(permission, 'ToPort')}"
+            yield Fault(
+                "open-port", where, f"{ports} are open to the world; use `ray dashboard` to reach the dashboard"
+            )
+    starts = _commands(file, "head_start_ray_commands")
+    if not starts and at(file, "provider", "type") == "aws":
+        yield Fault("open-port", "head_start_ray_commands", "missing: Ray's default opens the dashboard to the network")
+    for command in starts:
+        if re.search(r"--dashboard-host[= ](0\.0\.0\.0|::)", command):
+            told = "the dashboard listens to the network; use --dashboard-host=127.0.0.1 and `ray dashboard`"
+            yield Fault("open-port", "head_start_ray_commands", told)
+
+
+def guarded(file: dict[str, Any], _: Path) -> Iterator[Fault]:
+    """Without a token the network decides alone who may use the cluster."""
+    options = " ".join(str(o) for o in items(at(file, "docker", "run_options")))
+    for key in STARTS:
+        text = options + " ".join(_commands(file, key))
+        if "RAY_AUTH_MODE=token" not in text:
+            told = (
+                "no RAY_AUTH_MODE=token, there or in docker.run_options: everyone who reaches a port can run anything"
+            )
+            yield Fault("token", key, told)
+
+
+def started(file: dict[str, Any], _: Path) -> Iterator[Fault]:
+    """What makes the head scale, and workers find it."""
+    heads = " ".join(_commands(file, "head_start_ray_commands"))
+    if heads and "--autoscaling-config" not in heads:
+        told = "no --autoscaling-config=~/ray_bootstrap_config.yaml: no worker would ever come up"
+        yield Fault("autoscaling", "head_start_ray_commands", told)
+    workers = " ".join(_commands(file, "worker_start_ray_commands"))
+    if workers and "$RAY_HEAD_IP" not in workers:
+        told = "no --address=$RAY_HEAD_IP:6379: workers would not find the head"
+        yield Fault("autoscaling", "worker_start_ray_commands", told)
+    for key in ("setup_commands", *STARTS):
+        if key not in file:
+            yield Fault(
+                "own-commands", key, "missing: Ray's default installs or starts a development build; give yours"
+            )
+
+
+def pinned(file: dict[str, Any], _: Path) -> Iterator[Fault]:
+    """The same file must make the same cluster next month."""
+    for key in ("image", "head_image", "worker_image"):
+        if at(file, "docker", key):
+            yield from unpinned_image(f"docker.{key}", at(file, "docker", key))
+    for name, kind in mapping(file.get("available_node_types")).items():
+        image = at(kind, "docker", "worker_image")
+        if image:
+            yield from unpinned_image(f"available_node_types.{name}.docker.worker_image", image)
+    for key in COMMANDS:
+        for command in _commands(file, key):
+            yield from unpinned_packages(key, command)
+
+
+def bounded(file: dict[str, Any], _: Path) -> Iterator[Fault]:
+    """Machines that nobody uses must go by themselves."""
+    minutes = file.get("idle_timeout_minutes")
+    if not isinstance(minutes, int | float) or not 0 < minutes <= LONGEST_IDLE_MINUTES:
+        told = f"{minutes}: idle machines would stay and cost; use 5 to 15"
+        yield Fault("idle", "idle_timeout_minutes", told)
+
+
+def mounted(file: dict[str, Any], folder: Path) -> Iterator[Fault]:
+    """What travels to the machines must be here."""
+    for target, source in mapping(file.get("file_mounts")).items():
+        path = Path(str(source)).expanduser()
+        if not (path if path.is_absolute() else folder / path).exists():
+            told = f"{source}: no such file or folder here; call it from the folder that `ray up` is called from"
+            yield Fault("file-mount", f"file_mounts.{target}", told)
+
+
+def _commands(file: dict[str, Any], key: str) -> list[str]:
+    return [str(command) for command in items(file.get(key))]
+
+
+LAUNCHER_RULES: tuple[Rule, ...] = (named, placed, closed, guarded, started, pinned, bounded, mounted, *MACHINE_RULES)

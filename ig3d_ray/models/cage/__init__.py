@@ -1,0 +1,1 @@
+"""CAGE: torchvision's backbones with heads for expressions, valence and arousal."""

@@ -1,0 +1,95 @@
+"""Trained weights on storage: published whole, hashed, loaded strictly and without unpickling code."""
+
+import hashlib
+import io
+import pickle
+from typing import Any
+
+import torch
+
+from ig3d_ray.data import datasets
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.models.build import Standardised, build_network
+from ig3d_ray.models.spec import TrainableSpec, parameter_groups, parse_spec, spec_json
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.store import Store
+
+FORMAT = 2
+
+
+def save_checkpoint(
+    store: Store, dataset: str, member: str, spec: TrainableSpec, network: Standardised, name: str | None = None
+) -> None:
+    """Publish a member's weights with what is needed to use them: spec, classes, parameter groups.
+
+    Args:
+        name: where, if not where the member's weights belong.
+    """
+    content = {
+        "format": FORMAT,
+        "dataset": dataset,
+        "spec": spec_json(spec),
+        "class_names": list(datasets.dataset(dataset).class_names),
+        "parameter_groups": [list(group) for group in parameter_groups(spec)],
+        "state_dict": {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()},
+    }
+    store.write(name or paths.checkpoint(dataset, member), to_bytes(content))
+
+
+def load_checkpoint(store: Store, dataset: str, member: str, sha256: str | None = None) -> Standardised:
+    """The trained network of a member, on the CPU, in evaluation mode.
+
+    Args:
+        sha256: what the file's bytes must hash to, where a spec says so.
+
+    Raises:
+        Ig3dError: the file is missing, broken, of another hash, or not of this data set.
+    """
+    name = paths.checkpoint(dataset, member)
+    data = store.read(name)
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise Ig3dError(
+            f"{store.locate(name)}: SHA-256 is not the one in the spec ({sha256[:12]}...); it is not the"
+            " checkpoint that was scored: restore it, or run the search again"
+        )
+    content = from_bytes(data, store.locate(name))
+    if content.get("format") != FORMAT or content.get("dataset") != dataset:
+        raise Ig3dError(f"{store.locate(name)}: not a format {FORMAT} checkpoint of {dataset}; train the member again")
+    spec = parse_spec(content["spec"])
+    assert isinstance(spec, TrainableSpec)
+    network = build_network(spec, datasets.dataset(dataset))
+    network.load_state_dict(content["state_dict"], strict=True)
+    return network.eval()
+
+
+def read_weights(store: Store, name: str) -> dict[str, torch.Tensor]:
+    """A state dict that was brought with `ig3d import weights`.
+
+    Raises:
+        Ig3dError: it is not there, or broken.
+    """
+    place = paths.start_weights(name)
+    if not store.exists(place):
+        raise Ig3dError(f"{store.locate(place)}: no such weights; bring them with `ig3d import weights --name {name}`")
+    return from_bytes(store.read(place), store.locate(place))
+
+
+def to_bytes(content: dict[str, Any]) -> bytes:
+    """Tensors and plain values as `torch.save` writes them."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes, what: str) -> dict[str, Any]:
+    """What `to_bytes` wrote; only tensors and plain values are accepted.
+
+    Raises:
+        Ig3dError: anything else, or a file cut short; the message begins with `what`.
+    """
+    try:
+        content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise Ig3dError(f"{what}: not a whole checkpoint ({reason}); delete it and run again to retrain") from error
+    return content

@@ -1,0 +1,1 @@
+"""DDAMFN: a mixed-kernel backbone with attention heads."""

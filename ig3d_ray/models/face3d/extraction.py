@@ -1,0 +1,306 @@
+"""3D parameters of a data set's pictures, a piece at a time: what is done is kept, whoever does the rest."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from ig3d_ray.data.encoder_record import EncoderRecord, encoder_records, write_encoder_record
+from ig3d_ray.data.images import DECODING_THREADS, Pictures, UnreadableImageError, decode_image, open_image
+from ig3d_ray.data.ingest.build import Skips, write_skipped
+from ig3d_ray.data.ingest.features import with_parameters
+from ig3d_ray.data.representations import WIDTHS, Representation
+from ig3d_ray.data.samples import Samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.models.checkpoint import from_bytes, to_bytes
+from ig3d_ray.models.face3d.crops import LandmarkFinder, cut, face_box
+from ig3d_ray.models.face3d.encoders import IMAGE_SIZE
+from ig3d_ray.models.face3d.files import encoder_of, load_encoder
+from ig3d_ray.models.precision import tf32
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
+from ig3d_ray.storage.store import Store, at_once
+
+PER_PIECE = 512
+ON_GPU, ON_CPU = 64, 16
+"""Pictures at once; a CPU's cache has room for few."""
+NOT_FINITE = "the encoder's output is not finite"
+
+
+def bring_encoder(store: Store, representation: Representation, file: Path, landmarks: Path | None) -> EncoderRecord:
+    """Put an encoder's weights into the storage, and the landmark model that faces are cropped by.
+
+    Raises:
+        Ig3dError: a file is missing, broken or another model's.
+    """
+    network, _ = load_encoder(representation, file)
+    data = to_bytes({"representation": representation, "state_dict": network.state_dict()})
+    digest = hashlib.sha256(data).hexdigest()
+    name = paths.encoder_weights(representation, digest)
+    if not store.exists(name):
+        store.write(name, data)
+    return EncoderRecord(name, digest, _bring_landmarks(store, landmarks) if landmarks else None)
+
+
+def _bring_landmarks(store: Store, file: Path) -> str:
+    try:
+        model = file.read_bytes()
+    except OSError as error:
+        raise Ig3dError(f"--crop {file}: cannot be read ({error.strerror})") from error
+    LandmarkFinder(model, str(file))
+    name = paths.landmark_model(hashlib.sha256(model).hexdigest())
+    if not store.exists(name):
+        store.write(name, model)
+    return name
+
+
+class Extractor:
+    """An encoder at work: pictures to parameters, in fp32, whatever the device.
+
+    Args:
+        store: where its weights lie. record: which ones.
+
+    Raises:
+        Ig3dError: they are missing, or not those of the record.
+    """
+
+    def __init__(
+        self, store: Store, representation: Representation, record: EncoderRecord, device: torch.device | None = None
+    ) -> None:
+        self.representation, self.device = representation, device or torch.device("cpu")
+        data, where = store.read(record.weights), store.locate(record.weights)
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            raise Ig3dError(f"{where}: SHA-256 is not the one that is on record; extract again with the checkpoint")
+        weights = from_bytes(data, where)["state_dict"]
+        # On GPUs, cuDNN compiles depthwise convolutions for channels last anew for every shape.
+        self.layout = torch.contiguous_format if self.device.type == "cuda" else torch.channels_last
+        network = encoder_of(representation, weights, where).to(self.device)
+        self.network = network.to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.landmarks = record.landmarks
+        self._find = LandmarkFinder(store.read(record.landmarks), record.landmarks) if record.landmarks else None
+
+    def picture(self, data: bytes, what: str) -> np.ndarray | None:
+        """An encoded picture as the encoder sees it, `[3, 224, 224]` uint8; None where no face is found to crop.
+
+        Raises:
+            Ig3dError: it is no picture; the message begins with `what`.
+        """
+        if self._find is None:
+            return decode_image(data, IMAGE_SIZE, what)
+        image = open_image(data, what)
+        landmarks = self._find(image)
+        return None if landmarks is None else cut(image, face_box(landmarks, self.representation), IMAGE_SIZE)
+
+    @torch.inference_mode()
+    def parameters(self, pictures_BCHW: np.ndarray) -> np.ndarray:
+        """`[B, 3, 224, 224]` uint8 to `[B, 334 | 358]` float32, a batch at a time."""
+        found = np.empty((len(pictures_BCHW), WIDTHS[self.representation]), np.float32)
+        size = ON_GPU if self.device.type == "cuda" else ON_CPU
+        with tf32(False):
+            for start in range(0, len(pictures_BCHW), size):
+                pictures = torch.from_numpy(np.ascontiguousarray(pictures_BCHW[start : start + size]))
+                batch = pictures.to(self.device).contiguous(memory_format=self.layout).float() / 255
+                found[start : start + len(batch)] = self.network(batch).cpu().numpy()
+        return found
+
+    def __call__(self, encoded: Callable[[int], tuple[bytes, str]], count: int) -> tuple[np.ndarray, list[str]]:
+        """Parameters of encoded pictures.
+
+        Args:
+            encoded: the bytes of picture i, and what to call it.
+
+        Returns:
+            `[count, width]`, and for each why it has none; empty where it has.
+        """
+        vectors, why = np.zeros((count, WIDTHS[self.representation]), np.float32), [""] * count
+
+        def prepared(index: int) -> np.ndarray | None:
+            try:
+                found = self.picture(*encoded(index))
+            # A storage that doesn't answer says nothing of the picture: that ends the piece.
+            except UnreadableImageError as error:
+                why[index] = str(error)
+                return None
+            if found is None:
+                why[index] = "no face found"
+            return found
+
+        # MediaPipe's landmarker is one for all; decoding has threads.
+        with ThreadPoolExecutor(1 if self._find else DECODING_THREADS) as pool:
+            pictures = list(pool.map(prepared, range(count)))
+        usable = [index for index, picture in enumerate(pictures) if picture is not None]
+        if usable:
+            vectors[usable] = self.parameters(np.stack([p for p in pictures if p is not None]))
+        for index in np.flatnonzero(~np.isfinite(vectors).all(axis=1)):
+            vectors[index], why[index] = 0.0, NOT_FINITE
+        return vectors, why
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The extraction of one representation for a data set, in pieces that follow from data and encoder alone.
+
+    Attributes:
+        record: the encoder. samples: those with a picture, in the order of the pieces.
+        bounds: the first sample of each piece, and one past the last.
+    """
+
+    store: Store
+    representation: Representation
+    record: EncoderRecord
+    samples: Samples
+    bounds: tuple[int, ...]
+    folder: str
+
+    @staticmethod
+    def of(store: Store, samples: Samples, representation: Representation, record: EncoderRecord) -> "Extraction":
+        """Divide a data set's pictures; those of a piece lie in one pack.
+
+        Raises:
+            Ig3dError: no sample has a picture.
+        """
+        shown = samples.with_feature("image")
+        if len(shown) == 0:
+            raise Ig3dError(f"{samples.dataset}: no sample has a picture to extract parameters from")
+        places = np.array(shown.table["image"].to_pylist())
+        shown = Samples(samples.dataset, shown.table.take(pa.array(np.argsort(places, kind="stable"))))
+        places = np.sort(places, kind="stable")
+        packs = [place.split("#")[0] if "#" in place else "" for place in places.tolist()]
+        bounds = [0]
+        for row in range(1, len(packs)):
+            if packs[row] != packs[row - 1] or row - bounds[-1] == PER_PIECE:
+                bounds.append(row)
+        identity = json.dumps([record.sha256, record.landmarks, shown.ids.tolist(), places.tolist()])
+        key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        folder = paths.extraction_folder(samples.dataset, representation, key)
+        return Extraction(store, representation, record, shown, (*bounds, len(shown)), folder)
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    def _name(self, piece: int) -> str:
+        return f"{self.folder}/{piece:05d}.parquet"
+
+    def missing(self) -> list[int]:
+        """The pieces that nobody has done yet."""
+        done = set(self.store.names(self.folder))
+        return [piece for piece in range(len(self)) if self._name(piece) not in done]
+
+    def rows(self, piece: int) -> range:
+        """The samples of a piece."""
+        return range(self.bounds[piece], self.bounds[piece + 1])
+
+    def write(self, piece: int, vectors: np.ndarray, why: Sequence[str]) -> None:
+        """Publish a piece."""
+        flat = pa.array(vectors.reshape(-1))
+        columns = {"parameters": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]), "why": pa.array(why)}
+        self.store.write(self._name(piece), table_to_bytes(pa.table(columns)))
+
+    def _read(self, piece: int) -> tuple[np.ndarray, list[str]]:
+        where = self.store.locate(self._name(piece))
+        try:
+            table = table_from_bytes(self.store.read(self._name(piece)))
+            flat = table["parameters"].combine_chunks().flatten().to_numpy()
+            return flat.reshape(len(table), -1), table["why"].to_pylist()
+        except (pa.ArrowInvalid, OSError, KeyError) as error:
+            raise Ig3dError(f"{where}: cut short or no piece of an extraction; delete it and extract again") from error
+
+    def is_published(self, samples: Samples) -> bool:
+        """Whether a data set's table has this encoder's parameters of every picture that gives any."""
+        records = encoder_records(self.store, samples.dataset)
+        there = samples.table[self.representation].null_count < len(samples)
+        return there and records.get(self.representation) == self.record and len(self.missing()) == len(self)
+
+    def publish(self, samples: Samples) -> tuple[Samples, Skips]:
+        """Put every piece's parameters into the data set's table; what failed is listed, and has none.
+
+        Args:
+            samples: the whole data set, as it is now.
+
+        Raises:
+            Ig3dError: not one picture could be used; or the pictures are others now.
+        """
+        now = samples.with_feature("image")
+        if dict(zip(now.ids, now.table["image"].to_pylist(), strict=True)) != dict(
+            zip(self.samples.ids, self.samples.table["image"].to_pylist(), strict=True)
+        ):
+            raise Ig3dError(f"{samples.dataset}: its pictures changed during the extraction; start it again")
+        pieces = at_once(self._read, range(len(self)))
+        vectors = np.concatenate([vectors for vectors, _ in pieces])
+        why = [reason for _, reasons in pieces for reason in reasons]
+        skipped = [(str(i), reason) for i, reason in zip(self.samples.ids, why, strict=True) if reason]
+        if len(skipped) == len(why):
+            raise Ig3dError(f"{samples.dataset}: no picture gave parameters; the first: {skipped[0][0]}: {why[0]}")
+        row_of = {str(i): row for row, i in enumerate(self.samples.ids) if not why[row]}
+        found = np.array([row_of.get(str(i), -1) for i in samples.ids])
+        index = samples.table.column_names.index(self.representation)
+        field = samples.table.schema.field(index)
+        cleared = Samples(samples.dataset, samples.table.set_column(index, field, pa.nulls(len(samples), field.type)))
+        new = Samples(samples.dataset, with_parameters(cleared, self.representation, vectors, found))
+        # Whoever is killed in between leaves parameters of no known encoder, not another's.
+        write_encoder_record(self.store, samples.dataset, self.representation, None)
+        new.save(self.store)
+        write_encoder_record(self.store, samples.dataset, self.representation, self.record)
+        write_skipped(self.store, samples.dataset, self.representation, skipped)
+        self.store.remove(self.folder)
+        return new, skipped
+
+
+class PieceWorker:
+    """Does pieces of an extraction, one after another; the pack that the last one lay in stays in memory."""
+
+    def __init__(self, extraction: Extraction, device: torch.device | None = None) -> None:
+        self.extraction = extraction
+        self.extractor = Extractor(extraction.store, extraction.representation, extraction.record, device)
+        self._pack, self._start = "", 0
+        self._pictures: Pictures | None = None
+
+    def __call__(self, piece: int) -> int:
+        """Do a piece and publish it; how many pictures gave no parameters."""
+        extraction, rows = self.extraction, self.extraction.rows(piece)
+        place = extraction.samples.table["image"][rows[0]].as_py()
+        pack = place.split("#")[0] if "#" in place else ""
+        if self._pictures is None or not pack or pack != self._pack:
+            self._pictures, self._start = self._open(pack, rows)
+            self._pack = pack
+        pictures, start = self._pictures, self._start
+        vectors, why = self.extractor(lambda index: pictures.encoded(rows[index] - start), len(rows))
+        extraction.write(piece, vectors, why)
+        return sum(map(bool, why))
+
+    def _open(self, pack: str, rows: range) -> tuple[Pictures, int]:
+        """The pictures of a whole pack, or of a piece whose pictures are files; and where they start."""
+        samples, last = self.extraction.samples, rows.stop
+        first = rows.start
+        if pack:
+            of_pack = [row for row, p in enumerate(samples.table["image"].to_pylist()) if p.startswith(f"{pack}#")]
+            first, last = of_pack[0], of_pack[-1] + 1
+        part = Samples(samples.dataset, samples.table.slice(first, last - first))
+        return Pictures(self.extraction.store, part, IMAGE_SIZE), first
+
+
+def check_extractable(
+    store: Store, samples: Samples, representation: Representation, replace: bool, begun: bool = False
+) -> None:
+    """Look whether an extraction would overwrite what came from elsewhere.
+
+    Args:
+        begun: whether this one was begun before, and so was allowed.
+
+    Raises:
+        Ig3dError: there are parameters of another source, and `replace` is not given.
+    """
+    if begun:
+        return
+    there = len(samples) - samples.table[representation].null_count
+    if there and not replace and representation not in encoder_records(store, samples.dataset):
+        raise Ig3dError(
+            f"{samples.dataset}: {there} samples have {representation} parameters from elsewhere, and members may be"
+            " trained on them; use --replace, or another --storage"
+        )

@@ -1,0 +1,151 @@
+"""What a network is fed: parameters and small picture sets lie on its device, large ones are decoded ahead of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.representations import subset_columns
+from ig3d_ray.data.samples import Samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.models.spec import IntermediateSpec, Mlp3dSpec, TrainableSpec
+from ig3d_ray.storage.store import Store
+
+GIB = 2**30
+Batch = tuple[torch.Tensor, ...]
+FITTED_ON = 2000
+PICTURES_AT_ONCE = 64
+DECODED_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """How inputs reach the network.
+
+    Attributes:
+        device: the network's. decoders: processes that decode pictures ahead; none, and it is done in between.
+        memory: decoded pictures of a split are kept on the device up to so many bytes.
+    """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    decoders: int = 0
+    memory: float = 2 * GIB
+
+
+class Inputs:
+    """Raw inputs of samples, in their order: resident tensors `[N, ...]`, and pictures that are decoded when wanted."""
+
+    def __init__(self, parts: Sequence["torch.Tensor | Decoded"]) -> None:
+        self.parts = tuple(parts)
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def batches(self, order: Sequence[torch.Tensor]) -> Iterator[Batch]:
+        """The inputs of each batch of rows, on the device."""
+        streams = [part.batches(order) if isinstance(part, Decoded) else _picked(part, order) for part in self.parts]
+        return zip(*streams, strict=True)
+
+    @property
+    def image_size(self) -> int | None:
+        """The side of the pictures, None if there are none."""
+        for part in self.parts:
+            if isinstance(part, Decoded):
+                return part.pictures.size
+            if part.dim() == 4:
+                return int(part.shape[-1])
+        return None
+
+    def some(self, index: int) -> torch.Tensor:
+        """One of the inputs, for fitting means and deviations: all parameters, or some thousand pictures."""
+        part = self.parts[index]
+        if isinstance(part, torch.Tensor) and part.dim() == 2:
+            return part
+        rows = torch.arange(0, len(self), max(1, len(self) // FITTED_ON))
+        if isinstance(part, torch.Tensor):
+            return part[rows.to(part.device)]
+        return torch.cat(list(part.batches(rows.split(PICTURES_AT_ONCE))))
+
+
+def _picked(x: torch.Tensor, order: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+    for rows in order:
+        yield x[rows.to(x.device, non_blocking=True)]
+
+
+class Decoded:
+    """Pictures `[N, 3, H, W]` uint8 that loader processes decode ahead of the training."""
+
+    def __init__(self, pictures: Pictures, feeding: Feeding) -> None:
+        self.pictures, self.feeding = pictures, feeding
+        self._order: list[list[int]] = []
+        # One loader for all epochs: its processes stay, and ask for the order of the epoch that begins.
+        self._loader: DataLoader[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def batches(self, order: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The pictures of each batch of rows, on the device."""
+        self._order[:] = [rows.tolist() for rows in order]
+        if self._loader is None:
+            decoders, pinned = self.feeding.decoders, self.feeding.device.type == "cuda"
+            ahead: dict[str, Any] = {"prefetch_factor": 4, "persistent_workers": True} if decoders else {}
+            # A loader draws a seed for its processes; from the global generator it would disturb dropout's draws.
+            own: dict[str, Any] = {"generator": torch.Generator(), "pin_memory": pinned}
+            self._loader = DataLoader(
+                _Decoding(self.pictures), batch_sampler=self._order, num_workers=decoders, **own, **ahead
+            )
+        for pictures in self._loader:
+            yield pictures.to(self.feeding.device, non_blocking=True)
+
+
+class _Decoding(Dataset[torch.Tensor]):
+    def __init__(self, pictures: Pictures) -> None:
+        self.pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self.pictures[index]))
+
+
+def _resident(pictures: Pictures, device: torch.device) -> torch.Tensor:
+    """All pictures on the device; of a GPU's, never more than some are in this machine's own memory."""
+    x = torch.empty((len(pictures), 3, pictures.size, pictures.size), dtype=torch.uint8, device=device)
+    for start in range(0, len(pictures), DECODED_AT_ONCE):
+        some = range(start, min(start + DECODED_AT_ONCE, len(pictures)))
+        x[start : some.stop] = torch.from_numpy(pictures.some(some)).to(device)
+    return x
+
+
+def member_samples(spec: TrainableSpec, samples: Samples, split: str) -> Samples:
+    """The samples of a split that have what this member looks at.
+
+    Raises:
+        Ig3dError: there are none.
+    """
+    chosen = samples.in_split(split)
+    for feature in spec.features:
+        chosen = chosen.with_feature(feature)
+        if len(chosen) == 0:
+            raise Ig3dError(f"{samples.dataset}: no {split} sample has {feature}, which {spec.name} needs")
+    return chosen
+
+
+def member_inputs(spec: TrainableSpec, samples: Samples, store: Store, feeding: Feeding | None = None) -> Inputs:
+    """Raw inputs of samples that all have this member's features, in their order."""
+    feeding = feeding or Feeding()
+    parts: list[torch.Tensor | Decoded] = []
+    if not isinstance(spec, Mlp3dSpec):
+        pictures = Pictures(store, samples, spec.image_size)
+        fits = len(pictures) * 3 * spec.image_size**2 <= feeding.memory
+        parts.append(_resident(pictures, feeding.device) if fits else Decoded(pictures, feeding))
+    if isinstance(spec, Mlp3dSpec | IntermediateSpec):
+        columns = subset_columns(spec.representation, spec.subset)
+        parts.append(torch.from_numpy(samples.params(spec.representation)[:, columns].copy()).to(feeding.device))
+    return Inputs(parts)

@@ -1,0 +1,1 @@
+"""Intermediate fusion: image features and 3D parameters in one classifier."""

@@ -1,0 +1,55 @@
+"""The one module that uses names of Ray that are not public; each function says why no public name serves.
+
+A new version of Ray is checked here first.
+"""
+
+import functools
+from typing import Any
+
+import ray
+
+
+def is_startup_timeout(error: BaseException) -> bool:
+    """Whether a training ended because no room for its workers was found in time.
+
+    Ray Train's public `ControllerError` has the cause, but the cause's class is private.
+    """
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+
+    return isinstance(error, WorkerGroupStartupTimeoutError)
+
+
+def data_parallel_trainer(train_loop: Any, **options: Any) -> Any:
+    """A trainer without a process group; the public trainers all set one up."""
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    return DataParallelTrainer(train_loop, **options)
+
+
+def autoscaling_state() -> Any:
+    """The autoscaler's last state; its version is 0 where there is no autoscaler.
+
+    Ray's public cluster status omits requests that no machine type could serve.
+    """
+    from ray.core.generated import autoscaler_pb2
+
+    reply = _client(ray.get_runtime_context().gcs_address).get_cluster_status()
+    return autoscaler_pb2.GetClusterStatusReply.FromString(reply).autoscaling_state
+
+
+def validate_launcher_file(content: dict[str, Any]) -> None:
+    """Check a file for `ray up` by Ray's schema and its providers' defaults, which Ray offers only while launching.
+
+    Raises:
+        Exception: of any type that Ray's code raises for a wrong file.
+    """
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    validate_config(prepare_config(content))
+
+
+@functools.lru_cache(maxsize=1)
+def _client(address: str) -> Any:
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    return GcsClient(address=address)

@@ -1,0 +1,170 @@
+"""Late fusion for notebooks, in scikit-learn's manner: fit on a pool, predict on pools of the same members."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from html import escape
+
+import numpy as np
+from scipy.special import softmax
+
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.data import datasets
+from ig3d_ray.data.labels import find_labels
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.evaluation.bootstrap import Interval
+from ig3d_ray.evaluation.logits import LogitStore, told_apart
+from ig3d_ray.evaluation.pool import Pool, align
+from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.search.explorer import run_local
+from ig3d_ray.search.leaderboard import Leaderboard, build_leaderboard
+from ig3d_ray.search.protocol import plan
+from ig3d_ray.storage.store import Store
+from ig3d_ray.types import Split, Task
+
+OBJECTIVES: dict[Task, str] = {"expression": "accuracy", "va": "ccc_mean"}
+
+
+def load_pool(
+    store: Store,
+    dataset: str,
+    split: Split = "test",
+    task: Task | None = None,
+    members: Sequence[str] | None = None,
+) -> Pool:
+    """Members that the cache holds on a split, on the samples that all of the cache's have.
+
+    Args:
+        task: what is predicted; the data set's first by default.
+        members: names or fingerprints of those that are wanted; all by default. Where several have one name, it is
+            followed by `+` and the fingerprint's first six digits.
+
+    Raises:
+        Ig3dError: nobody has outputs for the task there, or there are no labels.
+    """
+    wanted = task or datasets.dataset(dataset).tasks[0]
+    logits, labels = LogitStore(store), find_labels(store, dataset, split)
+    if labels is None:
+        raise Ig3dError(f"{dataset}: no labels for {split} in {store.uri}")
+    cards = told_apart(card for card in logits.members(dataset) if split in card.splits)
+    tables = [replace(logits.read(dataset, card.fingerprint, split), name=card.name) for card in cards]
+    fit = [table for table in tables if (table.logits if wanted == "expression" else table.va) is not None]
+    pool = align(fit, labels, wanted)
+    if members is None:
+        return pool
+    by_fingerprint = dict(zip(pool.fingerprints, pool.names, strict=True))
+    names = [by_fingerprint.get(member, member) for member in members]
+    unknown = [name for name in names if name not in pool.names]
+    if unknown:
+        raise Ig3dError(f"{dataset} {split}: no member {unknown[0]!r}; there are {', '.join(pool.names)}")
+    return pool.only(names)
+
+
+class LateFusion:
+    """The best late fusion of a pool's members.
+
+    It is chosen as `ig3d search` does under the protocol `cross_fitted`, so `score_` is of samples that had no say in
+    the choice that predicts them.
+
+    Args:
+        objective: a metric; accuracy, or for valence and arousal the mean of their two CCCs.
+        max_members: of the ensemble; None: any number. budget: subsets that Optuna tries. seed: of everything random.
+
+    Attributes:
+        members_: names of the chosen members. fusion_: how they are combined. score_: cross-fitted, with its interval.
+        best_single_: the best member's score, and gain_ the paired gain over it. leaderboard_: everything else.
+    """
+
+    members_: tuple[str, ...]
+    fusion_: Fusion
+    score_: Interval
+    best_single_: Interval
+    gain_: Interval
+    leaderboard_: Leaderboard
+
+    def __init__(
+        self, objective: str | None = None, max_members: int | None = None, budget: int = 200, seed: int = 0
+    ) -> None:
+        self.objective, self.max_members, self.budget, self.seed = objective, max_members, budget, seed
+
+    def __repr__(self) -> str:
+        fitted = f", members_={self.members_}, score_={self.score_.value:.4f}" if self._is_fitted else ""
+        return f"LateFusion(objective={self.objective!r}, max_members={self.max_members}{fitted})"
+
+    @property
+    def _is_fitted(self) -> bool:
+        return hasattr(self, "fusion_")
+
+    def fit(self, pool: Pool) -> "LateFusion":
+        """Choose members and weights on a labelled pool."""
+        objective = self.objective or OBJECTIVES[pool.task]
+        known = sorted(metrics.score(pool.task, pool.outputs_MNC[0], pool.labels))
+        if objective not in known:
+            raise Ig3dError(f"objective {objective!r}: for {pool.task} there are {', '.join(known)}")
+        members = zip(pool.names, pool.views, strict=True)
+        content = {
+            "dataset": pool.dataset,
+            "objective": objective,
+            "pool": [{"kind": "imported", "name": name, "view": view} for name, view in members],
+            "protocol": {"kind": "cross_fitted"},
+            "search": {"budget": self.budget, "max_members": self.max_members},
+            "seed": self.seed,
+        }
+        space = SearchSpace.model_validate(content)
+        # The pool's own split, whatever it is called, both chooses and reports, in turns.
+        arranged = plan(space.protocol, {"test": pool}, self.seed)
+        board = build_leaderboard(space, arranged, run_local(space, arranged.parts))
+        chosen = board.chosen
+        self.members_, self.fusion_ = chosen.result.members, chosen.result.fusion
+        self.score_ = chosen.scores.report.metrics[objective]
+        self.best_single_ = board.best_single.scores.report.metrics[objective]
+        self.gain_, self.leaderboard_ = board.gain_over(board.best_single, objective), board
+        return self
+
+    def decision_function(self, pool: Pool) -> np.ndarray:
+        """`[N, C]` fused class scores, or `[N, 2]` valence and arousal, in the order of `pool.ids`."""
+        if not self._is_fitted:
+            raise Ig3dError("this LateFusion is not fitted yet; call fit(pool) first")
+        missing = [name for name in self.members_ if name not in pool.names]
+        if missing:
+            raise Ig3dError(f"the pool has no member {missing[0]!r}, which this fusion needs")
+        return self.fusion_.apply(pool.outputs_of(self.members_), pool.task)
+
+    def predict(self, pool: Pool) -> np.ndarray:
+        """`[N]` class numbers, or `[N, 2]` valence and arousal, in the order of `pool.ids`."""
+        fused = self.decision_function(pool)
+        return fused.argmax(axis=1) if pool.task == "expression" else fused
+
+    def predict_proba(self, pool: Pool) -> np.ndarray:
+        """`[N, C]` probabilities.
+
+        Raises:
+            Ig3dError: the pool is of valence and arousal, which have none.
+        """
+        if pool.task == "va":
+            raise Ig3dError("valence and arousal have no probabilities; use predict")
+        fused = self.decision_function(pool)
+        if self.fusion_.space == "probabilities" and self.fusion_.strategy is not None:
+            return np.asarray(fused / fused.sum(axis=1, keepdims=True))
+        return np.asarray(softmax(fused, axis=1))
+
+    def score(self, pool: Pool) -> float:
+        """The objective on a labelled pool; optimistic on the one that it was fitted on (see `score_`)."""
+        objective = self.objective or OBJECTIVES[pool.task]
+        return metrics.score(pool.task, self.decision_function(pool), pool.labels)[objective]
+
+    def _repr_html_(self) -> str:
+        if not self._is_fitted:
+            return f"<code>{escape(repr(self))}</code>, not fitted"
+        shares = self.fusion_.weights or (None,) * len(self.members_)
+        rows = "".join(
+            f"<tr><td>{escape(name)}</td><td>{'' if share is None else f'{share:.4f}'}</td></tr>"
+            for name, share in zip(self.members_, shares, strict=True)
+        )
+        how = f"{self.fusion_.strategy or 'alone'} of {self.fusion_.space}"
+        told = f"{self.score_.value:.4f} [{self.score_.low:.4f}, {self.score_.high:.4f}]"
+        gain = f"{self.gain_.value:+.4f} [{self.gain_.low:+.4f}, {self.gain_.high:+.4f}]"
+        return (
+            f"<table><caption>{escape(how)}: {told} cross-fitted, {gain} over the best single member</caption>"
+            f"<tr><th>member</th><th>weight</th></tr>{rows}</table>"
+        )

@@ -1,0 +1,202 @@
+"""The search over cached logits: ask for a batch of candidates, have it scored, tell the results; in this process here.
+
+What is cheap is enumerated; what is not, Optuna chooses. Candidates come in rounds: a fixed number of batches is
+asked for, scored by anyone anywhere, and told back in the order in which they were asked for. So the result depends
+on the search space and the seed alone, not on how many machines scored the batches, which was the fastest, or
+whether the search was killed half-way and went on from what it remembered.
+"""
+
+import itertools
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import optuna
+from optuna.exceptions import ExperimentalWarning
+
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.search.candidates import Candidate, all_pairs, always_scored, choices, suggest
+from ig3d_ray.search.pareto import cost_of
+from ig3d_ray.search.scoring import Result, best_of, score_batch
+
+PAIRS_PER_BATCH = 500
+"""A pair is solved in about a millisecond, a hundred times faster than a subset is fitted."""
+Remembered = Mapping[tuple[int, Candidate], Result]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Candidates to be scored together on one part's pool.
+
+    Attributes:
+        number: unique in the search, ascending. part: index of the pool to score on.
+    """
+
+    number: int
+    part: int
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass
+class _Study:
+    """Optuna's study for one part, what is scored of it, and in which order it was asked for."""
+
+    study: optuna.Study
+    asks_pairs: bool
+    asked: int = 0
+    known: dict[Candidate, Result] = field(default_factory=dict)
+    order: list[Result] = field(default_factory=list)
+
+
+class Explorer:
+    """Asks for rounds of batches, one study per part, and takes the results back in order.
+
+    Args:
+        space: says what is enumerated, and budget, batch, sampler and seed for the rest.
+        pools: the parts of the protocol.
+        remembered: results of this same search from before it was killed: they are not asked for again.
+    """
+
+    def __init__(self, space: SearchSpace, pools: Sequence[Pool], remembered: Remembered | None = None) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", message=".*``group`` is an experimental", category=ExperimentalWarning)
+        self.space, self.pools, self.remembered = space, pools, remembered or {}
+        # A member without a cost is better told now than at the end.
+        cost_of(space.search, pools[0].names)
+        # The parts have the same members.
+        self.among = choices(space, pools[0])
+        self.direction = metrics.direction_of(space.objective)
+        self.studies = [self._new_study(part) for part in range(len(pools))]
+        self._asked: dict[int, tuple[tuple[Candidate, ...], list[tuple[optuna.Trial, Candidate]]]] = {}
+        self._numbers = 0
+        self._started: float | None = None
+
+    def _new_study(self, part: int) -> _Study:
+        among, search = self.among, self.space.search
+        base = self.space.seed if search.seed is None else search.seed
+        seed = int(np.random.SeedSequence([base, part]).generate_state(1)[0])
+        sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
+        if search.sampler == "tpe":
+            # Grouped, because a subset of three members has other parameters than one of two.
+            sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+        elif search.sampler == "nsga2":
+            sampler = optuna.samplers.NSGAIISampler(seed=seed)
+        directions = [self.direction] + (["minimize"] if search.second_objective else [])
+        enumerable = among.pairs is not None and among.pairs <= search.enumerate_up_to
+        asks_pairs = among.has_pairs and not enumerable
+        return _Study(optuna.create_study(sampler=sampler, directions=directions), asks_pairs)
+
+    @property
+    def scored(self) -> int:
+        """Different candidates scored so far, over all parts."""
+        return sum(len(study.order) for study in self.studies)
+
+    @property
+    def over(self) -> bool:
+        """Whether no part has anything left to ask for."""
+        return all(self._is_used_up(study) for study in self.studies)
+
+    @property
+    def seconds(self) -> float:
+        """Since the first round was asked for."""
+        return 0.0 if self._started is None else time.monotonic() - self._started
+
+    @property
+    def best(self) -> Result | None:
+        """The best so far on the part whose choice is exported."""
+        return best_of(self.studies[0].order, self.space.objective) if self.studies[0].order else None
+
+    def next_round(self) -> list[Batch]:
+        """The next batches to score, none when the search is over. Finish a round before asking again."""
+        if self._started is None:
+            self._started = time.monotonic()
+            return [batch for part in range(len(self.pools)) for batch in self._enumerated(part)]
+        asked = [self._ask(part) for part in range(len(self.pools)) for _ in range(self.space.search.concurrent)]
+        return [batch for batch in asked if batch is not None]
+
+    def _enumerated(self, part: int) -> list[Batch]:
+        """What is scored in any case."""
+        pool, study = self.pools[0], self.studies[part]
+        fixed = always_scored(self.space, pool)
+        # Methods in one batch, because one may begin where another ended.
+        batches = [self._batch(part, tuple(c for c in fixed if bool(c.method) == many), []) for many in (True, False)]
+        if self.among.has_pairs and not study.asks_pairs:
+            pairs = all_pairs(self.space, pool)
+            while chunk := tuple(itertools.islice(pairs, PAIRS_PER_BATCH)):
+                batches.append(self._batch(part, chunk, []))
+        return batches
+
+    def _batch(
+        self, part: int, candidates: tuple[Candidate, ...], trials: list[tuple[optuna.Trial, Candidate]]
+    ) -> Batch:
+        self._asked[self._numbers] = (candidates, trials)
+        unknown = tuple(c for c in candidates if (part, c) not in self.remembered)
+        self._numbers += 1
+        return Batch(self._numbers - 1, part, unknown)
+
+    def _ask(self, part: int) -> Batch | None:
+        """A batch from one study, or None when its budget or its choices are used up."""
+        study = self.studies[part]
+        if self._is_used_up(study):
+            return None
+        size = min(self.space.search.batch, self.space.search.budget - study.asked)
+        trials = []
+        for _ in range(size):
+            trial = study.study.ask()
+            trials.append((trial, suggest(trial, self.among, study.asks_pairs)))
+        study.asked += size
+        fresh = dict.fromkeys(candidate for _, candidate in trials if candidate not in study.known)
+        return self._batch(part, tuple(fresh), trials)
+
+    def _is_used_up(self, study: _Study) -> bool:
+        if study.asked >= self.space.search.budget or not (study.asks_pairs or self.among.has_subsets):
+            return True
+        if self.among.has_subsets or self.among.pairs is None:
+            return False
+        tried = sum(1 for c in study.known if len(c.members) == 2 and not c.reference)
+        return tried >= self.among.pairs
+
+    def finish_round(self, batches: Sequence[Batch], results: Mapping[int, Sequence[Result]]) -> None:
+        """Tell a round's results: by batch number, whatever the order in which they came in."""
+        for batch in sorted(batches, key=lambda b: b.number):
+            study, (candidates, trials) = self.studies[batch.part], self._asked.pop(batch.number)
+            scored = {result.candidate: result for result in results[batch.number]}
+            for candidate in candidates:
+                if candidate not in study.known:
+                    result = scored.get(candidate) or self.remembered[(batch.part, candidate)]
+                    study.known[candidate] = result
+                    study.order.append(result)
+            for trial, candidate in trials:
+                study.study.tell(trial, self._values(study.known[candidate]))
+
+    def _values(self, result: Result) -> list[float]:
+        second = [cost_of(self.space.search, result.members)] if self.space.search.second_objective else []
+        return [result.score, *second]
+
+
+def run_local(
+    space: SearchSpace,
+    pools: Sequence[Pool],
+    on_round: Callable[[Explorer], None] = lambda explorer: None,
+    remembered: Remembered | None = None,
+) -> list[list[Result]]:
+    """The whole search in this process.
+
+    Args:
+        space: what to search. pools: the parts of its protocol.
+        on_round: called after each round, for progress and for what is to be remembered.
+        remembered: results of this same search from before it was killed.
+
+    Returns:
+        For each part its results, in the order in which they were asked for.
+    """
+    explorer = Explorer(space, pools, remembered)
+    while batches := explorer.next_round():
+        results = {b.number: score_batch(explorer.pools[b.part], b.candidates, space) for b in batches}
+        explorer.finish_round(batches, results)
+        on_round(explorer)
+    return [study.order for study in explorer.studies]

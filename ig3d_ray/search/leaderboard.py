@@ -1,0 +1,255 @@
+"""From scored candidates to the table of results: what was chosen, what it is compared with, how sure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ig3d_ray.config.protocol import ProtocolSpec
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.evaluation.bootstrap import Bootstrap, Interval, McNemar, mcnemar
+from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.evaluation.scores import Optimism, Scored, SetScores
+from ig3d_ray.search.candidates import Candidate
+from ig3d_ray.search.pareto import pareto_front
+from ig3d_ray.search.protocol import Plan
+from ig3d_ray.search.scoring import Result, Scorer, best_of
+from ig3d_ray.search.selection import Families, Pick, held_out_statistics, predictions
+from ig3d_ray.types import Split
+
+SOLVED_METRICS = {"expression": ("accuracy", "balanced_accuracy", "macro_f1"), "va": ("ccc_paper", "ccc", "mse", "mae")}
+SINGLES_SHOWN = 20
+MAXIMUM_OF, MAXIMUM_RESAMPLES = 300, 200
+"""Candidates, the best ones, and resamples of the bootstrap of the maximum."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        group: `single`, `reference`, `family` or `chosen`. label: what people read.
+        result: the candidate that the exported part's selection set chose for this line.
+        cross_fitted: the objective inside the selection set, predicted by choices that did not see it; for families.
+        scores: selection and report.
+        gain_2d: the paired gain over the best 2D member on the report set, None without a 2D member.
+        statistics: per sample of the report set, `[N, S]`, for paired comparisons.
+    """
+
+    group: str
+    label: str
+    result: Result
+    cross_fitted: float | None
+    scores: Scored
+    gain_2d: Interval | None
+    statistics: np.ndarray
+
+
+@dataclass(frozen=True)
+class SolvedWeight:
+    """The exact best 3D weight of the best pair for one metric.
+
+    Attributes:
+        metric, weight: solved on the selection set. low, high: equally good weights.
+        selection: the metric there, optimistic where the selection set is the report set.
+        report: the metric on the report set, with weights solved without it.
+    """
+
+    metric: str
+    weight: float
+    low: float
+    high: float
+    selection: float
+    report: float
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Every row, the chosen one, what it is compared with, and the solved weights of the best pair.
+
+    `left_out` are the samples that some member lacks, so that nothing was compared on them; `bootstrap`
+    holds the resamples of the report set, for further comparisons; `singles` counts all members, shown or not.
+    """
+
+    rows: tuple[Row, ...]
+    chosen: Row
+    chosen_family: str
+    best_single: Row
+    best_2d: Row | None
+    mean: Row
+    solved: tuple[SolvedWeight, ...]
+    solved_for: tuple[str, ...]
+    pareto: tuple[tuple[float, Result], ...]
+    optimism: Optimism
+    candidates: int
+    singles: int
+    left_out: dict[Split, tuple[str, ...]]
+    bootstrap: Bootstrap
+
+    def gain_over(self, other: Row, objective: str) -> Interval:
+        """The chosen ensemble's paired gain over another row on the report set; positive is better."""
+        return self.bootstrap.gain(self.chosen.statistics, other.statistics, objective)
+
+    def mcnemar_over(self, other: Row) -> McNemar | None:
+        """McNemar's test of the chosen ensemble against another row; None for valence and arousal.
+
+        Under repeated cross-fitting a sample counts as right if most repeats have it right.
+        """
+        if self.bootstrap.task == "va":
+            return None
+        classes = self.chosen.statistics.shape[1] // 3
+        right = [row.statistics[:, :classes].sum(axis=1) > 0.5 for row in (self.chosen, other)]
+        return mcnemar(*right)
+
+
+class _Judge:
+    """Scores a rule of choice: on the set that chose, and held out on the report set."""
+
+    def __init__(self, space: SearchSpace, plan: Plan) -> None:
+        self.space, self.plan, report = space, plan, plan.report
+        self.on_report = Bootstrap.of(report.task, report.labels, space.seed)
+        same = plan.parts[0] is report
+        self.on_selection = self.on_report if same else Bootstrap.of(report.task, plan.parts[0].labels, space.seed)
+        self.held_out = [one for repeat in plan.held_out for one in repeat]
+
+    def row(self, group: str, label: str, pick: Pick, best_2d: Row | None, cross_fitted: float | None = None) -> Row:
+        chosen, pool = pick(0), self.plan.parts[0]
+        on_selection = metrics.statistics(pool.task, predictions(chosen, pool), pool.labels)
+        on_report = held_out_statistics(pick, self.plan.report, self.held_out)
+        scores = Scored(
+            selection=_set_scores(self.on_selection, on_selection, self.space.protocol, selecting=True),
+            report=_set_scores(self.on_report, on_report, self.space.protocol, selecting=False),
+        )
+        gain = self.on_report.gain(on_report, best_2d.statistics, self.space.objective) if best_2d else None
+        return Row(group, label, chosen, cross_fitted, scores, gain, on_report)
+
+
+def _set_scores(bootstrap: Bootstrap, statistics: np.ndarray, protocol: ProtocolSpec, selecting: bool) -> SetScores:
+    return SetScores(
+        split=protocol.choose_on if selecting else "test",
+        n=len(statistics),
+        optimistic=selecting or protocol.kind == "paper",
+        metrics=bootstrap.intervals(statistics),
+    )
+
+
+def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence[Result]]) -> Leaderboard:
+    """Judge what a search found.
+
+    Args:
+        space: what was searched. plan: the protocol's pools. results: of each part, as the search gives.
+
+    Raises:
+        Ig3dError: nothing was scored.
+    """
+    if not results or not results[0]:
+        raise Ig3dError(f"{space.dataset}: nothing was scored; the pool is empty")
+    judge, families = _Judge(space, plan), Families(plan, results, space.objective)
+    best_2d = _best_2d(judge, results)
+    cross_fitted = families.cross_fitted(0)
+    rows = _singles(judge, results, best_2d)
+    for name in families.names:
+        if name != "best single member":
+            group = "reference" if families.is_reference(name) else "family"
+            rows.append(judge.row(group, name, families.pick(name), best_2d, cross_fitted.get(name)))
+    choices = {part: families.choose(part) for part in {0, *(part for part, _ in judge.held_out)}}
+    chosen_family = next(n for n, r in families.best[0].items() if r is choices[0])
+    chosen = judge.row("chosen", "chosen ensemble", choices.__getitem__, best_2d, cross_fitted.get(chosen_family))
+    rows.append(chosen)
+    own = [result for result in results[0] if not result.candidate.reference]
+    solved, pair = _solved_weights(judge, results)
+    means = {part: _plain_mean(space, plan, part, choice) for part, choice in choices.items()}
+    return Leaderboard(
+        rows=tuple(rows),
+        chosen=chosen,
+        chosen_family=chosen_family,
+        best_single=judge.row("single", "best single member", families.pick("best single member"), best_2d),
+        best_2d=best_2d,
+        mean=judge.row("family", "plain mean of the chosen members", means.__getitem__, best_2d),
+        solved=solved,
+        solved_for=pair,
+        pareto=tuple(pareto_front(own, space.objective, space.search)),
+        optimism=_optimism(judge, chosen, own),
+        candidates=sum(len(found) for found in results),
+        singles=len(plan.report.names),
+        left_out={side.split: side.left_out for side in (plan.parts[0], plan.report)},
+        bootstrap=judge.on_report,
+    )
+
+
+def _single_results(results: Sequence[Result]) -> list[Result]:
+    return [result for result in results if result.candidate.strategy is None]
+
+
+def _best_2d(judge: _Judge, results: Sequence[Sequence[Result]]) -> Row | None:
+    pool = judge.plan.report
+    views = dict(zip(pool.names, pool.views, strict=True))
+    if all(view == "3d" for view in pool.views):
+        return None
+    looks = [[r for r in _single_results(found) if views[r.members[0]] != "3d"] for found in results]
+    return judge.row("single", "best 2D member", lambda part: best_of(looks[part], judge.space.objective), None)
+
+
+def _singles(judge: _Judge, results: Sequence[Sequence[Result]], best_2d: Row | None) -> list[Row]:
+    """A row for each member, or for the best of a large pool, in the pool's order."""
+    by_part = [{r.members[0]: r for r in _single_results(found)} for found in results]
+    sign = 1 if metrics.direction_of(judge.space.objective) == "maximize" else -1
+    ranked = sorted(by_part[0], key=lambda name: -sign * by_part[0][name].score)
+    shown = set(ranked[:SINGLES_SHOWN])
+    return [
+        judge.row("single", name, lambda part, n=name: by_part[part][n], best_2d)  # type: ignore[misc]
+        for name in by_part[0]
+        if name in shown
+    ]
+
+
+def _on_part(plan: Plan, part: int, names: Sequence[str]) -> Pool:
+    """A part of the selection pool with these members alone: no more is copied than is looked at."""
+    few, rows = plan.parts.whole.only(names), plan.parts.rows[part]
+    return few if rows is None else few.take(rows)
+
+
+def _plain_mean(space: SearchSpace, plan: Plan, part: int, choice: Result) -> Result:
+    """The plain mean, in logits, of whatever members a part chose."""
+    plain = Candidate(choice.members, "mean" if len(choice.members) > 1 else None)
+    return Scorer(_on_part(plan, part, choice.members), space.objective).score(plain)
+
+
+def _optimism(judge: _Judge, chosen: Row, results: Sequence[Result]) -> Optimism:
+    objective, pool = judge.space.objective, judge.plan.parts[0]
+    sign = 1 if metrics.direction_of(objective) == "maximize" else -1
+    looked, is_ = (scores.metrics[objective].value for scores in (chosen.scores.selection, chosen.scores.report))
+    best = sorted(results, key=lambda r: -sign * r.score)[:MAXIMUM_OF]
+    resamples = Bootstrap.of(pool.task, pool.labels, judge.space.seed, MAXIMUM_RESAMPLES)
+    statistics = (metrics.statistics(pool.task, predictions(r, pool), pool.labels) for r in best)
+    expected = resamples.optimism_of_best(statistics, objective)
+    return Optimism(measured=round(sign * (looked - is_), 9) + 0.0, expected=expected)
+
+
+def _solved_weights(
+    judge: _Judge, results: Sequence[Sequence[Result]]
+) -> tuple[tuple[SolvedWeight, ...], tuple[str, ...]]:
+    """Exact weights of the pair that each part likes best, one line per metric; and the exported part's pair."""
+    pairs = {}
+    for part in {0, *(part for part, _ in judge.held_out)}:
+        of_two = [r for r in results[part] if len(r.candidate.members) == 2 and r.candidate.method is None]
+        own = [r for r in of_two if not r.candidate.reference]
+        if not own:
+            return (), ()
+        best = best_of(own, judge.space.objective).candidate
+        pairs[part] = Candidate(best.members, "weighted", best.space, "exact")
+    return tuple(_solved_weight(judge, pairs, m) for m in SOLVED_METRICS[judge.space.task]), pairs[0].members
+
+
+def _solved_weight(judge: _Judge, pairs: dict[int, Candidate], metric: str) -> SolvedWeight:
+    plan, task = judge.plan, judge.plan.report.task
+    picks = {part: Scorer(_on_part(plan, part, pair.members), metric).score(pair) for part, pair in pairs.items()}
+    sums = held_out_statistics(picks.__getitem__, plan.report, judge.held_out).sum(axis=0)
+    fusion = picks[0].fusion
+    assert fusion.weights is not None
+    assert fusion.equally_good_weight_3d is not None
+    low, high = fusion.equally_good_weight_3d
+    report = float(metrics.from_sums(task, sums)[metric])
+    return SolvedWeight(metric, fusion.weights[1], low, high, picks[0].score, report)

@@ -1,0 +1,184 @@
+"""Candidates solved and scored on a pool, a batch at a time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.fusion import pair_weight
+from ig3d_ray.fusion.combine import Fusion, Space, into_space, to_space
+from ig3d_ray.fusion.fit import fit_weights
+from ig3d_ray.fusion.stacking import stack_logits
+from ig3d_ray.fusion.temperature import fit_temperatures
+from ig3d_ray.search.candidates import WEIGHT_DECIMALS, Candidate
+
+SIGNIFICANT = 6
+"""Digits of fitted weights and temperatures: so few that another machine's rounding gives the same."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A scored candidate.
+
+    Attributes:
+        candidate: what was scored.
+        members: those that take part: the candidate's, but for those whose weight came out as zero.
+        fusion: how, with weights and temperatures as numbers.
+        score: the objective on the selection set.
+    """
+
+    candidate: Candidate
+    members: tuple[str, ...]
+    fusion: Fusion
+    score: float
+
+
+class Scorer:
+    """Scores candidates on one pool; what several of them need is worked out once.
+
+    Args:
+        pool: to score on. objective: the metric. seed: of methods that draw. max_members: of any ensemble.
+    """
+
+    def __init__(self, pool: Pool, objective: str, seed: int = 0, max_members: int | None = None) -> None:
+        self.pool, self.objective, self.seed, self.max_members = pool, objective, seed, max_members
+        self._outputs: dict[tuple[str, Space, bool], np.ndarray] = {}
+        self._temperatures: dict[str, float] = {}
+        self._likely: tuple[tuple[tuple[str, ...], bool], np.ndarray] | None = None
+        self._stacks: dict[tuple[str, ...], np.ndarray] = {}
+
+    def score(self, candidate: Candidate) -> Result:
+        """Solve for what is open in a candidate, and score it."""
+        members, fusion = self._solve(candidate)
+        if candidate.method is None and len(members) > 1:
+            # In their space already, so that the strategy is all that is left to do.
+            outputs = np.stack([self._output(name, candidate.space, candidate.temperatures) for name in members])
+            fused = fusion.model_copy(update={"space": "logits", "temperatures": None}).apply(outputs, self.pool.task)
+        else:
+            fused = fusion.apply(self.pool.outputs_of(members), self.pool.task)
+        value = metrics.score_one(self.pool.task, fused, self.pool.labels, self.objective)
+        return Result(candidate, members, fusion, value)
+
+    def _solve(self, candidate: Candidate) -> tuple[tuple[str, ...], Fusion]:
+        temperatures = self._fitted(candidate.members) if candidate.temperatures else None
+        about = Fusion(
+            strategy=None if candidate.strategy == "weighted" else candidate.strategy,
+            space=candidate.space,
+            weights=None,
+            temperatures=temperatures,
+        )
+        if candidate.strategy != "weighted":
+            return candidate.members, about
+        if candidate.method is None:
+            return candidate.members, self._weigh_two(candidate, about)
+        return self._weigh_many(candidate, about)
+
+    def _weigh_two(self, candidate: Candidate, about: Fusion) -> Fusion:
+        asked, interval = candidate.weight_3d, None
+        if isinstance(asked, float):
+            weight = asked
+        else:
+            outputs = [self._output(name, candidate.space, candidate.temperatures) for name in candidate.members]
+            best = pair_weight.best_weight(self.pool.task, outputs[0], outputs[1], self.pool.labels, self.objective)
+            weight, interval = best.weight, (round(best.low, WEIGHT_DECIMALS), round(best.high, WEIGHT_DECIMALS))
+        weight = round(weight, WEIGHT_DECIMALS)
+        weights = (round(1 - weight, WEIGHT_DECIMALS), weight)
+        changes = {"strategy": "weighted", "weights": weights, "equally_good_weight_3d": interval}
+        return about.model_copy(update=changes)
+
+    def _weigh_many(self, candidate: Candidate, about: Fusion) -> tuple[tuple[str, ...], Fusion]:
+        assert candidate.method is not None
+        weights = fit_weights(
+            candidate.method,
+            candidate.space,
+            self._stacked(candidate, about.temperatures),
+            self.pool.labels,
+            self.objective,
+            candidate.per_column,
+            self.max_members,
+            self.seed,
+            self._stack_of(candidate, about.temperatures),
+        )
+        used = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
+        members = tuple(candidate.members[i] for i in used)
+        kept = None if about.temperatures is None else tuple(about.temperatures[i] for i in used)
+        fitted = weights[used].tolist()
+        rows = [tuple(map(significant, row)) if candidate.per_column else significant(row) for row in fitted]
+        key = "weights_by_column" if candidate.per_column else "weights"
+        return members, about.model_copy(update={"strategy": "weighted", key: tuple(rows), "temperatures": kept})
+
+    def _stack_of(self, candidate: Candidate, temperatures: Sequence[float] | None) -> np.ndarray | None:
+        """The stack of these members' logits as it is, for the methods that are one or begin with it."""
+        if candidate.method not in ("stack", "coordinate") or candidate.space != "logits" or candidate.per_column:
+            return None
+        if candidate.members not in self._stacks:
+            outputs = self._stacked(candidate, temperatures)
+            self._stacks[candidate.members] = stack_logits(outputs, self.pool.labels, seed=self.seed).weights
+        return self._stacks[candidate.members]
+
+    def _stacked(self, candidate: Candidate, temperatures: Sequence[float] | None) -> np.ndarray:
+        """Many members' outputs in single precision; logits of the whole pool are not even copied."""
+        if self.pool.task == "va" or (candidate.space == "logits" and temperatures is None):
+            return (
+                self.pool.outputs_MNC
+                if candidate.members == self.pool.names
+                else self.pool.outputs_of(candidate.members)
+            )
+        whole = candidate.members == self.pool.names
+        outputs = self.pool.outputs_MNC if whole else self.pool.outputs_of(candidate.members)
+        if temperatures is not None:
+            outputs = outputs / np.asarray(temperatures, dtype=np.float32)[:, None, None]
+        if candidate.space == "probabilities":
+            key = (candidate.members, candidate.temperatures)
+            if self._likely is None or self._likely[0] != key:
+                self._likely = (key, _probabilities(outputs))
+            return self._likely[1]
+        return np.asarray(to_space(outputs, candidate.space), dtype=np.float32)
+
+    def _output(self, name: str, space: Space, temperatures: bool) -> np.ndarray:
+        key = (name, space, temperatures)
+        if key not in self._outputs:
+            warm = self._fitted((name,)) if temperatures else None
+            self._outputs[key] = into_space(self.pool.outputs_of([name]), space, warm, self.pool.task)[0]
+        return self._outputs[key]
+
+    def _fitted(self, names: Sequence[str]) -> tuple[float, ...]:
+        for name in names:
+            if name not in self._temperatures:
+                (found,) = fit_temperatures(self.pool.outputs_of([name]), self.pool.labels)
+                self._temperatures[name] = significant(float(found))
+        return tuple(self._temperatures[name] for name in names)
+
+
+def _probabilities(logits_MNC: np.ndarray) -> np.ndarray:
+    """Softmax in single precision, which is what it costs to fit on; scores are computed in double."""
+    classes = logits_MNC.shape[2]
+    # Class by class and by a product: many times faster than reducing an axis of seven.
+    top = logits_MNC[:, :, 0].copy()
+    for one in range(1, classes):
+        np.maximum(top, logits_MNC[:, :, one], out=top)
+    likely = logits_MNC - top[:, :, None]
+    np.exp(likely, out=likely)
+    likely /= (likely @ np.ones(classes, dtype=likely.dtype))[:, :, None]
+    return likely
+
+
+def significant(number: float) -> float:
+    """A number with six significant digits, whatever its size."""
+    return float(f"{number:.{SIGNIFICANT}g}") + 0.0
+
+
+def score_batch(pool: Pool, candidates: Sequence[Candidate], space: SearchSpace) -> list[Result]:
+    """Score candidates on a pool, in order; for the space's objective, seed and limit of members."""
+    scorer = Scorer(pool, space.objective, space.seed, space.search.max_members)
+    return [scorer.score(candidate) for candidate in candidates]
+
+
+def best_of(results: Sequence[Result], objective: str) -> Result:
+    """The best result; of equally good ones that with fewer members, then the one found first."""
+    sign = 1 if metrics.direction_of(objective) == "maximize" else -1
+    # Rounded, so that the last bit, which depends on the machine, decides nothing.
+    return min(results, key=lambda r: (round(-sign * r.score, 12), len(r.members)))

@@ -1,0 +1,108 @@
+"""Which kind of ensemble wins: families of candidates compared by cross-fitting inside the selection set."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ig3d_ray.evaluation import metrics
+from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.search.candidates import family
+from ig3d_ray.search.protocol import Plan, Rows
+from ig3d_ray.search.scoring import Result, best_of
+
+EQUAL = 1e-9
+Pick = Callable[[int], Result]
+"""The result that a rule picks on a part, by the part's index."""
+
+
+def predictions(result: Result, pool: Pool, rows: Rows | None = None) -> np.ndarray:
+    """A result's fused outputs `[N, C]` on a pool, or on some of its rows."""
+    outputs = pool.outputs_of(result.members)
+    return result.fusion.apply(outputs if rows is None else outputs[:, rows], pool.task)
+
+
+def held_out_statistics(pick: Pick, pool: Pool, held_out: Sequence[tuple[int, Rows]]) -> np.ndarray:
+    """Per-sample statistics `[N, S]` of a pool, each row as predicted by the pick of a part that never saw it.
+
+    Rows that are held out by several parts (repeats) get the mean of what they say.
+    """
+    found, times = np.zeros((0, 0)), np.zeros(len(pool))
+    for part, rows in held_out:
+        statistics = metrics.statistics(pool.task, predictions(pick(part), pool, rows), pool.labels[rows])
+        if found.size == 0:
+            found = np.zeros((len(pool), statistics.shape[1]))
+        found[rows] += statistics
+        times[rows] += 1
+    if not (times == times[0]).all() or times[0] == 0:
+        raise ValueError("held-out rows must be predicted equally often, at least once")
+    return found / times[0]
+
+
+@dataclass(frozen=True)
+class Families:
+    """The best of each family on each part, and how families fare on samples that they did not see.
+
+    Attributes:
+        plan: the protocol's parts. results: of each part, as the search gives them. objective: the metric.
+    """
+
+    plan: Plan
+    results: Sequence[Sequence[Result]]
+    objective: str
+
+    @cached_property
+    def best(self) -> list[dict[str, Result]]:
+        """For each part: family -> its best result there, in the order of first appearance."""
+        found = []
+        members = len(self.plan.report.names)
+        for results in self.results:
+            groups: dict[str, list[Result]] = {}
+            for result in results:
+                groups.setdefault(family(result.candidate, members), []).append(result)
+            found.append({name: best_of(group, self.objective) for name, group in groups.items()})
+        return found
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The families that every part has results of."""
+        return tuple(name for name in self.best[0] if all(name in part for part in self.best))
+
+    def is_reference(self, name: str) -> bool:
+        """References are shown and never chosen: what they were chosen on, nobody here knows."""
+        return any(name in part and bool(part[name].candidate.reference) for part in self.best)
+
+    def pick(self, name: str) -> Pick:
+        """The rule of taking the best of one family."""
+        return lambda part: self.best[part][name]
+
+    def cross_fitted(self, part: int) -> dict[str, float]:
+        """Each family's objective on a part, every sample predicted by a choice that never saw it."""
+        return self._cross_fitted[part]
+
+    @cached_property
+    def _cross_fitted(self) -> list[dict[str, float]]:
+        scores = []
+        for part, inner in enumerate(self.plan.inner):
+            of_part = {}
+            pool = self.plan.parts[part if inner else 0]
+            for name in self.names if inner else ():
+                sums = held_out_statistics(self.pick(name), pool, inner).sum(axis=0)
+                of_part[name] = float(metrics.from_sums(pool.task, sums)[self.objective])
+            scores.append(of_part)
+        return scores
+
+    def choose(self, part: int) -> Result:
+        """The best of the family that fares best on a part; of equally good ones that with fewer members.
+
+        Raises:
+            ValueError: the part has no parts inside it, so that nothing could be judged.
+        """
+        scores = {n: score for n, score in self._cross_fitted[part].items() if not self.is_reference(n)}
+        if not scores:
+            raise ValueError(f"part {part} has no parts inside it to choose by")
+        sign = 1 if metrics.direction_of(self.objective) == "maximize" else -1
+        top = max(sign * score for score in scores.values())
+        equal = [self.best[part][name] for name, score in scores.items() if sign * score >= top - EQUAL]
+        return min(equal, key=lambda result: len(result.members))

@@ -1,0 +1,338 @@
+"""Any storage URI (a local folder, `s3://bucket/prefix`) behind a few verbs: exists, read, write, names, remove.
+
+A name is published whole or not at all: locally by renaming a finished file, on an object store by one
+put of finished bytes. Nobody ever reads half a file. What an object store refuses for the moment is tried again.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.retry import PATIENCE_SECONDS, patiently
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+PARTIAL_SUFFIX = ".partial"
+STALE_PARTIAL_SECONDS = 3600.0
+# A mistyped endpoint should be told sooner than a busy one is given up.
+FIRST_PATIENCE_SECONDS = 8.0
+REQUESTS_AT_ONCE = 16
+FOLDER_TRIES = 10
+
+
+def at_once(call: Callable[[A], T], items: Iterable[A]) -> list[T]:
+    """What a call gives for each item, in their order; many wait for a distant storage at the same time.
+
+    Raises:
+        Exception: the first one that a call raised, after those that had begun are over.
+    """
+    pool = ThreadPoolExecutor(REQUESTS_AT_ONCE)
+    try:
+        return list(pool.map(call, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Store:
+    """Named byte strings under one URI.
+
+    Args:
+        uri: a local folder or an fsspec URI such as `s3://bucket/prefix`. S3 endpoint, region and
+            credentials come from the usual environment variables or the machine's role.
+
+    Raises:
+        Ig3dError: the URI's protocol is unknown, or (from any method) the storage refuses.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/") or "/"
+        protocol = uri.split("://", 1)[0] if "://" in uri else "file"
+        if protocol not in fsspec.available_protocols():
+            raise Ig3dError(f"storage {uri}: unknown protocol {protocol!r}; use a folder or s3://bucket/prefix")
+        self.is_local = protocol in ("file", "local")
+        if self.is_local:
+            self.uri = str(Path(uri.removeprefix("file://").removeprefix("local://")).expanduser().absolute())
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
+        return Store, (self.uri,)
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    @cached_property
+    def _opened(self) -> tuple[Any, str]:
+        """The file system, and the path that it has for the URI: Azure's lacks the account, which the URI names."""
+        # A cached listing would hide what another machine has just written.
+        options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
+        if self.uri.startswith("s3://"):
+            # Tried again here, in one place: the libraries' own attempts would multiply.
+            options["config_kwargs"] = {"retries": {"mode": "standard", "total_max_attempts": 2}}
+            options["config_kwargs"] |= {"connect_timeout": 5, "read_timeout": 30}
+        elif self.is_local:
+            options = {"auto_mkdir": False}
+        fs, root = fsspec.core.url_to_fs(self.uri, **options)
+        if self.uri.startswith("s3://"):
+            fs.retries = 1
+        return fs, str(root)
+
+    @property
+    def _fs(self) -> Any:
+        return self._opened[0]
+
+    @property
+    def _root(self) -> str:
+        return self.uri if self.is_local else self._opened[1]
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def locate(self, name: str) -> str:
+        """The full URI of a name, for messages and for systems that do their own reading."""
+        return f"{self.uri}/{name}"
+
+    def _ask(self, doing: str, name: str, call: Callable[[], T], patience: float = PATIENCE_SECONDS) -> T:
+        """What a call to the file system gives; it may be made more than once."""
+        try:
+            return patiently(call, 0.0 if self.is_local else patience)
+        except FileNotFoundError as error:
+            missing = "the bucket or object does not exist" if not self.is_local else "no such file"
+            raise Ig3dError(f"{doing} {self.locate(name)}: {missing}; check --storage") from error
+        except Exception as error:
+            raise Ig3dError(f"{doing} {self.locate(name)}: {_reason(error)}") from error
+
+    def exists(self, name: str) -> bool:
+        """Whether something is published under this name."""
+        return self._ask("cannot look up", name, lambda: bool(self._fs.exists(self._path(name))))
+
+    def size(self, name: str) -> int | None:
+        """The length in bytes of what is published under a name; None where nothing is, or a folder."""
+
+        def look() -> int | None:
+            try:
+                about = self._fs.info(self._path(name))
+            except FileNotFoundError:
+                return None
+            return int(about["size"]) if about["type"] == "file" else None
+
+        return self._ask("cannot look up", name, look)
+
+    def read(self, name: str) -> bytes:
+        """The bytes published under a name.
+
+        Raises:
+            Ig3dError: nothing is there, or the storage refuses.
+        """
+        return self._ask("cannot read", name, lambda: bytes(self._fs.cat_file(self._path(name))))
+
+    def read_if_there(self, name: str) -> bytes | None:
+        """The bytes published under a name; None if there are none, which another process may have just removed."""
+
+        def look() -> bytes | None:
+            try:
+                return bytes(self._fs.cat_file(self._path(name)))
+            except FileNotFoundError:
+                return None
+
+        return self._ask("cannot read", name, look)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Publish bytes under a name, whole or not at all; an older version is replaced."""
+        self._ask("cannot write", name, lambda: self._write(name, data))
+
+    def _write(self, name: str, data: bytes) -> None:
+        if self.is_local:
+            replace_file(Path(self._path(name)), data)
+        else:
+            # One put of finished bytes: an exception inside an open s3fs file would publish half of it.
+            self._fs.pipe_file(self._path(name), data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Publish bytes under a name that nothing is published under; of many who try, one succeeds.
+
+        Args:
+            data: must tell its writer from all others: an answer that was lost is recognised by it.
+
+        Returns:
+            Whether it was this caller's.
+        """
+
+        def put() -> bool:
+            try:
+                if self.is_local:
+                    replace_file(Path(self._path(name)), data, only_new=True)
+                else:
+                    self._fs.pipe_file(self._path(name), data, mode="create")
+            except FileExistsError:
+                there = self.read_if_there(name)
+                # Removed since: it is to be had again.
+                return put() if there is None else there == data
+            return True
+
+        return self._ask("cannot write", name, put)
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Every name below a folder, sorted; empty when there is no such folder."""
+        return list(self.versions(prefix))
+
+    def versions(self, prefix: str = "") -> dict[str, str | None]:
+        """Every name below a folder, sorted, with the storage's own word for its content, which changes when that
+        does: an object's ETag. None where the storage has no such word, as a local folder."""
+
+        def find() -> dict[str, str | None]:
+            try:
+                found = self._fs.find(self._path(prefix) if prefix else self._root, detail=True)
+            except FileNotFoundError:
+                return {}
+            start = len(self._root) + 1
+            named = ((str(path)[start:], _version(about)) for path, about in found.items())
+            # s3fs gives the folder itself when its first file comes while it looks.
+            return dict(sorted((n, v) for n, v in named if n != prefix and not n.endswith((PARTIAL_SUFFIX, "/"))))
+
+        return self._ask("cannot list", prefix, find)
+
+    def remove(self, prefix: str) -> None:
+        """Delete a name or everything below a folder; nothing to delete is not an error."""
+
+        def delete() -> None:
+            if self.is_local:
+                _remove(Path(self._path(prefix)))
+                return
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm(self._path(prefix), recursive=True)
+
+        self._ask("cannot delete", prefix, delete)
+
+    def prepare(self) -> None:
+        """Check that this storage can be written, and clear away what killed writers left unpublished.
+
+        Raises:
+            Ig3dError: it can't be written: no permission, no such bucket, no credentials.
+        """
+        # Named as a partial file is, so that one left by a killed process is swept away too.
+        probe = f".probe.{socket.gethostname()}.{os.getpid()}.{PARTIAL_SUFFIX}"
+        try:
+            self._ask("cannot write", probe, lambda: self._write(probe, b""), FIRST_PATIENCE_SECONDS)
+            self.remove(probe)
+        except Ig3dError as error:
+            # The probe's own name would only puzzle.
+            raise Ig3dError(str(error).replace(f"/{probe}", "")) from error
+        if self.is_local:
+            _sweep_partials(Path(self._root))
+
+
+def _version(about: dict[str, Any]) -> str | None:
+    """Of what a listing says of an object; S3 and Google call it ETag and etag, Azure etag too."""
+    found = about.get("ETag") or about.get("etag")
+    return str(found) if found else None
+
+
+def _reason(error: Exception) -> str:
+    """One line for what a storage library threw, with the way out."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if "credentials" in text.lower():
+        return "no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a machine role"
+    if "bucket does not exist" in text:
+        return "the bucket does not exist; create it or check --storage"
+    if isinstance(error, PermissionError):
+        return "permission denied; choose a --storage that you can write"
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return f"{text}; choose a --storage that is a folder"
+    return text
+
+
+def replace_file(path: Path, data: bytes, only_new: bool = False) -> None:
+    """Publish a local file, whole or not at all.
+
+    Raises:
+        OSError: it can't be written, or with `only_new` is there already.
+    """
+    for _ in range(FOLDER_TRIES - 1):
+        # Another process may delete the folder between any two steps.
+        with contextlib.suppress(FileNotFoundError):
+            return _replace_file(path, data, only_new)
+    return _replace_file(path, data, only_new)
+
+
+def _replace_file(path: Path, data: bytes, only_new: bool) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        if path.parent.exists():
+            raise
+        raise FileNotFoundError(str(path.parent)) from error  # it was deleted after all
+    prefix = f".{path.name}.{socket.gethostname()}.{os.getpid()}."
+    handle, partial = tempfile.mkstemp(prefix=prefix, suffix=PARTIAL_SUFFIX, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes the file private; a shared storage folder follows the user's umask instead.
+        os.chmod(partial, 0o666 & ~_umask())
+        if only_new:
+            # A link is refused where a name is taken; a rename would replace it.
+            os.link(partial, path)
+            os.unlink(partial)
+        else:
+            os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _remove(path: Path) -> None:
+    """Delete a local file or folder, in which others may write and delete at the same time."""
+    if path.is_symlink() or not path.is_dir():
+        # A folder that came since is somebody's new one.
+        with contextlib.suppress(IsADirectoryError):
+            path.unlink(missing_ok=True)
+        return
+    for folder, _, files in os.walk(path, topdown=False):
+        for file in files:
+            Path(folder, file).unlink(missing_ok=True)
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                raise
+
+
+def _sweep_partials(root: Path) -> None:
+    # Folders that go away meanwhile are passed over.
+    for folder, _, files in os.walk(root):
+        for name in files:
+            if name.startswith(".") and name.endswith(PARTIAL_SUFFIX):
+                partial = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    if _writer_is_gone(partial):
+                        partial.unlink()
+
+
+def _writer_is_gone(partial: Path) -> bool:
+    *_, pid, _random, _suffix = partial.name.split(".")
+    if f".{socket.gethostname()}.{pid}." in partial.name and pid.isdigit():
+        return not Path(f"/proc/{pid}").exists() if Path("/proc").exists() else _old(partial)
+    return _old(partial)
+
+
+def _old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > STALE_PARTIAL_SECONDS

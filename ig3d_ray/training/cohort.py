@@ -1,0 +1,261 @@
+"""Many 3D classifiers trained as one network: a leading member axis, and everything else each member's own.
+
+A small network keeps a GPU waiting for the next kernel to be launched; a cohort gives it the work of many members
+in the same number of launches. Each member draws what it would draw alone (`epochs.py`), has its own batch norm,
+dropout, optimiser state, best epoch and end, and comes out as it would have alone, up to rounding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ig3d_ray.models.build import Standardised
+from ig3d_ray.models.inference import BATCH
+from ig3d_ray.models.mlp3d.network import Mlp3d
+from ig3d_ray.models.precision import tf32
+from ig3d_ray.models.spec import Mlp3dSpec, TrainableSpec
+from ig3d_ray.training.cohort_network import CohortMlp3d
+from ig3d_ray.training.losses import class_weights, member_loss, va_weights
+from ig3d_ray.training.optim import Schedule, make_optimiser
+from ig3d_ray.training.sampling import EpochDraws, EpochPlan
+from ig3d_ray.training.state import Epoch, HistoryRow, NonFiniteLoss, OnStep, Progress, State, Within
+from ig3d_ray.training.trainer import Labelled, Trainer, dev_metrics, dev_score
+
+# Above this a CPU is busy with one member's weights, and a cohort's don't fit its caches (benchmarks/training.md).
+WIDEST_ON_CPU = 512
+OnCohortEpoch = Callable[[dict[int, Epoch], Callable[[], State]], None]
+
+
+def cohorts(
+    members: Sequence[tuple[str, TrainableSpec]],
+    steps: Callable[[TrainableSpec], int],
+    at_most: int,
+    widest: int | None = None,
+) -> list[list[tuple[str, TrainableSpec]]]:
+    """Members in groups that can train together: those that can't are alone.
+
+    Args:
+        members: (fingerprint, spec). steps: how many batches an epoch of a member has.
+        at_most: members in a group. widest: hidden units of a member beyond which it trains alone.
+    """
+    groups: dict[object, list[tuple[str, TrainableSpec]]] = {}
+    for member, spec in members:
+        fits = isinstance(spec, Mlp3dSpec) and (widest is None or spec.width <= widest)
+        key = _kind_of_cohort(spec, steps) if at_most > 1 and fits else None
+        groups.setdefault(member if key is None else key, []).append((member, spec))
+    return [group[i : i + at_most] for group in groups.values() for i in range(0, len(group), at_most)]
+
+
+def _kind_of_cohort(spec: TrainableSpec, steps: Callable[[TrainableSpec], int]) -> object:
+    """What members of a cohort have in common; None for a member that trains alone."""
+    recipe = spec.recipe
+    alone = spec.workers > 1 or spec.then is not None or recipe.mask > 0 or recipe.sam_rho is not None
+    if not isinstance(spec, Mlp3dSpec) or spec.variant == "published_residual" or alone:
+        return None
+    if recipe.schedule == "plateau" or recipe.precision == "bf16":
+        return None
+    outputs = (spec.loss.has_classes, spec.loss.has_va)
+    return (spec.width, spec.variant, outputs, spec.monitor, recipe.model_dump_json(), steps(spec))
+
+
+class _Shared:
+    """The distinct inputs and labels of a cohort's members, one after another, and where each member's begin."""
+
+    def __init__(self, data: Sequence[Labelled], networks: Sequence[Standardised], widest: int) -> None:
+        firsts = {id(labelled): (labelled, network) for labelled, network in zip(data, networks, strict=True)}
+        starts, parts, start = {}, [], 0
+        for key, (labelled, network) in firsts.items():
+            raw = labelled.x.parts[0]
+            assert isinstance(raw, torch.Tensor)
+            (standardised,) = network.standardise((raw,))
+            parts.append(functional.pad(standardised, (0, widest - standardised.shape[1])))
+            starts[key] = start
+            start += len(labelled.labels)
+        self.x = torch.cat(parts)
+        self.labels = torch.cat([labelled.labels for labelled, _ in firsts.values()])
+        self.va = torch.cat([labelled.va for labelled, _ in firsts.values()])
+        self.starts = torch.tensor([starts[id(labelled)] for labelled in data], device=self.x.device)
+        self.sizes = [len(labelled.labels) for labelled in data]
+
+
+@dataclass(frozen=True)
+class _Ended:
+    history: list[HistoryRow]
+    error: NonFiniteLoss | None
+
+
+class CohortTrainer:
+    """The trainings of a cohort as one.
+
+    Args:
+        trainers: each member's own training, as it would run alone; data that members share must be the same object.
+            At the end their networks hold the weights of their best epochs.
+    """
+
+    def __init__(self, trainers: Sequence[Trainer]) -> None:
+        self.trainers = list(trainers)
+        self.recipe, self.classes = trainers[0].recipe, trainers[0].classes
+        self.plans = [EpochPlan(t.recipe, t.seed, t.train.labels.cpu(), t.classes) for t in trainers]
+        assert len({plan.steps for plan in self.plans}) == 1
+        self.steps = self.plans[0].steps
+
+    def run(self, on_epoch: OnCohortEpoch, state: State | None = None, on_step: OnStep | None = None) -> list[_Ended]:
+        """Train until every member has ended.
+
+        Args:
+            on_epoch: called after each epoch with the members that took part in it.
+            state: of an earlier call, to go on from.
+            on_step: called after each step that doesn't end an epoch, with the function that gives the state.
+
+        Returns:
+            For each member its history, and the error that ended it if its loss was not finite.
+        """
+        self._set_up(state)
+
+        def current() -> State:
+            return {
+                "active": self.active,
+                "network": self.network.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "scalings": [[s.state_dict() for s in t.network.scalings] for t in self.trainers],
+                "progress": [vars(p) for p in self.progress],
+                "failed": self.failed,
+                "within": self.within.state(),
+            }
+
+        def after_step() -> None:
+            if on_step is not None and self.within.step < self.steps:
+                on_step(current)
+
+        number = max((len(p.history) for p in self.progress), default=0)
+        self.within = Within((self.steps, len(self.active)), self.train.x.device, state)
+        while self.active:
+            number += 1
+            took_part = self._epoch(number, after_step)
+            on_epoch({i: self.progress[i].epoch(self.recipe) for i in took_part}, current)
+        for trainer, progress in zip(self.trainers, self.progress, strict=True):
+            if progress.best_state is not None:
+                trainer.network.network.load_state_dict(progress.best_state)
+        errors = [NonFiniteLoss(self.failed[i]) if i in self.failed else None for i in range(len(self.trainers))]
+        return [_Ended(p.history, error) for p, error in zip(self.progress, errors, strict=True)]
+
+    def _set_up(self, state: dict[str, Any] | None) -> None:
+        for i, trainer in enumerate(self.trainers):
+            if state is None:
+                trainer.fit_scalings()
+            else:
+                for scaling, fitted in zip(trainer.network.scalings, state["scalings"][i], strict=True):
+                    scaling.load_state_dict(fitted)
+        networks = [trainer.network for trainer in self.trainers]
+        bare: list[Mlp3d] = [network.network for network in networks]  # type: ignore[misc]
+        self.network = CohortMlp3d(bare).to(networks[0].device)
+        widest = max(self.network.inputs)
+        self.train = _Shared([t.train for t in self.trainers], networks, widest)
+        self.dev = _Shared([t.dev for t in self.trainers], networks, widest)
+        counted = [class_weights(t.loss, t.train.labels.cpu(), t.classes) for t in self.trainers]
+        self.class_weights = torch.stack(counted).to(self.train.x.device)
+        self.active = list(range(len(self.trainers)))
+        self.progress = [Progress() for _ in self.trainers]
+        self.failed: dict[int, str] = {}
+        self.optimiser = make_optimiser(self.recipe, self.network.parameters())
+        self.schedule = Schedule(self.recipe, self.optimiser, self.steps)
+        if state is not None:
+            self.progress = [Progress(**p) for p in state["progress"]]
+            self.failed, self.active = dict(state["failed"]), list(state["active"])
+            if self.active:
+                self.network.keep(self.active, self.optimiser)
+                self.network.load_state_dict(state["network"])
+                self.optimiser.load_state_dict(state["optimiser"])
+                self.schedule.load_state_dict(state["schedule"])
+
+    def _epoch(self, number: int, after_step: Callable[[], None]) -> list[int]:
+        """One pass of every active member; those that took part and go on or ended well."""
+        device = self.train.x.device
+        draws = [self.plans[i].draw(number) for i in self.active]
+        self.network.generators = [torch.Generator(device) for _ in self.active]
+        with tf32(self.recipe.precision != "fp32"):
+            losses = self._pass(number, draws, after_step)
+        self.network.generators = []
+        scores = self._dev_scores()
+        rate = self.schedule.rate
+        self.schedule.after_epoch(0.0)
+        finite = torch.isfinite(losses)
+        took_part, going = [], []
+        for slot, i in enumerate(self.active):
+            if not bool(finite[:, slot].all()):
+                step = int((~finite[:, slot]).int().argmax()) + 1
+                told = f"the loss became {float(losses[step - 1, slot])} in epoch {number}, about step {step}"
+                self.failed[i] = f"{told}; lower recipe.max_lr"
+                continue
+            trainer, progress = self.trainers[i], self.progress[i]
+            found = dev_metrics(scores[slot], trainer.dev, trainer.loss, self.classes)
+            row = {"epoch": number, "loss": float(losses[:, slot].mean()), "lr": rate}
+            row |= {"score": dev_score(found, trainer.monitor)} | {f"dev_{k}": v for k, v in found.items()}
+            progress.add(row, lambda slot=slot: self.network.member(slot))  # type: ignore[misc]
+            took_part.append(i)
+            if not progress.finished(self.recipe):
+                going.append(slot)
+        if len(going) < len(self.active):
+            self.active = [self.active[slot] for slot in going]
+            self.within = Within((self.steps, len(going)), device)
+            if going:
+                self.network.keep(going, self.optimiser)
+        return took_part
+
+    def _pass(self, number: int, draws: list[EpochDraws], after_step: Callable[[], None]) -> torch.Tensor:
+        """Train on every batch that is left: the losses `[steps, M]`."""
+        device, index = self.train.x.device, torch.tensor(self.active)
+        starts = self.train.starts[index.to(device)]
+        rows = torch.stack([d.batches for d in draws], dim=1).to(device) + starts[None, :, None]
+        weights = [va_weights(self.trainers[i].loss, d.va_draws) for i, d in zip(self.active, draws, strict=True)]
+        weights_of_va = torch.stack(weights, dim=1).to(device)
+        weights_of_classes = self.class_weights[index.to(device)]
+        classes = self.classes if self.trainers[0].loss.has_classes else 0
+        self.network.train()
+        for step in range(self.within.step, self.steps):
+            for i, generator in zip(self.active, self.network.generators, strict=True):
+                generator.manual_seed(self.plans[i].dropout_seed(number, step))
+            at = rows[step]
+            self.optimiser.zero_grad(set_to_none=True)
+            scores = self.network(self.train.x[at])
+            loss = member_loss(
+                scores, self.train.labels[at], self.train.va[at], classes, weights_of_classes, weights_of_va[step]
+            )
+            # Members share no weight, so the gradient of the sum is each member's own.
+            loss.sum().backward()
+            self._clip()
+            self.optimiser.step()
+            self.schedule.after_step()
+            self.within.add(loss.detach())
+            after_step()
+        return self.within.over().cpu()
+
+    def _clip(self) -> None:
+        """Limit each member's gradient by its own norm."""
+        if self.recipe.clip_norm is None:
+            return
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norms = torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients]).norm(dim=0)
+        factors = (self.recipe.clip_norm / (norms + 1e-6)).clamp(max=1.0)
+        for gradient in gradients:
+            gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
+
+    @torch.inference_mode()
+    @tf32(False)
+    def _dev_scores(self) -> list[np.ndarray]:
+        """Each active member's scores on its dev samples."""
+        self.network.eval()
+        device, sizes = self.dev.x.device, torch.tensor([self.dev.sizes[i] for i in self.active])
+        starts = self.dev.starts[torch.tensor(self.active).to(device)]
+        parts = []
+        for rows in torch.arange(int(sizes.max())).split(BATCH):
+            # A member with fewer samples sees its last one again; that is cut off below.
+            own = torch.minimum(rows[None], sizes[:, None] - 1).to(device)
+            parts.append(self.network(self.dev.x[own + starts[:, None]]).cpu())
+        scores = torch.cat(parts, dim=1).numpy()
+        return [scores[slot, : self.dev.sizes[i]] for slot, i in enumerate(self.active)]

@@ -1,0 +1,187 @@
+"""What trainings took, remembered in the store, and what others will take: for the order of a run and for `ig3d plan`.
+
+A training's cost is a number of samples seen times what one costs with its network. That is taken, in this order,
+from trainings of the same network on the same device; on another device, by the ratio of the two devices' speeds;
+or from the network's arithmetic and the device's speed.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.models.spec import CageSpec, CnnSpec, IntermediateSpec, Mlp3dSpec, TrainableSpec, parameter_groups
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.store import Store
+
+WRITE_SECONDS = 10.0
+Basis = Literal["measured", "scaled", "assumed"]
+
+# Multiply-adds of one picture through a network, in units of 1e9, and the picture's size: what their authors give.
+_BACKBONES = {
+    "ddamfn": (0.55, 112),
+    "maxvit_t": (5.56, 224),
+    "efficientnet_v2_s": (8.37, 384),
+    "swin_v2_t": (5.94, 256),
+}
+# Peak dense half-precision rate in units of 1e12 per second, by the makers' data sheets; a CPU core: vector units
+# of eight at 3 GHz.
+PEAKS = {"T4": 65, "V100": 125, "L4": 121, "A10G": 70, "A100": 312, "L40S": 362, "H100": 989, "H200": 989, "cpu": 0.05}
+# What is assumed of a GPU that nobody named, or that isn't among these.
+USUAL_GPU = "A10G"
+# Of the peak, what a training reaches; and a step's least time, in which the device mostly waits for the program.
+FRACTION = {"cpu": 0.5, "gpu": 0.15}
+STEP_SECONDS = {"cpu": 0.001, "gpu": 0.004}
+# Forward, and backward for inputs and weights.
+PASSES = 3.0
+
+
+class Timing(BaseModel):
+    """One training, from its first step to its cached logits.
+
+    Attributes:
+        network: what decides the cost of a sample. device: the card's name, or cpu. samples: of an epoch.
+        epochs: that ran; most: that its recipe allows. seconds: its share of a cohort's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: str
+    device: str
+    samples: int
+    epochs: int
+    most: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training will take on one device, in seconds, and where that is from."""
+
+    seconds: float
+    basis: Basis
+
+
+def network_of(spec: TrainableSpec) -> str:
+    """What decides the cost of a sample: members that differ in losses or seeds cost the same."""
+    inputs = sum(size for _, size in parameter_groups(spec))
+    size = getattr(spec, "image_size", 0)
+    width, backbone = getattr(spec, "width", 0), getattr(spec, "backbone", "")
+    return f"{spec.kind}-{backbone}-{inputs}-{width}-{size}-{spec.workers}"
+
+
+def gigaflops(spec: TrainableSpec) -> float:
+    """About how many floating-point operations a sample takes through the network once, in units of 1e9."""
+    inputs = sum(size for _, size in parameter_groups(spec))
+    if isinstance(spec, Mlp3dSpec):
+        return 2e-9 * spec.width * (inputs + 2 * spec.width)
+    if isinstance(spec, CnnSpec):
+        # Three layers of 3 x 3, each at half the size and twice the width of the one before.
+        return 2e-9 * 9 * (spec.image_size * spec.width) ** 2 * 3 / 8
+    backbone = spec.backbone if isinstance(spec, CageSpec | IntermediateSpec) else "ddamfn"
+    multiply_adds, size = _BACKBONES[backbone]
+    return 2 * multiply_adds * (getattr(spec, "image_size", size) / size) ** 2
+
+
+def estimate(spec: TrainableSpec, samples: int, known: Iterable[Timing], device: str, together: int = 1) -> Estimate:
+    """What a member's training will take on one device.
+
+    Args:
+        samples: of an epoch. known: earlier trainings. device: `cpu`, or a part of a card's name such as A10G.
+        together: how many 3D classifiers train as one network, at the price of its steps.
+    """
+    same = [timing for timing in known if timing.network == network_of(spec)]
+    here = [timing for timing in same if on_device(timing, device)]
+    most = sum(stage.recipe.epochs for stage in spec.stages)
+    if here or same:
+        basis: Basis = "measured" if here else "scaled"
+        each = median(
+            t.seconds / (t.samples * max(t.epochs, 1)) * (1 if here else _faster(t, device)) for t in here or same
+        )
+        # Trainings stop early: as far into their recipe as the others did.
+        return Estimate(each * samples * most * median(t.epochs / t.most for t in here or same), basis)
+    kind = "cpu" if device == "cpu" else "gpu"
+    seconds, shared = 0.0, together if isinstance(spec, Mlp3dSpec) else 1
+    for stage in spec.stages:
+        passes = PASSES * (2 if stage.recipe.sam_rho else 1)
+        arithmetic = gigaflops(spec) * passes * samples / (_speed_or_usual(device) * 1000 * FRACTION[kind])
+        steps = samples / stage.recipe.batch_size * STEP_SECONDS[kind] / shared
+        seconds += stage.recipe.epochs * max(arithmetic, steps)
+    return Estimate(seconds, "assumed")
+
+
+def speed(device: str) -> float:
+    """A device's peak rate, 1e12 operations per second.
+
+    Raises:
+        Ig3dError: nothing is known of it.
+    """
+    # L40S before L4, A100 before A10: the longest name that fits.
+    for name in sorted(PEAKS, key=len, reverse=True):
+        if name.lower() in device.lower():
+            return PEAKS[name]
+    raise Ig3dError(f"GPU {device!r}: its speed is not known; one of {', '.join(n for n in PEAKS if n != 'cpu')}")
+
+
+def _speed_or_usual(device: str) -> float:
+    """A card that isn't in the table is taken for a usual one: for an order and a first guess that will do."""
+    try:
+        return speed(device)
+    except Ig3dError:
+        return PEAKS[USUAL_GPU]
+
+
+def on_device(timing: Timing, device: str) -> bool:
+    """Whether a training ran on such a device."""
+    return device == timing.device if "cpu" in (device, timing.device) else device.lower() in timing.device.lower()
+
+
+def _faster(timing: Timing, device: str) -> float:
+    """What a training that took a second there takes here, in seconds."""
+    try:
+        return speed(timing.device) / speed(device)
+    except Ig3dError:
+        return 1.0
+
+
+class TimingLog:
+    """The trainings of one driver, in a file of its own; written now and then, since it is written as a whole.
+
+    Args:
+        driver: a word that no other driver has.
+    """
+
+    def __init__(self, store: Store, dataset: str, driver: str) -> None:
+        self.store, self.name = store, paths.timing_log(dataset, driver)
+        self.timings: list[Timing] = []
+        self.written, self._at = 0, float("-inf")
+
+    def note(self, event: Mapping[str, Any]) -> None:
+        """Remember a training, if this news is of one that began and ended here."""
+        if event.get("timing"):
+            self.timings.append(Timing(**event["timing"]))
+            if time.monotonic() - self._at >= WRITE_SECONDS:
+                self.write()
+
+    def write(self) -> None:
+        """Publish what was noted since the last time."""
+        if len(self.timings) > self.written:
+            content = [timing.model_dump() for timing in self.timings]
+            self.store.write(self.name, json.dumps(content).encode() + b"\n")
+            self.written, self._at = len(content), time.monotonic()
+
+
+def read_timings(store: Store, dataset: str) -> list[Timing]:
+    """All trainings that this store remembers; a file that can't be understood says nothing."""
+    found = []
+    for name in store.names(paths.timings_folder(dataset)):
+        try:
+            found += [Timing(**timing) for timing in json.loads(store.read(name))]
+        except (ValueError, TypeError, ValidationError):
+            continue
+    return found

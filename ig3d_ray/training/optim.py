@@ -1,0 +1,113 @@
+"""The recipe's optimiser and learning-rate schedule, as torch has them."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch.optim import Optimizer, lr_scheduler
+
+from ig3d_ray.models.recipe import TrainingRecipe
+
+
+def make_optimiser(recipe: TrainingRecipe, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
+    """The optimiser of a recipe, over the parameters that are trained."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    decay = recipe.weight_decay
+    # The learning rate is where the schedule begins; schedules that climb begin at the bottom.
+    lr = recipe.base_lr if recipe.schedule == "cyclic" else recipe.max_lr
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(trained, lr, recipe.momentum, weight_decay=decay)
+    kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
+    return kind(trained, lr, weight_decay=decay, fused=True)
+
+
+class Schedule:
+    """The recipe's learning rate: moved after every step, and after every epoch.
+
+    Args:
+        steps: batches in an epoch.
+    """
+
+    def __init__(self, recipe: TrainingRecipe, optimiser: Optimizer, steps: int) -> None:
+        self.optimiser = optimiser
+        self.by_epoch: lr_scheduler.LRScheduler | None = None
+        self.by_step: lr_scheduler.LRScheduler | None = None
+        self.plateau: lr_scheduler.ReduceLROnPlateau | None = None
+        lr = lr_scheduler
+        if recipe.schedule == "cyclic":
+            half = recipe.half_cycle or max(1, steps // 2)
+            base, top = recipe.base_lr, recipe.max_lr
+            self.by_step = lr.CyclicLR(optimiser, base, top, step_size_up=half, cycle_momentum=False)
+        elif recipe.schedule == "cosine":
+            half = recipe.half_cycle or max(1, steps * recipe.epochs)
+            self.by_step = lr.CosineAnnealingLR(optimiser, half, recipe.base_lr)
+        elif recipe.schedule == "exponential":
+            self.by_epoch = lr.ExponentialLR(optimiser, recipe.lr_factor)
+        elif recipe.schedule == "step":
+            self.by_epoch = lr.StepLR(optimiser, recipe.lr_epochs, recipe.lr_factor)
+        elif recipe.schedule == "plateau":
+            self.plateau = lr.ReduceLROnPlateau(optimiser, "min", recipe.lr_factor, patience=0)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self.optimiser.param_groups[0]["lr"])
+
+    def after_step(self) -> None:
+        """Move, if the schedule moves with every step."""
+        if self.by_step is not None:
+            self.by_step.step()
+
+    def after_epoch(self, dev_loss: float) -> None:
+        """Move, if the schedule moves with every epoch."""
+        if self.by_epoch is not None:
+            self.by_epoch.step()
+        if self.plateau is not None:
+            self.plateau.step(dev_loss)
+
+    @property
+    def needs_dev_loss(self) -> bool:
+        """Whether `after_epoch` looks at its argument."""
+        return self.plateau is not None
+
+    def state_dict(self) -> dict[str, object]:
+        """To go on from."""
+        parts = {"by_step": self.by_step, "by_epoch": self.by_epoch, "plateau": self.plateau}
+        return {name: part.state_dict() for name, part in parts.items() if part is not None}
+
+    def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
+        """Go on from what `state_dict` gave."""
+        for name, part in state.items():
+            getattr(self, name).load_state_dict(part)
+
+
+def sam_step(
+    optimiser: Optimizer, rho: float, backward: Callable[[], torch.Tensor], clip: Callable[[], None]
+) -> torch.Tensor:
+    """One step of sharpness-aware minimisation: the gradient is taken at the worst place within `rho`.
+
+    Args:
+        backward: computes the loss and its gradients afresh, the same way each time.
+        clip: limits the gradients before the optimiser steps.
+
+    Returns:
+        The loss where the weights were.
+
+    Source: Foret et al. 2021.
+    """
+    trained = [p for group in optimiser.param_groups for p in group["params"]]
+    loss = backward()
+    gradients = [p.grad for p in trained if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients)
+    before = [p.detach().clone() for p in trained]
+    with torch.no_grad():
+        for parameter in trained:
+            if parameter.grad is not None:
+                parameter.add_(parameter.grad * (rho / (norm + 1e-12)))
+    optimiser.zero_grad(set_to_none=True)
+    backward()
+    with torch.no_grad():
+        for parameter, value in zip(trained, before, strict=True):
+            parameter.copy_(value)
+    clip()
+    optimiser.step()
+    return loss

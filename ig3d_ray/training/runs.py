@@ -1,0 +1,89 @@
+"""Which members train together in one Ray Train run, and which of them are done. Plain data, no Ray."""
+
+import hashlib
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from ig3d_ray.models.spec import TrainableSpec
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.store import Store
+from ig3d_ray.types import Split
+
+TRAINED_SPLITS: tuple[Split, ...] = ("dev", "test")
+# Members are put into one run up to this: starting a run then costs a fortieth of it, and it is still short.
+PACK_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """Members of one kind that one Ray Train run trains one after another.
+
+    Attributes:
+        storage, dataset: where and on what. members: (fingerprint, spec).
+    """
+
+    storage: str
+    dataset: str
+    members: tuple[tuple[str, TrainableSpec], ...]
+
+    @property
+    def name(self) -> str:
+        """The same members have the same name, whatever cluster they train on."""
+        fingerprints = "".join(fingerprint for fingerprint, _ in self.members)
+        digest = hashlib.sha256(f"{self.dataset}{fingerprints}".encode()).hexdigest()[:12]
+        return f"{self.dataset}-{self.members[0][1].kind}-{digest}"
+
+
+def make_runs(
+    store: Store,
+    dataset: str,
+    members: Sequence[tuple[str, TrainableSpec]],
+    size: int,
+    seconds: Mapping[str, float] | None = None,
+) -> list[Run]:
+    """All members in runs of one kind, whether or not they are trained yet: short ones together, long ones alone.
+
+    So a run keeps its name, and with it its checkpoints, when some of its members are done. A run of many long
+    trainings would last as long as all of them, however many machines there are.
+
+    Args:
+        size: members of a run, at most. seconds: what each is expected to take, by fingerprint: the same on every
+            cluster, or runs would lose their names; nothing by default.
+    """
+    runs: list[Run] = []
+    for kind in dict.fromkeys(spec.kind for _, spec in members):
+        taken: list[tuple[str, TrainableSpec]] = []
+        total = 0.0
+        for member in (member for member in members if member[1].kind == kind):
+            takes = seconds[member[0]] if seconds else 0.0
+            if taken and (len(taken) == size or total + takes > PACK_SECONDS):
+                runs.append(Run(store.uri, dataset, tuple(taken)))
+                taken, total = [], 0.0
+            taken.append(member)
+            total += takes
+        runs.append(Run(store.uri, dataset, tuple(taken)))
+    return runs
+
+
+def all_trained(store: Store, dataset: str) -> set[str]:
+    """Every member whose weights are published, and the spec that is written after them; by one listing."""
+    return _members_having(store, paths.members_folder(dataset), paths.TRAINED_FILES)
+
+
+def all_cached(store: Store, dataset: str) -> set[str]:
+    """Every trained member whose dev and test logits are in the cache; by two listings, however many there are."""
+    tables = {f"{split}.parquet" for split in TRAINED_SPLITS}
+    return all_trained(store, dataset) & _members_having(store, paths.logits_folder(dataset), tables)
+
+
+def _members_having(store: Store, folder: str, files: Set[str]) -> set[str]:
+    """The members with all these files in their folders."""
+    return {member for member, found in paths.files_by_folder(store.names(folder), folder).items() if found >= files}
+
+
+def clear_finished(store: Store, runs: Sequence[Run]) -> None:
+    """Delete the checkpoints that these runs needed to go on from; all their members must be done."""
+    left = paths.first_folders(store.names(paths.TRAIN), paths.TRAIN)
+    for run in runs:
+        if run.name in left:
+            store.remove(paths.train_folder(run.name))

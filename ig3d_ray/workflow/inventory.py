@@ -1,0 +1,216 @@
+"""What a search space asks for and what a store holds: members by fingerprint, cached or missing."""
+
+import functools
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.data import datasets
+from ig3d_ray.data.labels import find_labels
+from ig3d_ray.data.samples import Samples, load_samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.evaluation.logits import LogitStore, LogitTable, MemberCard
+from ig3d_ray.evaluation.pool import Pool, align
+from ig3d_ray.models.spec import (
+    CageSpec,
+    ImportedSpec,
+    IntermediateSpec,
+    TrainableSpec,
+    fingerprint,
+    is_brought,
+    parse_spec,
+)
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.store import Store, at_once
+from ig3d_ray.training.runs import all_trained
+from ig3d_ray.types import SPLITS, Split
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A member of a space.
+
+    Attributes:
+        spec: its spec. fingerprint: None as long as the data set isn't there to say.
+        cached: the splits whose logits the store holds.
+    """
+
+    spec: TrainableSpec | ImportedSpec
+    fingerprint: str | None
+    cached: tuple[str, ...]
+
+    def ready_for(self, splits: Sequence[str]) -> bool:
+        """Whether the outputs on all these splits are cached."""
+        return set(splits) <= set(self.cached)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A space against a store.
+
+    Attributes:
+        dataset_fingerprint: of the samples table, empty if there is none.
+        wanted: the space's members, in its order.
+        others: imported members that the store holds and the space doesn't name.
+    """
+
+    dataset_fingerprint: str
+    wanted: tuple[Wanted, ...]
+    others: tuple[MemberCard, ...]
+    cards: tuple[MemberCard, ...]
+
+    @property
+    def unused(self) -> int:
+        """How many trained members the store holds that the space doesn't name."""
+        named = {w.fingerprint for w in self.wanted} | {card.fingerprint for card in self.others}
+        return sum(card.fingerprint not in named for card in self.cards)
+
+    def usable(self, splits: Sequence[str]) -> list[MemberCard]:
+        """The members that can be searched: those of the space with all outputs, then other imported ones."""
+        by_fingerprint = {card.fingerprint: card for card in self.cards}
+        ready = [w.fingerprint for w in self.wanted if w.fingerprint and w.ready_for(splits)]
+        return [by_fingerprint[f] for f in ready] + [c for c in self.others if set(splits) <= set(c.splits)]
+
+    def missing(self, splits: Sequence[str]) -> list[Wanted]:
+        """The members of the space that lack outputs on some of these splits."""
+        return [wanted for wanted in self.wanted if not wanted.ready_for(splits)]
+
+    def left_out(self, splits: Sequence[str]) -> dict[str, str]:
+        """Who cannot take part for lack of outputs on these splits, and which: name -> reason."""
+        cached = {wanted.spec.name: wanted.cached for wanted in self.wanted}
+        cached |= {card.name: card.splits for card in self.others}
+        lacking = {name: [s for s in splits if s not in there] for name, there in cached.items()}
+        return {
+            name: f"no {' and '.join(lacks)} predictions in the storage" for name, lacks in lacking.items() if lacks
+        }
+
+
+def take_inventory(store: Store, space: SearchSpace) -> Inventory:
+    """Look a space's members up in a store; nothing is read but what tells who is there."""
+    has_samples = store.exists(paths.samples_table(space.dataset))
+    content = load_samples(store, space.dataset).fingerprint if has_samples else ""
+    cards = {card.fingerprint: card for card in LogitStore(store).members(space.dataset)}
+    trained = all_trained(store, space.dataset)
+    wanted = []
+    for spec in space.members():
+        known = isinstance(spec, ImportedSpec) or has_samples
+        mark = fingerprint(space.dataset, content, spec) if known else None
+        # Logits without the weights that they came from could not be exported.
+        usable = mark in cards and (isinstance(spec, ImportedSpec) or mark in trained)
+        wanted.append(Wanted(spec, mark, cards[mark].splits if mark and usable else ()))
+    named = {w.fingerprint for w in wanted}
+    imported = [c for c in cards.values() if is_brought(parse_spec(c.spec))]
+    others = tuple(card for card in imported if card.fingerprint not in named)
+    return Inventory(content, tuple(wanted), others, tuple(cards.values()))
+
+
+def alike(specs: Sequence[TrainableSpec]) -> list[TrainableSpec]:
+    """The first of all members that look at the same and need the same labels."""
+    firsts: dict[object, TrainableSpec] = {}
+    for spec in specs:
+        firsts.setdefault((spec.features, any(stage.loss.has_va for stage in spec.stages)), spec)
+    return list(firsts.values())
+
+
+def check_trainable(samples: Samples, specs: Sequence[TrainableSpec]) -> None:
+    """Look before anything is started whether the data have what these members train on.
+
+    Raises:
+        Ig3dError: a split has no samples, none with a member's feature, or some without a label that it needs.
+    """
+    for split in SPLITS:
+        part = samples.in_split(split)
+        if split != "test":
+            _check_classes(samples.dataset, part, split)
+        if len(part) == 0:
+            raise Ig3dError(
+                f"{samples.dataset}: the samples table has no {split} samples; set `split` to {split} for some"
+            )
+        for spec in alike(specs):
+            seen = part
+            for feature in spec.features:
+                seen = seen.with_feature(feature)
+                if len(seen) == 0:
+                    raise Ig3dError(f"{samples.dataset}: no {split} sample has {feature}, which {spec.name} needs")
+            if split == "test":
+                continue
+            needs = {"expression": seen.expression < 0}
+            if any(stage.loss.has_va for stage in spec.stages):
+                needs["valence and arousal"] = np.isnan(seen.va).any(axis=1)
+            for label, lacking in needs.items():
+                if lacking.any():
+                    first, count = seen.ids[int(lacking.argmax())], int(lacking.sum())
+                    told = f"{split} sample {str(first)!r} has no {label} ({count} such)"
+                    raise Ig3dError(f"{samples.dataset}: {told}, which {spec.name} needs to train")
+
+
+def _check_classes(dataset: str, part: Samples, split: str) -> None:
+    """Every class must be there to be learnt, and more than one to choose an epoch by."""
+    names = datasets.dataset(dataset).class_names
+    counts = np.bincount(part.expression[part.expression >= 0], minlength=len(names))
+    there = [name for name, count in zip(names, counts, strict=True) if count]
+    if split == "train" and there and len(there) < len(names):
+        missing = ", ".join(name for name in names if name not in there)
+        raise Ig3dError(
+            f"{dataset}: no train sample is {missing}; a network would never learn it: see `ig3d data check`"
+        )
+    if split == "dev" and len(there) == 1:
+        raise Ig3dError(f"{dataset}: every dev sample is {there[0]}; epochs can't be chosen by that: carve dev anew")
+
+
+def check_startable(store: Store, specs: Sequence[TrainableSpec]) -> None:
+    """Look whether the weights that members start from are there, and torchvision where a network is its.
+
+    Raises:
+        Ig3dError: something is missing.
+    """
+    for spec in specs:
+        weights = getattr(spec, "start_from", None)
+        if weights is not None and not store.exists(paths.start_weights(weights)):
+            way_out = f"bring them with `ig3d import weights FILE --name {weights}`"
+            raise Ig3dError(
+                f"{store.locate(paths.start_weights(weights))}: {spec.name} starts from these weights; {way_out}"
+            )
+        needs = isinstance(spec, CageSpec) or (isinstance(spec, IntermediateSpec) and spec.backbone == "maxvit_t")
+        if needs and importlib.util.find_spec("torchvision") is None:
+            raise Ig3dError(
+                f"torchvision is not installed, and {spec.name} needs it: pip install 'ig3d-ray[backbones]'"
+            )
+
+
+def _read(logits: LogitStore, dataset: str, split: Split, card: MemberCard) -> LogitTable:
+    return logits.read(dataset, card.fingerprint, split)
+
+
+def load_pools(
+    store: Store, space: SearchSpace, cards: Sequence[MemberCard]
+) -> tuple[dict[Split, Pool], list[MemberCard]]:
+    """The pools of a protocol's splits.
+
+    Returns:
+        The pool of each split, and the members in them: those whose outputs fit the task.
+
+    Raises:
+        Ig3dError: no members, no labels, a broken table, or nothing in common.
+    """
+    logits, pools = LogitStore(store), {}
+    logits.look(space.dataset)
+    tables: dict[Split, list[LogitTable]] = {}
+    for split in space.protocol.splits:
+        tables[split] = at_once(functools.partial(_read, logits, space.dataset, split), cards)
+    attribute = "logits" if space.task == "expression" else "va"
+    fits = [all(getattr(tables[s][i], attribute) is not None for s in tables) for i in range(len(cards))]
+    for split, found in tables.items():
+        labels = find_labels(store, space.dataset, split)
+        kept = [table for table, fit in zip(found, fits, strict=True) if fit]
+        if not kept or labels is None:
+            where = store.locate(paths.logits_folder(space.dataset))
+            raise Ig3dError(
+                f"{where}: the pool is empty: no member has {split} {attribute};"
+                " train with `ig3d run`, or bring predictions with `ig3d import predictions`"
+            )
+        pools[split] = align(kept, labels, space.task)
+    return pools, [card for card, fit in zip(cards, fits, strict=True) if fit]

@@ -1,0 +1,323 @@
+"""The run: data, training, cache, search, export. Knows the order and does none of the work."""
+
+import functools
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+
+from ig3d_ray.config.resources import Resources
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.data.samples import Samples, load_samples
+from ig3d_ray.ensembles.export import build_spec, publish
+from ig3d_ray.ensembles.spec import EnsembleSpec
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.models.spec import TrainableSpec
+from ig3d_ray.report.findings import Findings
+from ig3d_ray.search.explorer import Explorer, Remembered, run_local
+from ig3d_ray.search.journal import Journal, load_results, search_folder
+from ig3d_ray.search.leaderboard import Leaderboard, build_leaderboard
+from ig3d_ray.search.protocol import Parts, plan
+from ig3d_ray.search.scoring import Result
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.leases import Leases, alone
+from ig3d_ray.storage.store import Store
+from ig3d_ray.training.runs import clear_finished
+from ig3d_ray.workflow.early_scores import Ahead
+from ig3d_ray.workflow.inventory import Inventory, check_startable, check_trainable, load_pools, take_inventory
+from ig3d_ray.workflow.progress import Reporter
+from ig3d_ray.workflow.train import runs_of, to_train, train_missing
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search or a run came to.
+
+    Attributes:
+        spec: the exported ensemble. folder: where it lies in the store.
+        board: its leaderboard. missing: member name -> why it could not take part.
+        failed: member name -> why its training failed. trained: how many members were trained now.
+        unused: how many trained members the store holds that the space doesn't name.
+        findings: what a report of it shows.
+    """
+
+    spec: EnsembleSpec
+    folder: str
+    board: Leaderboard
+    missing: dict[str, str]
+    failed: dict[str, str]
+    trained: int
+    unused: int
+    findings: Findings
+
+
+NAMED_AT_MOST = 5
+OnRound = Callable[[Explorer], None]
+Search = Callable[[SearchSpace, Parts, str, OnRound, Remembered], list[list[Result]]]
+
+
+def prepare_data(store: Store, space: SearchSpace, reporter: Reporter) -> None:
+    """Draw the built-in data set where it is wanted and not there yet.
+
+    Raises:
+        Ig3dError: the store holds faces drawn otherwise; another data set has no samples table.
+    """
+    if space.data is None or space.dataset != "faces":
+        return
+    reporter.say(f"data: {space.data.samples} faces")
+    made = draw_faces(store, space.data.samples, space.data.seed)
+    reporter.say(f"data: {len(made)} faces in {store.locate(paths.dataset_folder('faces'))}")
+
+
+def draw_faces(store: Store, samples: int, seed: int) -> Samples:
+    """The built-in data set, drawn now or found in the store.
+
+    Raises:
+        Ig3dError: the store holds faces drawn otherwise, which members may have been trained on.
+    """
+    from ig3d_ray.data.synthetic.faces import make_faces
+
+    drawn, wanted = paths.drawing_record("faces"), {"samples": samples, "seed": seed}
+    if store.exists(paths.samples_table("faces")):
+        there = _json(store.read(drawn)) if store.exists(drawn) else None
+        if there != wanted:
+            where = store.locate(paths.dataset_folder("faces"))
+            raise Ig3dError(
+                f"{where}: holds faces drawn as {there}, not {wanted}; use another storage or ask for the same"
+            )
+        return load_samples(store, "faces")
+    store.write(drawn, json.dumps(wanted).encode() + b"\n")
+    return make_faces(store, samples, seed)
+
+
+def _json(data: bytes) -> object:
+    """What JSON says; None if it isn't any."""
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def search_store(
+    store: Store,
+    space: SearchSpace,
+    name: str,
+    reporter: Reporter,
+    optuna_storage: str | None = None,
+    search: Search | None = None,
+    ahead: Ahead | None = None,
+) -> Outcome:
+    """Search what the store holds for a space, and export the best.
+
+    A search of the same space over the same outputs is not repeated: its spec is there.
+
+    Args:
+        name: of the space, for the search's folder.
+        optuna_storage: URL of a data base that gets a copy of Optuna's study.
+        search: how to run it; in this process by default.
+        ahead: what was scored while members trained.
+
+    Raises:
+        Ig3dError: the pool is empty, or something in the store is broken.
+    """
+    inventory = take_inventory(store, space)
+    splits = space.protocol.splits
+    usable = inventory.usable(splits)
+    if not usable:
+        raise Ig3dError(_empty_pool(store, space, inventory))
+    pools, cards = load_pools(store, space, usable)
+    arranged = plan(space.protocol, pools, space.seed)
+    folder = search_folder(space, name, arranged)
+    with alone(store, folder, lambda told: reporter.say(f"search: {told}")):
+        started = time.monotonic()
+        known = load_results(store, folder)
+        if known is not None:
+            reporter.say(f"search: done before, {sum(map(len, known))} candidates in {store.locate(folder)}")
+        results = known
+        if results is None:
+            journal, copy_name = Journal(store, folder), paths.parse_search(folder).label
+            if journal.remembered:
+                reporter.say(f"search: goes on, {len(journal.remembered)} candidates were scored before")
+            early = ahead.remembered(arranged.parts) if ahead else {}
+            if early:
+                reporter.say(f"search: {len(early)} candidates were scored while members trained")
+            on_round = _after_round(reporter, journal, optuna_storage, copy_name)
+            how, short = search or _in_process, paths.parse_search(folder).search
+            results = how(space, arranged.parts, short, on_round, {**early, **journal.remembered})
+        board = build_leaderboard(space, arranged, results)
+        spec = build_spec(store, space, name, arranged, board, cards, inventory.dataset_fingerprint)
+        published = known is not None and store.read(paths.ensemble_spec(folder)) == spec.to_json().encode()
+        if published:
+            store.remove(paths.rounds(folder))
+        else:
+            publish(store, folder, space, results, spec, time.monotonic() - started)
+            _sweep(store, folder)
+        findings = Findings(space, arranged, board, spec, results)
+        return Outcome(spec, folder, board, inventory.left_out(splits), {}, 0, inventory.unused, findings)
+
+
+def _sweep(store: Store, folder: str) -> None:
+    """Delete what searches of this space left that were killed before they ended, with other members than now."""
+    own = paths.parse_search(folder)
+    among = paths.searches_folder(own.dataset)
+    begun = {name for name, files in paths.files_by_folder(store.names(among), among).items() if _has_rounds(files)}
+    leased = paths.lease_folder(among)
+    begun |= paths.first_folders(store.names(leased), leased) | paths.first_folders(store.names(paths.TUNE), paths.TUNE)
+    with Leases(store) as leases:
+        for other in begun - {own.search}:
+            # Not another space's, and not one that a living driver is at.
+            there = f"{among}/{other}"
+            if paths.parse_search(there).space == own.space and leases.acquire(there) is None:
+                store.remove(paths.rounds(there))
+                store.remove(paths.tune_folder(other))
+
+
+def _has_rounds(files: set[str]) -> bool:
+    return any(file.startswith(f"{paths.ROUNDS}/") for file in files)
+
+
+def _empty_pool(store: Store, space: SearchSpace, inventory: Inventory) -> str:
+    """Why nobody can take part, and what to do about it."""
+    where = f"{store.locate(paths.logits_folder(space.dataset))}: the pool is empty"
+    there = {card.name: card.splits for card in inventory.cards}
+    if not there:
+        return f"{where}; train with `ig3d run`, or bring predictions with `ig3d import predictions`"
+    needed = " and ".join(space.protocol.splits)
+    has = ", ".join(f"{name} has {' and '.join(splits)}" for name, splits in list(there.items())[:NAMED_AT_MOST])
+    way_out = "; --set protocol.kind=cross_fitted needs test alone" if space.protocol.kind == "dev" else ""
+    return f"{where}: protocol {space.protocol.kind} needs predictions on {needed}, but {has}{way_out}"
+
+
+def _in_process(
+    space: SearchSpace, parts: Parts, name: str, on_round: OnRound, remembered: Remembered
+) -> list[list[Result]]:
+    return run_local(space, parts, on_round, remembered)
+
+
+def _after_round(reporter: Reporter, journal: Journal, optuna_storage: str | None, name: str) -> OnRound:
+    """What happens after each round: it is remembered, copied to the data base, and told."""
+    copy = None
+    if optuna_storage is not None:
+        from ig3d_ray.search.optuna_mirror import StudyCopy
+
+        copy = StudyCopy(optuna_storage, name)
+
+    def after(explorer: Explorer) -> None:
+        journal.write([study.order for study in explorer.studies])
+        if copy is not None:
+            copy.write(explorer)
+        reporter.searching(explorer)
+
+    return after
+
+
+def run(
+    store: Store,
+    space: SearchSpace,
+    name: str,
+    address: str | None,
+    reporter: Reporter,
+    optuna_storage: str | None = None,
+) -> Outcome:
+    """Everything: draw the data if it is the built-in set, train what is missing, search, export.
+
+    Started again after it was killed, it goes on where it was; Ray is started when there is something to do on it.
+
+    Args:
+        address: of a Ray cluster; None for this machine.
+        optuna_storage: URL of a data base that gets a copy of Optuna's study.
+
+    Raises:
+        Ig3dError: something that the user can put right.
+    """
+    store.prepare()
+    prepare_data(store, space, reporter)
+    inventory = take_inventory(store, space)
+    todo = to_train(inventory)
+    if todo and any(wanted.fingerprint is None for wanted in todo):
+        where = store.locate(paths.samples_table(space.dataset))
+        way_out = "`ig3d data faces --out URI`" if space.dataset == "faces" else "README, 'Your own data'"
+        raise Ig3dError(
+            f"{where}: {space.dataset} has no samples table to train {todo[0].spec.name} on; see {way_out}, or use"
+            " `ig3d search` for what the store holds"
+        )
+    if todo:
+        specs = [w.spec for w in todo if isinstance(w.spec, TrainableSpec)]
+        check_trainable(load_samples(store, space.dataset), specs)
+        check_startable(store, specs)
+    with ExitStack() as stack:
+        leases = stack.enter_context(Leases(store))
+        ray = _LazyRay(stack, address, reporter)
+        failed: dict[str, str] = {}
+        ahead = Ahead(store, space, reporter.say)
+        if todo:
+            ray.connect(space.resources)
+            with ahead:
+                failed = train_missing(store, space, inventory, leases, reporter, ahead.look)
+        else:
+            reporter.say(f"train: nothing to do, {len(space.trainable())} members cached")
+        if not failed and space.trainable():
+            runs = runs_of(store, space, inventory)
+            clear_finished(store, runs)
+            finished = [paths.member_lease(space.dataset, f) for run in runs for f, _ in run.members]
+            leases.forget([paths.run_lease(run.name) for run in runs] + finished)
+        for member, why in failed.items():
+            reporter.say(f"train: {member} failed: {why}")
+        try:
+            on_ray = functools.partial(ray.search, store)
+            outcome = search_store(store, space, name, reporter, optuna_storage, on_ray, ahead)
+        except Ig3dError as error:
+            if not failed:
+                raise
+            first, why = next(iter(failed.items()))
+            raise Ig3dError(f"{len(failed)} members could not be trained, {first}: {why}; and then: {error}") from error
+    return replace(outcome, failed=failed, trained=len(todo) - len(failed))
+
+
+@dataclass
+class _LazyRay:
+    """Ray, from the moment that something needs it until the stack closes."""
+
+    stack: ExitStack
+    address: str | None
+    reporter: Reporter
+    is_up: bool = False
+
+    def connect(self, training: Resources | None = None) -> None:
+        if not self.is_up:
+            from ig3d_ray.on_ray.cluster import connected
+
+            address = self.address or os.environ.get("RAY_ADDRESS")
+            self.reporter.say(f"ray: connecting to {address}" if address else "ray: starting on this machine")
+            self.stack.enter_context(connected(self.address, training))
+            self.is_up = True
+
+    def search(
+        self,
+        store: Store,
+        space: SearchSpace,
+        parts: Parts,
+        name: str,
+        on_round: OnRound,
+        remembered: Remembered,
+    ) -> list[list[Result]]:
+        self.connect()
+        from ig3d_ray.on_ray.search import run_on_ray
+
+        return run_on_ray(space, parts, store, name, on_round, remembered)
+
+
+def search_on_cluster(
+    store: Store,
+    space: SearchSpace,
+    name: str,
+    address: str,
+    reporter: Reporter,
+    optuna_storage: str | None = None,
+) -> Outcome:
+    """`search_store`, its batches scored by Ray Tune on a cluster."""
+    with ExitStack() as stack:
+        ray = _LazyRay(stack, address, reporter)
+        return search_store(store, space, name, reporter, optuna_storage, functools.partial(ray.search, store))

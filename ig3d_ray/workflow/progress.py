@@ -1,0 +1,98 @@
+"""What a person sees while a run is under way: bars on a terminal, plain lines in a log."""
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from ig3d_ray.search.explorer import Explorer
+
+LINE_SECONDS = 5.0
+NAMED = 3
+
+
+class Reporter:
+    """Tells the stages of a run on stderr, so that stdout holds results alone.
+
+    Args:
+        quiet: say nothing (for `--json` in scripts that want one line).
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=not sys.stderr.isatty())
+        self.live = self.console.is_terminal and not quiet
+        self.started = time.monotonic()
+        self.bars: Progress | None = None
+        self.members: dict[str, TaskID] = {}
+        self.done = self.total = 0
+        self._last_line = 0.0
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        self.console.print(f"[{time.monotonic() - self.started:6.1f} s] {text}", markup=False)
+
+    def start_training(self, total: int, cached: int) -> None:
+        """Before members are trained."""
+        self.done, self.total = 0, total
+        self.say(f"train: {total} members to train, {cached} cached")
+        if self.live:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[news]}"),
+                TimeElapsedColumn(),
+            )
+            self.bars = Progress(*columns, console=self.console, transient=True)
+            self.bars.start()
+
+    def training(self, event: dict[str, Any]) -> None:
+        """News from a worker, or of all of them."""
+        if "said" in event:
+            self.say(f"train: {event['said']}")
+            return
+        name = event["member"]
+        if "cached" in event:
+            self.done += 1
+            if self.bars and name in self.members:
+                self.bars.remove_task(self.members.pop(name))
+            self.say(f"train: {name} done and cached ({self.done} of {self.total})")
+        elif "left" in event:
+            why = "its machine is being taken away" if event["left"] == "preempted" else "told to end"
+            self.say(f"train: {name}: {why}; written at epoch {event['epoch']}, step {event['step']}")
+        elif "resumed" in event:
+            self.say(f"train: {name} goes on at epoch {event['epoch']}, step {event['step']}")
+        elif "steps" in event:
+            news = f"epoch {event['epoch']} of at most {event['epochs']}, step {event['step']} of {event['steps']}"
+            self._news(name, event, event["epoch"] - 1 + event["step"] / event["steps"], news)
+        else:
+            where = f"epoch {event['epoch']} of at most {event['epochs']}"
+            self._news(name, event, event["epoch"], f"{where}, dev {event['score']:.4f}, best {event['best']:.4f}")
+
+    def _news(self, name: str, event: dict[str, Any], epochs_done: float, news: str) -> None:
+        if self.bars:
+            if name not in self.members:
+                self.members[name] = self.bars.add_task(name, total=event["epochs"], news=news)
+            self.bars.update(self.members[name], completed=epochs_done, news=news)
+        elif time.monotonic() - self._last_line > LINE_SECONDS:
+            self._last_line = time.monotonic()
+            self.say(f"train: {name}: {news}")
+
+    def end_training(self) -> None:
+        """After the last member."""
+        if self.bars:
+            self.bars.stop()
+            self.bars, self.members = None, {}
+
+    def searching(self, explorer: Explorer) -> None:
+        """After a round of the search."""
+        best = explorer.best
+        told = ""
+        if best:
+            who = " + ".join(best.members) if len(best.members) <= NAMED else f"{len(best.members)} members"
+            told = f", best {best.score:.4f} ({who})"
+        rate = explorer.scored / max(explorer.seconds, 1e-9)
+        if self.live or explorer.over or time.monotonic() - self._last_line > LINE_SECONDS:
+            self._last_line = time.monotonic()
+            self.say(f"search: {explorer.scored} candidates, {rate:,.0f} per second{told}")

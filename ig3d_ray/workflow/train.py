@@ -1,0 +1,206 @@
+"""Training what a space lacks: which runs, in which order, what other drivers have; and what all that will take."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ig3d_ray.config.resources import Resources, places
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.data.samples import load_samples
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.models.spec import ImportedSpec, TrainableSpec
+from ig3d_ray.storage import paths
+from ig3d_ray.storage.leases import WAIT_SECONDS, Leases, Owner
+from ig3d_ray.storage.store import Store
+from ig3d_ray.training.cost_model import USUAL_GPU, Timing, TimingLog, read_timings, speed
+from ig3d_ray.training.runs import TRAINED_SPLITS, Run, all_cached, make_runs
+from ig3d_ray.training.schedule import Forecast, estimates, forecast, longest_first
+from ig3d_ray.workflow.inventory import Inventory, Wanted, alike, check_startable, check_trainable
+from ig3d_ray.workflow.progress import Reporter
+
+
+def to_train(inventory: Inventory) -> list[Wanted]:
+    """The members of a space that are trained here and whose logits are not all cached."""
+    return [w for w in inventory.missing(TRAINED_SPLITS) if not isinstance(w.spec, ImportedSpec)]
+
+
+def what_is_missing(store: Store, space: SearchSpace, inventory: Inventory) -> list[str]:
+    """Why members that are still to be trained couldn't be, one line per reason."""
+    specs = [w.spec for w in to_train(inventory) if isinstance(w.spec, TrainableSpec)]
+    samples = load_samples(store, space.dataset) if store.exists(paths.samples_table(space.dataset)) else None
+    problems: dict[str, None] = {}
+    checks: list[Callable[[], None]] = [partial(check_startable, store, [spec]) for spec in specs]
+    if samples is not None:
+        checks += [partial(check_trainable, samples, [spec]) for spec in alike(specs)]
+    for check in checks:
+        try:
+            check()
+        except Ig3dError as error:
+            problems[str(error)] = None
+    return list(problems)
+
+
+def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]:
+    """The Ray Train runs that a space's members make, trained or not.
+
+    Which members share a run is decided by what they would take on a usual device, and not by what was measured or
+    is at hand: a run that another cluster began must be the same here.
+    """
+    found = _members(inventory)
+    if not found:
+        return []
+    needs = space.resources
+    device = USUAL_GPU if needs.gpus_per_worker else "cpu"
+    together = _together(needs)
+    expected = estimates(found, load_samples(store, space.dataset), [], device, together)
+    seconds = {fingerprint: one.seconds for fingerprint, one in expected.items()}
+    return make_runs(store, space.dataset, found, needs.members_per_run, seconds)
+
+
+def _members(inventory: Inventory) -> list[tuple[str, TrainableSpec]]:
+    wanted = [(w.fingerprint, w.spec) for w in inventory.wanted]
+    return [(mark, spec) for mark, spec in wanted if mark and isinstance(spec, TrainableSpec)]
+
+
+def _together(needs: Resources) -> int:
+    """How many 3D classifiers share the price of a step; on CPUs each pays its own."""
+    return min(needs.cohort, needs.members_per_run) if needs.gpus_per_worker else 1
+
+
+def train_missing(
+    store: Store,
+    space: SearchSpace,
+    inventory: Inventory,
+    leases: Leases,
+    reporter: Reporter,
+    on_cached: Callable[[], None] = lambda: None,
+) -> dict[str, str]:
+    """Train what is missing on the connected Ray; member name -> why, of those that failed.
+
+    What another driver trains is waited for, and taken over if that driver dies.
+
+    Args:
+        on_cached: called when a member's outputs are there.
+    """
+    from ig3d_ray.on_ray.train import train_runs
+
+    missing = {wanted.fingerprint for wanted in to_train(inventory) if wanted.fingerprint}
+    runs = runs_of(store, space, inventory)
+    known = read_timings(store, space.dataset)
+    # For their order it matters what members take against one another, not on which card.
+    device, together = device_of(space, known), _together(space.resources)
+    expected = estimates(_members(inventory), load_samples(store, space.dataset), known, device, together)
+    log = TimingLog(store, space.dataset, leases.token)
+
+    def on_event(event: dict[str, Any]) -> None:
+        reporter.training(event)
+        log.note(event)
+        if "cached" in event:
+            on_cached()
+
+    reporter.start_training(len(missing), len(space.trainable()) - len(missing))
+    failed: dict[str, str] = {}
+    others: dict[str, Owner] = {}
+    try:
+        while left := missing - failed.keys() - all_cached(store, space.dataset):
+            mine, found = _claimed(leases, runs, left)
+            if mine:
+                ordered = longest_first(runs, expected, mine)
+                failed |= train_runs(ordered, space.resources, on_event, mine, leases.check)
+            elif not others:
+                _, owner = next(iter((others := found).items()))
+                told = f"{len(left)} members are being trained by another driver"
+                reporter.say(f"train: {told} ({owner.host}, pid {owner.pid}): waiting for it")
+            if not mine:
+                leases.check()
+                time.sleep(WAIT_SECONDS)
+            leases.release_all()
+    finally:
+        reporter.end_training()
+        log.write()
+    names = {fingerprint: spec.name for run in runs for fingerprint, spec in run.members}
+    return {names[fingerprint]: why for fingerprint, why in failed.items()}
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What trainings are to run on.
+
+    Attributes:
+        device: `cpu`, or a GPU's name. count: of CPUs, or of GPUs. each: how many of them a worker takes.
+        workers: of a run.
+    """
+
+    device: str
+    count: int
+    each: float
+    workers: int
+
+    @property
+    def places(self) -> int:
+        """How many runs train side by side."""
+        return places(self.count, self.each) // self.workers
+
+    @staticmethod
+    def asked(
+        store: Store, space: SearchSpace, gpus: int | None, gpu_type: str | None, price: float | None
+    ) -> "Machines":
+        """What was asked for on the command line; this machine's CPUs, or one GPU, where nothing was.
+
+        Raises:
+            Ig3dError: GPUs for a space that trains without, an unknown one, or fewer than a training needs.
+        """
+        needs, each = space.resources, space.resources.gpus_per_worker
+        if not each:
+            if gpus or gpu_type or price is not None:
+                raise Ig3dError(
+                    "this space trains on CPUs: resources.gpus_per_worker is 0; add --set resources.gpus_per_worker=1"
+                )
+            cpus = needs.cpus_per_worker
+            return Machines("cpu", max(os.cpu_count() or 1, needs.workers * cpus), cpus, needs.workers)
+        device = gpu_type or device_of(space, read_timings(store, space.dataset))
+        if gpu_type:
+            speed(gpu_type)
+        least = math.ceil(needs.workers / places(1, each)) if each < 1 else needs.workers * round(each)
+        if gpus is not None and gpus < least:
+            raise Ig3dError(f"--gpus {gpus}: a training of this space takes {least}; lower resources.workers")
+        return Machines(device, gpus or least, each, needs.workers)
+
+
+def device_of(space: SearchSpace, known: Sequence[Timing]) -> str:
+    """The device that a space's members train on: the card of earlier trainings, `cpu` where it asks for no GPU."""
+    if not space.resources.gpus_per_worker:
+        return "cpu"
+    return next((timing.device for timing in known if timing.device != "cpu"), USUAL_GPU)
+
+
+def forecast_training(store: Store, space: SearchSpace, inventory: Inventory, machines: Machines) -> Forecast | None:
+    """What the trainings will take that a space still lacks; None if it lacks none, or there are no data to count."""
+    wanted = {w.fingerprint for w in to_train(inventory) if w.fingerprint}
+    if not wanted:
+        return None
+    runs, samples = runs_of(store, space, inventory), load_samples(store, space.dataset)
+    known, together = read_timings(store, space.dataset), _together(space.resources)
+    expected = estimates(_members(inventory), samples, known, machines.device, together)
+    return forecast(runs, expected, wanted, machines.places)
+
+
+def _claimed(leases: Leases, runs: Sequence[Run], left: set[str]) -> tuple[set[str], dict[str, Owner]]:
+    """Of the members that are left, those that this driver may train, and who has the others' runs or themselves.
+
+    A run is claimed before its members, because its folder is one driver's; members, because other search spaces
+    put them into other runs.
+    """
+    wanted = {paths.run_lease(run.name): [f for f, _ in run.members if f in left] for run in runs}
+    wanted = {name: members for name, members in wanted.items() if members}
+    taken = leases.acquire_all(list(wanted))
+    others = {member: owner for name, owner in taken.items() for member in wanted[name]}
+    free = {
+        paths.member_lease(runs[0].dataset, f): f for name, found in wanted.items() if name not in taken for f in found
+    }
+    others |= {free[name]: owner for name, owner in leases.acquire_all(list(free)).items()}
+    return set(free.values()) - others.keys(), others

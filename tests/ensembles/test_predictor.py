@@ -1,0 +1,304 @@
+"""An exported ensemble on pictures: the numbers of the spec, in whatever form they come, and what is missing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ensembles_of import pool_of
+from PIL import Image
+from trained import World
+
+from ig3d_ray import load_ensemble
+from ig3d_ray.cli.app import main
+from ig3d_ray.ensembles.inputs import Item, decoded, items_of, read_item
+from ig3d_ray.ensembles.parameters import Parameters, parameters_of
+from ig3d_ray.ensembles.predictor import Ensemble, probabilities
+from ig3d_ray.ensembles.writer import Writer
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.fusion.combine import Fusion
+
+
+@pytest.fixture(scope="module")
+def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The test pictures as files, and their EMOCA parameters beside the folder."""
+    place = tmp_path_factory.mktemp("pictures")
+    names, contents = world.pictures()
+    for name, content in zip(names, contents, strict=True):
+        (place / "faces" / f"{name}.png").parent.mkdir(parents=True, exist_ok=True)
+        (place / "faces" / f"{name}.png").write_bytes(content)
+    part = world.samples.in_split("test").with_feature("emoca")
+    np.savez(place / "emoca.npz", sample_id=part.ids, emoca=part.params("emoca"))
+    return place
+
+
+def ig3d(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["ig3d", *map(str, words)])
+    try:
+        main()
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return 0
+
+
+def test_from_pictures_comes_what_the_search_fused(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = folder / "preds.parquet"
+    words = ("--images", folder / "faces", "--emoca", folder / "emoca.npz", "--out", out)
+    assert ig3d(monkeypatch, "predict", world.uri, *words) == 0
+    found = pd.read_parquet(out).assign(sample_id=lambda f: f["sample_id"].str.removesuffix(".png"))
+    pool = pool_of(world, world.spec)
+    place = {name: row for row, name in enumerate(found["sample_id"])}
+    rows = [place[name] for name in pool.ids]
+    expected = probabilities(world.spec.predict(pool), world.spec.fusion)
+    columns = [f"probability_{name}" for name in world.spec.class_names]
+    assert len(found) == len(pool) > 20
+    assert np.abs(found[columns].to_numpy()[rows] - expected).max() < 1e-5
+    assert (found["label"].iloc[rows] == [world.spec.class_names[i] for i in expected.argmax(axis=1)]).all()
+    assert (found["lacked"] == "").all()
+
+
+def test_the_specs_own_number_comes_out(world: World) -> None:
+    spec = world.found.spec
+    ensemble = Ensemble(spec, world.store)
+    part = world.samples.in_split("test")
+    part = part.with_feature("image").with_feature("smirk").with_feature("emoca")
+    names, contents = world.pictures()
+    emoca = parameters_of(names, part.params("emoca"), "emoca")
+    items = [Item(name, content) for name, content in zip(names, contents, strict=True)]
+    frame = pd.concat([batch.frame for batch in ensemble.stream(items, "fail", {"emoca": emoca})])
+    right = frame["label"].to_numpy() == np.array([spec.class_names[i] for i in part.expression])
+    reported = spec.scores.report
+    assert reported.n == len(frame)
+    assert right.mean() == pytest.approx(reported.metrics["accuracy"].value, abs=1e-9)
+
+
+def test_every_form_of_a_picture_gives_the_same(world: World, folder: Path) -> None:
+    ensemble = load_ensemble(world.uri)
+    names, contents = world.pictures()
+    files = [folder / "faces" / f"{name}.png" for name in names[:3]]
+    opened = [Image.open(file) for file in files]
+    emoca = world.samples.in_split("test").with_feature("smirk").with_feature("image").with_feature("emoca")
+    vectors = emoca.params("emoca")[:3]
+    forms = [files, [str(f) for f in files], contents[:3], opened, [np.asarray(i.convert("RGB")) for i in opened]]
+    tables = [ensemble.predict(form, emoca=vectors).drop(columns="sample_id") for form in forms]  # type: ignore[arg-type]
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0])
+    assert tables[0].filter(like="probability").sum(axis=1).to_numpy() == pytest.approx(np.ones(3))
+
+
+def test_what_a_member_lacks_is_refused_left_out_or_done_without(world: World) -> None:
+    ensemble = load_ensemble(world.uri)
+    _, contents = world.pictures()
+    part = world.samples.in_split("test").with_feature("image").with_feature("smirk").with_feature("emoca")
+    vectors = part.params("emoca")[:4].copy()
+    vectors[1] = np.nan
+    pictures = [*contents[:2], b"no picture", contents[3]]
+    with pytest.raises(Ig3dError, match=r"1: .*emoca.* lacks its emoca \(no parameters of this name\); .* fallback"):
+        ensemble.predict(pictures, emoca=vectors)
+    skipped = ensemble.predict(pictures, "skip", emoca=vectors)
+    assert skipped["sample_id"].tolist() == ["0", "3"]
+    whole = ensemble.predict(pictures, "fallback", emoca=vectors)
+    assert whole["sample_id"].tolist() == ["0", "1", "2", "3"]
+    assert whole["lacked"].tolist() == ["", "emoca", "image, smirk", ""]
+    # By hand: the members that remain, fused as the spec says.
+    pool = pool_of(world, world.spec)
+    for row, lacking in ((1, ("emoca",)), (2, ("image", "smirk"))):
+        fallback = world.spec.fallback(lacking)
+        assert fallback is not None
+        one = pool.take(np.flatnonzero(pool.ids == part.ids[row]))
+        fused = fallback.fusion.apply(one.outputs_of(fallback.members), "expression")
+        expected = probabilities(fused, fallback.fusion)[0]
+        assert whole.filter(like="probability").to_numpy()[row] == pytest.approx(expected, abs=1e-5)
+    pd.testing.assert_frame_equal(whole.iloc[[0, 3]].reset_index(drop=True), skipped)
+
+
+def test_fallbacks_name_what_is_left_for_everything_that_may_be_missing(world: World) -> None:
+    lacking = {f.lacking for f in world.spec.fallbacks}
+    single = {("emoca",), ("image",), ("smirk",)}
+    assert lacking == single | {("emoca", "image"), ("emoca", "smirk"), ("image", "smirk")}
+    features = {m.name: set(m.features) for m in world.spec.members}
+    for fallback in world.spec.fallbacks:
+        assert not any(features[name] & set(fallback.lacking) for name in fallback.members)
+    # The best of the rest is at least as good as any one of them, where it was chosen.
+    pool = pool_of(world, world.spec, "dev")
+    for fallback in world.spec.fallbacks:
+        for name, looks in features.items():
+            if not looks & set(fallback.lacking):
+                alone = (pool.outputs_of([name])[0].argmax(axis=1) == pool.labels).mean()
+                assert fallback.selection >= alone - 1e-9
+
+
+def test_other_forms_of_output(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = {}
+    for ending in ("parquet", "csv", "jsonl"):
+        out = folder / f"all.{ending}"
+        words = ("--images", folder / "faces", "--missing", "fallback", "--out", out)
+        assert ig3d(monkeypatch, "predict", world.uri, *words) == 0
+        read = {"parquet": pd.read_parquet, "csv": pd.read_csv}.get(ending, lambda f: pd.read_json(f, lines=True))
+        tables[ending] = read(out)
+        assert (tables[ending]["lacked"] == "emoca").all()
+    for ending in ("csv", "jsonl"):
+        numbers = [table.select_dtypes("number").to_numpy() for table in (tables[ending], tables["parquet"])]
+        assert np.abs(numbers[0] - numbers[1]).max() < 1e-9
+        assert tables[ending]["label"].tolist() == tables["parquet"]["label"].tolist()
+
+
+def test_a_failed_prediction_leaves_what_was_there(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = folder / "kept.csv"
+    out.write_text("before")
+    assert ig3d(monkeypatch, "predict", world.uri, "--images", folder / "faces", "--out", out) == 2
+    told = capsys.readouterr().err
+    assert "lacks its emoca (the spec has no encoder for them: give --emoca" in told
+    assert out.read_text() == "before"
+    assert [p.name for p in folder.iterdir() if "partial" in p.name] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--images", "nowhere"), "nowhere: no such file or folder of pictures"),
+        (("--emoca", "e.npz"), "give these with --images"),
+        (("--images", "EMPTY"), "no pictures in this folder"),
+    ],
+)
+def test_mistakes_are_a_line(
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    complaint: str,
+) -> None:
+    (tmp_path / "EMPTY").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert ig3d(monkeypatch, "predict", world.uri, *words, "--out", "o.csv") == 2
+    told = capsys.readouterr().err
+    assert complaint in told
+    assert told.count("\n") == 1
+
+
+def test_names_are_each_pictures_own(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.png")
+    both = items_of([tmp_path / "a", tmp_path / "b"])
+    assert [name for name, _ in both] == [f"{tmp_path}/a/1.png", f"{tmp_path}/b/1.png"]
+    with pytest.raises(Ig3dError, match="two pictures are called so"):
+        items_of([tmp_path / "a" / "1.png", tmp_path / "a" / "1.png"])
+    flat = Parameters({"1": 0}, np.zeros((1, 334), np.float32))
+    flat.check(["a/1.png", "a/2.png"])
+    with pytest.raises(Ig3dError, match="one vector of parameters has both their names"):
+        flat.check(["a/1.png", "b/1.png"])
+    # A row of NaN says that a picture has none; another's of a like name is not taken for it.
+    vectors = np.zeros((2, 334), np.float32)
+    vectors[0] = np.nan
+    given = parameters_of(["d/1.png", "1"], vectors, "emoca")
+    assert given.of("d/1.png") is None
+    assert given.of("1") is not None
+
+
+def test_a_writer_tells_endings_apart_and_headers_once(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"sample_id": pd.array(["a"], dtype="string"), "valence": [0.5]})
+    with Writer(tmp_path / "X.CSV") as writer:
+        writer.write(frame.iloc[:0])
+        writer.write(frame)
+        writer.write(frame)
+    assert (tmp_path / "X.CSV").read_text() == "sample_id,valence\na,0.5\na,0.5\n"
+    with Writer(tmp_path / "X.PARQUET") as writer:
+        writer.write(frame.iloc[:0])
+        writer.write(frame)
+    assert pd.read_parquet(tmp_path / "X.PARQUET")["valence"].tolist() == [0.5]
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(Ig3dError, match=r"folder\.csv: cannot be written"), Writer(tmp_path / "folder.csv"):
+        pass
+
+
+def test_a_spec_that_was_copied_needs_its_storage(world: World, tmp_path: Path) -> None:
+    (tmp_path / "best_ensemble.json").write_text(world.spec.to_json())
+    with pytest.raises(Ig3dError, match="lies in no storage; say with --storage"):
+        load_ensemble(str(tmp_path / "best_ensemble.json"))
+    assert load_ensemble(str(tmp_path / "best_ensemble.json"), world.store.uri).spec == world.spec
+
+
+def test_prediction_needs_no_ray(world: World) -> None:
+    script = f"""
+import sys
+sys.modules["ray"] = None
+import json, numpy as np
+from ig3d_ray import load_ensemble
+found = load_ensemble({world.uri!r}).predict([np.zeros((64, 64, 3), np.uint8)], "fallback")
+print(json.dumps(found["lacked"].tolist()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["emoca"]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is looked up in /proc")
+def test_ten_thousand_pictures_stream_through(world: World) -> None:
+    def resident() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    pictures = [m for m in world.spec.members if m.features == ("image",)]
+    fusion = Fusion(strategy="mean", space="logits", weights=None)
+    update = {"members": tuple(pictures), "fusion": fusion, "fallbacks": (), "encoders": {}}
+    ensemble = Ensemble(world.spec.model_copy(update=update), world.store)
+    _, contents = world.pictures()
+    items = (Item(str(i), contents[i % len(contents)]) for i in range(10_000))
+    rows, at_2000 = 0, 0.0
+    for batch in ensemble.stream(items):
+        rows += len(batch.frame)
+        if rows < 2_100:
+            at_2000 = resident()
+    assert rows == 10_000
+    # All of them decoded would be 94 MiB, and their outputs some more.
+    assert resident() - at_2000 < 25
+
+
+def test_a_grey_picture_of_16_bits_is_the_same_opened_or_not(tmp_path: Path) -> None:
+    ramp = (np.arange(64 * 64, dtype=np.uint32).reshape(64, 64) * 16).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "grey.png")
+    with Image.open(tmp_path / "grey.png") as opened:
+        from_memory = decoded(read_item("a", opened), 64)
+    assert np.array_equal(from_memory, decoded(read_item("a", tmp_path / "grey.png"), 64))
+    assert len(np.unique(from_memory)) > 200
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "noise.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "noise.png").read_bytes()[:2000])
+    with Image.open(tmp_path / "cut.png") as cut:
+        assert read_item("b", cut).content is None
+
+
+def test_numbers_that_are_none_are_no_prediction(world: World) -> None:
+    names, pictures = world.pictures()
+    emoca = np.zeros((2, 334), np.float32)
+    emoca[1] = 1e38
+    ensemble = load_ensemble(world.uri, device="cpu")
+    with pytest.raises(Ig3dError, match=r"^1: the networks give no finite numbers for it"):
+        ensemble.predict(pictures[:2], emoca=emoca)
+    assert ensemble.predict(pictures[:2], missing="skip", emoca=emoca)["sample_id"].tolist() == ["0"]
+    assert len(names) > 2
+
+
+def test_a_full_disk_is_a_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    frame = pd.DataFrame({"sample_id": ["a"], "valence": [0.5]})
+    for ending, where in (("csv", "pandas.DataFrame.to_csv"), ("parquet", "pyarrow.parquet.ParquetWriter.write_table")):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, full)
+            told = pytest.raises(Ig3dError, match=r"cannot be written \(No space left on device\)")
+            with told, Writer(tmp_path / f"out.{ending}") as writer:
+                writer.write(frame)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        with pytest.raises(Ig3dError, match="No space left"), Writer(tmp_path / "out.csv") as writer:
+            writer.write(frame)
+    assert list(tmp_path.iterdir()) == []

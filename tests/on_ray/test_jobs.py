@@ -1,0 +1,127 @@
+"""Runs as jobs of a cluster: a real head with token and dashboard, real submissions."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import SMALL_SPACE
+from ray_head import BIN, head
+
+from ig3d_ray.storage.store import Store
+
+pytestmark = pytest.mark.slow
+REPOSITORY = Path(__file__).resolve().parents[2]
+Head = tuple[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    with head(tmp_path_factory.mktemp("head")) as found:
+        yield found
+
+
+def call(cluster: Head, *words: str, seconds: int = 200) -> "subprocess.CompletedProcess[str]":
+    _, environment = cluster
+    return subprocess.run(words, capture_output=True, text=True, timeout=seconds, env=environment)
+
+
+def ray_job_submit(cluster: Head, *words: str) -> "subprocess.CompletedProcess[str]":
+    url, _ = cluster
+    ray = [str(BIN / "ray"), "job", "submit", "--address", url, "--working-dir", str(REPOSITORY), "--"]
+    return call(cluster, *ray, "python", "-m", "ig3d_ray", *words)
+
+
+def ig3d(cluster: Head, *words: str) -> "subprocess.CompletedProcess[str]":
+    return call(cluster, sys.executable, "-m", "ig3d_ray", *words)
+
+
+def specs(store: Store) -> list[str]:
+    return [name for name in store.names("searches") if name.endswith("best_ensemble.json")]
+
+
+def test_strangers_are_refused(cluster: Head) -> None:
+    url, environment = cluster
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{url}/api/jobs/", timeout=10)
+    without = {name: value for name, value in environment.items() if not name.startswith("RAY_AUTH")}
+    done = ig3d((url, without), "submit", str(SMALL_SPACE), "--address", url, "--storage", "s3://bucket/x")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH" in done.stderr
+
+
+def test_a_job_that_cannot_run_fails_with_its_one_line(cluster: Head, tmp_path: Path) -> None:
+    done = ray_job_submit(cluster, "run", "tests/no.yaml", "--storage", str(tmp_path))
+    assert done.returncode == 1
+    assert re.search(r"^ig3d: tests/no\.yaml: .*", done.stdout, re.MULTILINE)
+    assert "Traceback" not in done.stdout
+
+
+def test_a_folder_of_this_machine_is_refused(cluster: Head) -> None:
+    done = ig3d(cluster, "submit", str(SMALL_SPACE), "--address", cluster[0], "--storage", "runs")
+    assert done.returncode == 2
+    assert "ig3d: --storage runs: a job runs on another machine" in done.stderr
+
+
+def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head, tmp_path: Path) -> None:
+    url, _ = cluster
+    store = Store(str(tmp_path / "store"))
+    # A quarter of a minute of training: asking for a job's log takes seconds, and it must not be over by then.
+    long = ["--set", "pool.0.recipe.epochs=150", "--set", "pool.0.recipe.patience=150", "--set", "pool.0.width=12"]
+    long += ["--set", "search.budget=10"]
+    words = ["submit", str(SMALL_SPACE), "--address", url, "--storage", store.uri, *long]
+    submitted = ig3d(cluster, *words)
+    assert submitted.returncode == 0, submitted.stderr
+    job = submitted.stdout.strip()
+    deadline = time.monotonic() + 120
+    while not re.search(r"train: .* epoch", logs := call(cluster, *ray_job("logs", job, url)).stdout):
+        assert time.monotonic() < deadline, logs
+        time.sleep(0.5)
+    started = time.monotonic()
+    assert call(cluster, *ray_job("stop", job, url)).returncode == 0
+    assert time.monotonic() - started < 25
+    logs = call(cluster, *ray_job("logs", job, url)).stdout
+    assert "told to end; what is finished is kept" in logs
+    written = re.findall(r"train: (.*): told to end; written at (epoch \d+, step \d+)", logs)
+    assert written, logs
+    assert specs(store) == []
+    done = ig3d(cluster, *words, "--follow")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, where in written:
+        assert f"{name} goes on at {where}" in done.stdout
+    assert "spec: " in done.stdout
+    (spec,) = specs(store)
+    assert json.loads(store.read(spec))["dataset"] == "faces"
+    assert store.names("train") == store.names("tune") == []
+    # And the way that is Ray's own: nothing is left to do.
+    again = ray_job_submit(cluster, "run", "tests/small.yaml", "--storage", store.uri, *long)
+    assert again.returncode == 0, again.stdout
+    assert "nothing to do, 5 members cached" in again.stdout
+
+
+def ray_job(verb: str, job: str, url: str) -> list[str]:
+    return [str(BIN / "ray"), "job", verb, job, "--address", url]
+
+
+def test_what_travels_and_what_ray_shows_of_it(cluster: Head) -> None:
+    _, environment = cluster
+    secret = {"AWS_ACCESS_KEY_ID": "AKIASECRET", "AWS_SECRET_ACCESS_KEY": "verysecret"}
+    url = cluster[0]
+    words = ["submit", str(SMALL_SPACE), "--address", url, "--storage", "s3://no-such-bucket/x"]
+    where = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    job = ig3d((url, environment | secret | where), *words).stdout.strip()
+    token = Path(environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+    request = urllib.request.Request(f"{url}/api/jobs/{job}", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        shown = answer.read().decode()
+    assert json.loads(shown)["runtime_env"]["env_vars"]["AWS_ENDPOINT_URL"] == where["AWS_ENDPOINT_URL"]
+    assert "SECRET" not in shown.upper()
+    assert token not in shown
+    call(cluster, *ray_job("stop", job, url))
