@@ -27,8 +27,9 @@ from ig3d_ray.data.samples import load_samples
 from ig3d_ray.data.synthetic.faces import make_faces
 from ig3d_ray.models.build import build_network
 from ig3d_ray.models.inputs import Feeding, member_inputs, member_samples
+from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.models.recipe import TrainingRecipe
-from ig3d_ray.models.spec import Mlp3dSpec, fingerprint, parameter_groups
+from ig3d_ray.models.spec import fingerprint
 from ig3d_ray.on_ray import cluster, train, train_loop
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.publish import publish
@@ -82,7 +83,7 @@ def without_ray(store: Store, count: int, first: int) -> float:
             classes=len(about.class_names),
             monitor=spec.monitor,
             attention="none",
-            groups=parameter_groups(spec),
+            groups=spec.parameter_groups,
             worker=Worker(),
             compiled=False,
         )

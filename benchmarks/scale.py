@@ -22,7 +22,7 @@ from benchmarks import overhead
 from benchmarks.scale_page import page
 from benchmarks.simulation import Costs, Fleet, Job, Told, first_come, longest, lower_bound, simulate
 from ig3d_ray.config.load import load_space
-from ig3d_ray.models.spec import TrainableSpec
+from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.on_ray.watch import CHECKPOINT_SHARE
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.cost_model import estimate
@@ -42,7 +42,7 @@ HEAD_CORES = 8
 OLD_RUN = 8
 
 
-def pool() -> list[tuple[str, TrainableSpec]]:
+def pool() -> list[tuple[str, TrainedSpec]]:
     """The paper's and the compared networks with many seeds, in the order in which a space names them: by kind."""
     space = load_space(HERE.parent / "search_spaces" / "affectnet8_all.yaml")
     kinds = space.trainable()
@@ -51,7 +51,7 @@ def pool() -> list[tuple[str, TrainableSpec]]:
     return [(f"{i:04d}", spec) for i, spec in enumerate(made)]
 
 
-def jobs(members: Sequence[tuple[str, TrainableSpec]], seconds: dict[str, float], size: int, packs: bool) -> list[Job]:
+def jobs(members: Sequence[tuple[str, TrainedSpec]], seconds: dict[str, float], size: int, packs: bool) -> list[Job]:
     """Runs as this package makes them, or of so many members whatever they take."""
     runs = make_runs(Store("/nowhere"), "affectnet8", members, size, seconds if packs else None)
     return [Job(place, tuple(seconds[f] for f, _ in run.members)) for place, run in enumerate(runs)]

@@ -149,8 +149,7 @@ def simulate(jobs: Sequence[Job], fleet: Fleet, costs: Costs, order: Order) -> T
             continue
         spent = max(0.0, until - now)
         noticed = draw.random() < fleet.notice
-        kept = _kept(job, until - begin - costs.start, costs, noticed)
-        trained = min(job.work, max(0.0, until - begin - costs.start) / costs.slowing)
+        kept, trained = _kept(job, until - begin - costs.start, costs, noticed)
         busy += kept
         lost += trained - kept
         overhead += spent - trained
@@ -167,8 +166,8 @@ def _taken_at(came: float, fleet: Fleet, draw: random.Random) -> float:
     return came + draw.expovariate(fleet.rate / 3600) if fleet.rate else float("inf")
 
 
-def _kept(job: Job, seconds: float, costs: Costs, noticed: bool) -> float:
-    """Of a job that had its workers for so long, the seconds of training that survive."""
+def _kept(job: Job, seconds: float, costs: Costs, noticed: bool) -> tuple[float, float]:
+    """Of a job that had its workers for so long, the seconds of training that survive, and all of them."""
     left = max(0.0, seconds)
     kept = 0.0
     for member in job.members:
@@ -179,9 +178,10 @@ def _kept(job: Job, seconds: float, costs: Costs, noticed: bool) -> float:
             continue
         within = min(member, left / costs.slowing)
         if noticed:
-            return kept + max(0.0, within - costs.step)
-        return kept + (within // costs.pause * costs.pause if costs.pause != float("inf") else 0.0)
-    return kept
+            return kept + max(0.0, within - costs.step), kept + within
+        written = within // costs.pause * costs.pause if costs.pause != float("inf") else 0.0
+        return kept + written, kept + within
+    return kept, kept
 
 
 def _after(job: Job, kept: float) -> Job:

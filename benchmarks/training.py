@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from ig3d_ray.data.ingest.feature_files import read_many
 from ig3d_ray.data.representations import GROUPS, WIDTHS
-from ig3d_ray.models.build import Scaling, Standardised
 from ig3d_ray.models.inputs import Inputs
 from ig3d_ray.models.mlp3d.network import Mlp3d
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
+from ig3d_ray.models.scaling import Scaling, Standardised
 from ig3d_ray.training.cohort import CohortTrainer
 from ig3d_ray.training.trainer import Labelled, Trainer
 
@@ -219,7 +219,8 @@ def data_parallel(samples: int, width: int, epochs: int) -> dict[str, Any]:
 
     from ig3d_ray.config.resources import Resources
     from ig3d_ray.data.samples import Samples
-    from ig3d_ray.models.spec import Mlp3dSpec, fingerprint
+    from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
+    from ig3d_ray.models.spec import fingerprint
     from ig3d_ray.on_ray.cluster import connected
     from ig3d_ray.on_ray.train import train_runs
     from ig3d_ray.storage.store import Store

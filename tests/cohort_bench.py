@@ -9,8 +9,8 @@ from ig3d_ray.data import datasets
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.models.build import build_network
 from ig3d_ray.models.inputs import member_inputs, member_samples
+from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.models.recipe import LossSpec, Stage
-from ig3d_ray.models.spec import Mlp3dSpec
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.trainer import Labelled, Trainer
 

@@ -16,8 +16,9 @@ from ray.cluster_utils import Cluster
 
 from ig3d_ray.config.resources import Resources
 from ig3d_ray.data.synthetic.faces import make_faces
+from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.models.recipe import TrainingRecipe
-from ig3d_ray.models.spec import Mlp3dSpec, fingerprint
+from ig3d_ray.models.spec import fingerprint
 from ig3d_ray.on_ray.train import train_runs
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.runs import make_runs

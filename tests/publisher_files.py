@@ -6,13 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from ig3d_ray.data import datasets
-from ig3d_ray.data.ingest.build import ingest
-from ig3d_ray.data.ingest.layouts import read_affectnet
-from ig3d_ray.data.samples import Samples
 from ig3d_ray.storage.store import Store
 
 AFFECTNET, RAFDB = datasets.dataset("affectnet8"), datasets.dataset("rafdb")
@@ -56,16 +52,6 @@ def rafdb(root: Path, as_folders: int | None = None) -> Path:
     labels = root / "list_patition_label.txt"
     labels.write_text("\n".join(lines) + "\n")
     return labels
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> tuple[Store, Samples, Path]:
-    """AffectNet in a store, its parameters not there yet, and the folder of its files."""
-    store = Store(str(tmp_path / "store"))
-    root = tmp_path / "files"
-    root.mkdir()
-    files = affectnet(root, class_folders=True)
-    return store, ingest(store, "affectnet8", read_affectnet(root, files, AFFECTNET), 0.34, 0, False).samples, root
 
 
 def skipped_rows(store: Store, dataset: str) -> list[list[str]]:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from ig3d_ray.models.checkpoint import to_bytes
+from ig3d_ray.models.cnn.spec import CnnSpec
+from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.models.recipe import LossSpec, TrainingRecipe
-from ig3d_ray.models.spec import CnnSpec, Mlp3dSpec
 from ig3d_ray.training.state import Epoch
 from ig3d_ray.training.trainer import Trainer
 

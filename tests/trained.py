@@ -15,11 +15,12 @@ from ig3d_ray.ensembles.export import _encoders, _member
 from ig3d_ray.ensembles.fallbacks import build_fallbacks
 from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.fusion.combine import Fusion
-from ig3d_ray.models.build import Standardised, build_network
+from ig3d_ray.models.build import build_network
 from ig3d_ray.models.face3d.encoders import SmirkEncoder
 from ig3d_ray.models.face3d.extraction import Extraction, PieceWorker, bring_encoder
 from ig3d_ray.models.inputs import Feeding, member_inputs, member_samples
-from ig3d_ray.models.spec import TrainableSpec, fingerprint
+from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.spec import TrainedSpec, fingerprint
 from ig3d_ray.search.scoring import Result
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.publish import publish
@@ -78,7 +79,7 @@ def smirk_checkpoint(folder: Path) -> Path:
     return file
 
 
-def quickly_trained(store: Store, samples: Samples, spec: TrainableSpec) -> tuple[Standardised, list[HistoryRow]]:
+def quickly_trained(store: Store, samples: Samples, spec: TrainedSpec) -> tuple[Standardised, list[HistoryRow]]:
     torch.manual_seed(spec.seed)
     data = []
     for split in ("train", "dev"):

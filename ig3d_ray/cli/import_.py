@@ -77,20 +77,21 @@ def import_checkpoint(
     """Make a published checkpoint a member, and write its logits on dev and test. No code in the file is run."""
     from ig3d_ray.data import datasets
     from ig3d_ray.importing import checkpoints, identify
+    from ig3d_ray.models.registry import KINDS
     from ig3d_ray.storage.store import Store
 
     datasets.dataset(dataset)
-    of_kind = _one_of("--as", kind, identify.KINDS)
+    of_kind = _one_of("--as", kind, KINDS)
     classes = _one_of("--class-order", class_order, identify.CLASS_ORDERS) if class_order else None
     va = _one_of("--va-order", va_order, identify.VA_ORDERS) if va_order else None
     store = Store(storage)
     store.prepare()
     called = _name("--name", name or kind)
     done = checkpoints.import_checkpoint(store, file, of_kind, dataset, called, classes, va, replace)
-    spec = done.recognised.spec
+    spec = done.identified.spec
     told = ", ".join(f"{count} {split}" for split, count in done.written.items())
     print(f"{called} ({spec.view}): a published {kind}; its logits on {told} samples of {dataset} are in the cache")
-    for note in done.recognised.notes:
+    for note in done.identified.notes:
         print(f"note: {note}")
     for split, scores in done.scores.items():
         if scores:

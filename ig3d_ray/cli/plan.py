@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ig3d_ray.config.resources import Resources
 from ig3d_ray.config.search_space import SearchSpace
-from ig3d_ray.models.spec import ImportedSpec
+from ig3d_ray.models.registry import has_network
 from ig3d_ray.report.text import PROTOCOLS
 from ig3d_ray.training.runs import TRAINED_SPLITS
 from ig3d_ray.training.schedule import START_SECONDS, Forecast
@@ -29,7 +29,7 @@ def render_plan(space: SearchSpace, inventory: Inventory, uri: str) -> Group:
         table.add_column(name, overflow="fold")
     splits, counts = space.protocol.splits, {"train": 0, "cached": 0, "bring": 0}
     for wanted in inventory.wanted:
-        imported = isinstance(wanted.spec, ImportedSpec)
+        imported = not has_network(wanted.spec)
         state = (
             "cached" if wanted.ready_for(splits if imported else TRAINED_SPLITS) else "bring" if imported else "train"
         )

@@ -6,10 +6,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from ig3d_ray.config.explain import first_error
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.errors import Ig3dError
-
-KINDS = ("mlp3d", "cnn", "ddamfn", "cage", "intermediate", "imported")
 
 
 def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
@@ -42,7 +41,7 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
     except Ig3dError as error:
         raise Ig3dError(f"{path}: {error}") from error
     except ValidationError as error:
-        raise Ig3dError(f"{path}: {_first_error(error)}") from error
+        raise Ig3dError(f"{path}: {first_error(error)}") from error
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -90,39 +89,3 @@ def _override(content: Any, override: str) -> None:
         content[int(last) if isinstance(content, list) else last] = value
     except (ValueError, IndexError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise Ig3dError(f"--set {override}: there is no such field") from error
-
-
-def _first_error(error: ValidationError) -> str:
-    everything = error.errors()
-    # pydantic adds "too short" for a list whose items it has just refused.
-    errors = [e for e in everything if e["type"] != "too_short"] or everything
-    # A misspelt field is better news than the one that is missing because of it.
-    errors.sort(key=lambda e: e["type"] != "extra_forbidden")
-    first = errors[0]
-    location = list(first["loc"])
-    if len(location) > 2 and location[0] == "pool" and location[2] in KINDS:
-        # pydantic names the kind of a pool item as if it were a field.
-        del location[2]
-    field = ".".join(map(str, location))
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "too_short":
-        return f"{field}: is empty; list at least one"
-    if first["type"] == "extra_forbidden":
-        message = "unknown field; check the spelling"
-    elif first["type"] == "missing":
-        return f"{field}: is missing" + _more(errors)
-    elif first["type"] == "union_tag_invalid":
-        context = first.get("ctx", {})
-        return f"{field}.kind: {context.get('tag')!r}; allowed: {context.get('expected_tags')}" + _more(errors)
-    elif first["type"] == "union_tag_not_found":
-        return f"{field}.kind: is missing; allowed: {', '.join(map(repr, KINDS))}"
-    value = first["input"]
-    if not field:
-        return message + _more(errors)
-    if isinstance(value, dict):
-        return f"{field}: {message}" + _more(errors)
-    return f"{field}: {value!r}: {message}" + _more(errors)
-
-
-def _more(errors: list[Any]) -> str:
-    return f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""

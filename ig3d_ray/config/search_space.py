@@ -4,21 +4,29 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_serializer, field_validator, model_validator
 
-from ig3d_ray.config.pool_items import ONE_OR_MORE, PoolItem, as_tuple
+from ig3d_ray.config.explain import first_error
 from ig3d_ray.config.protocol import ProtocolSpec
 from ig3d_ray.config.resources import Resources
 from ig3d_ray.data import datasets
 from ig3d_ray.data.datasets import Dataset
+from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.fusion.combine import Space, Strategy
 from ig3d_ray.fusion.fit import METHODS, Method
 from ig3d_ray.models.recipe import TrainingRecipe
-from ig3d_ray.models.spec import ImportedSpec, TrainableSpec
+from ig3d_ray.models.registry import expand, has_network
+from ig3d_ray.models.spec import AnySpec, ImportedSpec, TrainedSpec
 from ig3d_ray.types import Frozen, Task
 
-_MANY = [BeforeValidator(as_tuple)]
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+_MANY = [BeforeValidator(_as_tuple)]
+ONE_OR_MORE = [*_MANY, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 MONITOR: dict[Task, str] = {"expression": "accuracy", "va": "ccc_mean"}
@@ -102,22 +110,44 @@ class DrawnData(Frozen):
     seed: int = Field(default=0, ge=0)
 
 
-def _with_recipe(item: Any, named: Any, where: str) -> Any:
+def _with_recipe(item: Any, named: Any, field: str) -> Any:
+    """An item of the pool, or its second training, with the named recipes in place of their names."""
     if not isinstance(item, dict):
         return item
     item = dict(item)
-    recipe = item.get("recipe")
-    if isinstance(recipe, str):
-        if not isinstance(named, dict) or recipe not in named:
-            known = ", ".join(map(str, named)) or "none are there"
-            raise ValueError(f"{where}.recipe: {recipe!r} is not under recipes; known: {known}")
-        item["recipe"] = named[recipe]
+    if "recipe" in item:
+        several = isinstance(item["recipe"], list | tuple)
+        recipes = [_named(one, named, field) for one in (item["recipe"] if several else [item["recipe"]])]
+        item["recipe"] = recipes if several else recipes[0]
     if isinstance(item.get("then"), dict):
-        item["then"] = _with_recipe(item["then"], named, f"{where}.then")
+        item["then"] = _with_recipe(item["then"], named, f"{field}.then")
     return item
 
 
-def _unfit(spec: TrainableSpec, about: Dataset, objective: str, workers: int) -> str:
+def _named(recipe: Any, named: Any, field: str) -> Any:
+    if not isinstance(recipe, str):
+        return recipe
+    if not isinstance(named, dict) or recipe not in named:
+        known = ", ".join(map(str, named)) or "none are there"
+        raise ValueError(f"{field}.recipe: {recipe!r} is not under recipes; known: {known}")
+    return named[recipe]
+
+
+def _members_of(item: Any, field: str) -> list[AnySpec]:
+    """The members of an item of the pool."""
+    if isinstance(item, TrainedSpec | ImportedSpec):
+        return [item]
+    if not isinstance(item, dict):
+        raise ValueError(f"{field}: {item!r}: a member is a mapping with a kind")
+    try:
+        return list(expand(item))
+    except ValidationError as error:
+        raise ValueError(first_error(error, field)) from error
+    except Ig3dError as error:
+        raise ValueError(f"{field}.{error}") from error
+
+
+def _unfit(spec: TrainedSpec, about: Dataset, objective: str, workers: int) -> str:
     """Why a member can't be trained for an objective; empty if it can."""
     task = metrics.task_of(objective)
     for stage in spec.stages:
@@ -141,7 +171,7 @@ class SearchSpace(Frozen):
     """affectnet8, affectnet7, affectnet_va, rafdb, or faces, which are drawn."""
     objective: str
     """The metric that is searched for, such as accuracy, macro_f1, ccc_mean or rmse."""
-    pool: Annotated[tuple[PoolItem, ...], Field(min_length=1)]
+    pool: Annotated[tuple[TrainedSpec | ImportedSpec, ...], Field(min_length=1)]
     """Members to train, and those that are there."""
     fusion: FusionSpace = FusionSpace()
     references: tuple[Reference, ...] = ()
@@ -159,13 +189,17 @@ class SearchSpace(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _put_recipes_in(cls, content: Any) -> Any:
-        """`recipe: name` becomes the recipe of that name."""
+    def _expand_pool(cls, content: Any) -> Any:
+        """Named recipes are put in place, then each item's lists expand to their product."""
         if not isinstance(content, dict) or not isinstance(content.get("pool"), list | tuple):
             return content
         named = content.get("recipes") or {}
-        pool = [_with_recipe(item, named, f"pool.{i}") for i, item in enumerate(content["pool"])]
-        return content | {"pool": pool}
+        items = [_with_recipe(item, named, f"pool.{i}") for i, item in enumerate(content["pool"])]
+        return content | {"pool": [spec for i, item in enumerate(items) for spec in _members_of(item, f"pool.{i}")]}
+
+    @field_serializer("pool")
+    def _written_fields(self, pool: tuple[AnySpec, ...]) -> list[dict[str, Any]]:
+        return [spec.model_dump(mode="json", exclude=set(TrainedSpec.DERIVED)) for spec in pool]
 
     @field_validator("dataset")
     @classmethod
@@ -173,16 +207,6 @@ class SearchSpace(Frozen):
         if value not in datasets.DATASETS:
             raise ValueError(f"allowed: {', '.join(sorted(datasets.DATASETS))}")
         return value
-
-    @model_validator(mode="after")
-    def _items_are_members(self) -> "SearchSpace":
-        for index, item in enumerate(self.pool):
-            try:
-                list(item.members())
-            except ValidationError as error:
-                told = error.errors()[0]["msg"].removeprefix("Value error, ")
-                raise ValueError(f"pool.{index}: {told}") from error
-        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SearchSpace":
@@ -221,23 +245,15 @@ class SearchSpace(Frozen):
         """What is searched: expressions, or valence and arousal; the objective decides."""
         return metrics.task_of(self.objective)
 
-    def members(self) -> list[TrainableSpec | ImportedSpec]:
+    def members(self) -> list[AnySpec]:
         """Every member of the pool, in the order of the file."""
         # What is searched and how many workers train decide the weights too, so they belong to a member's spec.
         decides = {"monitor": MONITOR[self.task], "workers": self.resources.workers}
-        found: list[TrainableSpec | ImportedSpec] = []
-        for item in self.pool:
-            for spec in item.members():
-                found.append(spec if isinstance(spec, ImportedSpec) else spec.model_copy(update=decides))
-        return found
+        return [spec.model_copy(update=decides) if has_network(spec) else spec for spec in self.pool]
 
-    def trainable(self) -> list[TrainableSpec]:
+    def trainable(self) -> list[TrainedSpec]:
         """The members that are trained here."""
-        return [spec for spec in self.members() if not isinstance(spec, ImportedSpec)]
-
-    def canonical(self) -> str:
-        """Canonical JSON of every field, defaults included."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return [spec for spec in self.members() if has_network(spec)]
 
     @property
     def hash(self) -> str:

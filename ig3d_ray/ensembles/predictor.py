@@ -18,18 +18,19 @@ from scipy.special import softmax
 
 from ig3d_ray.data.encoder_record import EncoderRecord
 from ig3d_ray.data.images import DECODING_THREADS
-from ig3d_ray.data.representations import WIDTHS, subset_columns
+from ig3d_ray.data.representations import WIDTHS
 from ig3d_ray.ensembles.inputs import ImageLike, Item, decoded, encoded, items_of, read_item
 from ig3d_ray.ensembles.parameters import Parameters, parameters_of
-from ig3d_ray.ensembles.spec import PREDICTIONS, EnsembleMember, EnsembleSpec, Fallback, read_ensemble, storage_of
+from ig3d_ray.ensembles.spec import EnsembleMember, EnsembleSpec, Fallback, read_ensemble, storage_of
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
-from ig3d_ray.models.build import Standardised
 from ig3d_ray.models.checkpoint import load_checkpoint
 from ig3d_ray.models.face3d.extraction import Extractor
 from ig3d_ray.models.inference import network_scores
 from ig3d_ray.models.inputs import Inputs
-from ig3d_ray.models.spec import IntermediateSpec, Mlp3dSpec, TrainableSpec
+from ig3d_ray.models.registry import has_network
+from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.spec import PREDICTIONS, ImageInput, Input
 from ig3d_ray.storage.store import Store
 
 Missing = Literal["fail", "skip", "fallback"]
@@ -181,8 +182,8 @@ class Ensemble:
         return f"{unable[0]} lacks its {first} ({told})"
 
     def _sizes(self) -> set[int]:
-        sizes = {s.image_size for s in self._specs.values() if isinstance(s, TrainableSpec) and "image" in s.features}  # type: ignore[union-attr]
-        return sizes
+        specs = [spec for spec in self._specs.values() if has_network(spec)]
+        return {spec.image.size for spec in specs if spec.image is not None}
 
     def _pictures(self, items: list[Item]) -> tuple[dict[int, np.ndarray], dict[tuple[str, int], str]]:
         """size -> `[B, 3, size, size]` uint8, zeros where a picture can't be read; and ("image", row) -> why not."""
@@ -231,17 +232,17 @@ class Ensemble:
         found = []
         for name in names:
             spec = self._specs[name]
-            assert isinstance(spec, TrainableSpec)
-            parts = []
-            if not isinstance(spec, Mlp3dSpec):
-                parts.append(torch.from_numpy(pictures[spec.image_size]).to(self.device))
-            if isinstance(spec, Mlp3dSpec | IntermediateSpec):
-                columns = subset_columns(spec.representation, spec.subset)
-                parts.append(torch.from_numpy(vectors[spec.representation][:, columns].copy()).to(self.device))
+            assert has_network(spec)
+            parts = [self._input(one, pictures, vectors) for one in spec.inputs]
             scores = network_scores(self._networks[name], Inputs(parts))
             classes = len(self.spec.class_names)
             found.append(scores[:, :classes] if self.spec.task == "expression" else scores[:, -2:])
         return np.stack(found)
+
+    def _input(self, one: Input, pictures: Mapping[int, np.ndarray], vectors: Mapping[str, np.ndarray]) -> torch.Tensor:
+        if isinstance(one, ImageInput):
+            return torch.from_numpy(pictures[one.size]).to(self.device)
+        return torch.from_numpy(vectors[one.representation][:, one.columns].copy()).to(self.device)
 
     @property
     def _width(self) -> int:

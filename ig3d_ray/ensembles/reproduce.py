@@ -16,7 +16,8 @@ from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.evaluation.pool import Pool, align
 from ig3d_ray.models.checkpoint import load_checkpoint
 from ig3d_ray.models.inference import logit_table
-from ig3d_ray.models.spec import TrainableSpec, parse_spec, spec_json
+from ig3d_ray.models.registry import has_network, parse_spec
+from ig3d_ray.models.spec import spec_json
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split
 
@@ -84,7 +85,7 @@ def _reported(spec: EnsembleSpec, split: Split) -> float | None:
 
 def _outputs(spec: EnsembleSpec, member: EnsembleMember, store: Store, split: Split) -> LogitTable:
     parsed = parse_spec(_spec_json(member))
-    if not isinstance(parsed, TrainableSpec):
+    if not has_network(parsed):
         logits = LogitStore(store)
         table = logits.read(spec.dataset, member.fingerprint, split)
         scored = member.logits_sha256.get(split)

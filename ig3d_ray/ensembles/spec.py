@@ -8,19 +8,20 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
+from ig3d_ray.config.explain import first_error
 from ig3d_ray.config.protocol import ProtocolSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.bootstrap import Interval, McNemar
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.evaluation.scores import Optimism, Scored
 from ig3d_ray.fusion.combine import Fusion
-from ig3d_ray.models.spec import AnySpec, MemberName, TrainableSpec, parse_spec
+from ig3d_ray.models.registry import parse_spec
+from ig3d_ray.models.spec import AnySpec, MemberName
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Frozen, Split, Task, View
 
 SCHEMA_VERSION = 1
-PREDICTIONS = "predictions"
 
 
 class EnsembleMember(Frozen):
@@ -42,11 +43,11 @@ class EnsembleMember(Frozen):
     @model_validator(mode="after")
     def _is_known_here(self) -> "EnsembleMember":
         try:
-            assert self.parsed
+            parse_spec(json.dumps(self.spec))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise ValueError(f"spec of {self.name}: {field}: {first['msg']}") from error
+            raise ValueError(f"spec of {self.name}: {first_error(error)}") from error
+        except Ig3dError as error:
+            raise ValueError(f"spec of {self.name}: {error}") from error
         return self
 
     @property
@@ -57,8 +58,7 @@ class EnsembleMember(Frozen):
     @property
     def features(self) -> tuple[str, ...]:
         """The columns of the samples table that it looks at; `predictions` for one that is known by these alone."""
-        spec = self.parsed
-        return spec.features if isinstance(spec, TrainableSpec) else (PREDICTIONS,)
+        return self.parsed.features
 
 
 class Compared(Scored):

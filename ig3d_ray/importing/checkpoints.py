@@ -14,7 +14,7 @@ from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.logits import LogitStore
-from ig3d_ray.importing.identify import ClassOrder, Kind, Recognised, VaOrder, Weights, recognise
+from ig3d_ray.importing.identify import ClassOrder, Identified, VaOrder, Weights, identify
 from ig3d_ray.models.checkpoint import save_checkpoint, to_bytes
 from ig3d_ray.models.inference import logit_table
 from ig3d_ray.models.inputs import Feeding
@@ -31,10 +31,10 @@ class Brought:
     """What an import of a checkpoint did.
 
     Attributes:
-        recognised: the network. written: split -> samples. scores: split -> metrics, where there are labels.
+        identified: the network. written: split -> samples. scores: split -> metrics, where there are labels.
     """
 
-    recognised: Recognised
+    identified: Identified
     written: dict[str, int]
     scores: dict[str, dict[str, float]]
 
@@ -71,7 +71,7 @@ def read_state_dict(file: Path) -> tuple[Weights, str]:
 def import_checkpoint(
     store: Store,
     file: Path,
-    kind: Kind,
+    kind: str,
     dataset: str,
     name: str,
     class_order: ClassOrder | None = None,
@@ -84,7 +84,7 @@ def import_checkpoint(
         Ig3dError: the checkpoint or the data set are not what they should be; nothing is written then.
     """
     weights, digest = read_state_dict(file)
-    found = recognise(weights, kind, dataset, Origin(name=name, sha256=digest), class_order, va_order)
+    found = identify(weights, kind, dataset, Origin(name=name, sha256=digest), class_order, va_order)
     samples, spec = load_samples(store, dataset), found.spec
     member, logits = fingerprint(dataset, samples.fingerprint, spec), LogitStore(store)
     for card in logits.members(dataset):

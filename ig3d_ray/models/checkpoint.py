@@ -9,8 +9,10 @@ import torch
 
 from ig3d_ray.data import datasets
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.models.build import Standardised, build_network
-from ig3d_ray.models.spec import TrainableSpec, parameter_groups, parse_spec, spec_json
+from ig3d_ray.models.build import build_network
+from ig3d_ray.models.registry import parse_spec
+from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.spec import TrainedSpec, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 
@@ -18,7 +20,7 @@ FORMAT = 2
 
 
 def save_checkpoint(
-    store: Store, dataset: str, member: str, spec: TrainableSpec, network: Standardised, name: str | None = None
+    store: Store, dataset: str, member: str, spec: TrainedSpec, network: Standardised, name: str | None = None
 ) -> None:
     """Publish a member's weights with what is needed to use them: spec, classes, parameter groups.
 
@@ -30,7 +32,7 @@ def save_checkpoint(
         "dataset": dataset,
         "spec": spec_json(spec),
         "class_names": list(datasets.dataset(dataset).class_names),
-        "parameter_groups": [list(group) for group in parameter_groups(spec)],
+        "parameter_groups": [list(group) for group in spec.parameter_groups],
         "state_dict": {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()},
     }
     store.write(name or paths.checkpoint(dataset, member), to_bytes(content))
@@ -56,7 +58,7 @@ def load_checkpoint(store: Store, dataset: str, member: str, sha256: str | None 
     if content.get("format") != FORMAT or content.get("dataset") != dataset:
         raise Ig3dError(f"{store.locate(name)}: not a format {FORMAT} checkpoint of {dataset}; train the member again")
     spec = parse_spec(content["spec"])
-    assert isinstance(spec, TrainableSpec)
+    assert isinstance(spec, TrainedSpec)
     network = build_network(spec, datasets.dataset(dataset))
     network.load_state_dict(content["state_dict"], strict=True)
     return network.eval()

@@ -6,10 +6,10 @@ import torch
 from ig3d_ray.data import datasets
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.evaluation.logits import LogitTable
-from ig3d_ray.models.build import Standardised
 from ig3d_ray.models.inputs import Feeding, Inputs, member_inputs, member_samples
 from ig3d_ray.models.precision import tf32
-from ig3d_ray.models.spec import TrainableSpec, spec_json
+from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.spec import TrainedSpec, spec_json
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split
 
@@ -33,7 +33,7 @@ def network_scores(network: Standardised, x: Inputs, batch: int | None = None) -
 
 def logit_table(
     network: Standardised,
-    spec: TrainableSpec,
+    spec: TrainedSpec,
     member: str,
     samples: Samples,
     split: Split,
@@ -56,7 +56,7 @@ def logit_table(
 
 
 def score_table(
-    scores: np.ndarray, spec: TrainableSpec, member: str, samples: Samples, split: Split, ids: np.ndarray
+    scores: np.ndarray, spec: TrainedSpec, member: str, samples: Samples, split: Split, ids: np.ndarray
 ) -> LogitTable:
     """Raw scores `[N, outputs]` of samples as the logit table of a member."""
     loss = spec.last_loss

@@ -9,10 +9,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ig3d_ray.data.images import Pictures
-from ig3d_ray.data.representations import subset_columns
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.models.spec import IntermediateSpec, Mlp3dSpec, TrainableSpec
+from ig3d_ray.models.spec import Input, ParameterInput, TrainedSpec
 from ig3d_ray.storage.store import Store
 
 GIB = 2**30
@@ -123,7 +122,7 @@ def _resident(pictures: Pictures, device: torch.device) -> torch.Tensor:
     return x
 
 
-def member_samples(spec: TrainableSpec, samples: Samples, split: str) -> Samples:
+def member_samples(spec: TrainedSpec, samples: Samples, split: str) -> Samples:
     """The samples of a split that have what this member looks at.
 
     Raises:
@@ -137,15 +136,17 @@ def member_samples(spec: TrainableSpec, samples: Samples, split: str) -> Samples
     return chosen
 
 
-def member_inputs(spec: TrainableSpec, samples: Samples, store: Store, feeding: Feeding | None = None) -> Inputs:
+def member_inputs(spec: TrainedSpec, samples: Samples, store: Store, feeding: Feeding | None = None) -> Inputs:
     """Raw inputs of samples that all have this member's features, in their order."""
     feeding = feeding or Feeding()
-    parts: list[torch.Tensor | Decoded] = []
-    if not isinstance(spec, Mlp3dSpec):
-        pictures = Pictures(store, samples, spec.image_size)
-        fits = len(pictures) * 3 * spec.image_size**2 <= feeding.memory
-        parts.append(_resident(pictures, feeding.device) if fits else Decoded(pictures, feeding))
-    if isinstance(spec, Mlp3dSpec | IntermediateSpec):
-        columns = subset_columns(spec.representation, spec.subset)
-        parts.append(torch.from_numpy(samples.params(spec.representation)[:, columns].copy()).to(feeding.device))
-    return Inputs(parts)
+    return Inputs([_part(one, samples, store, feeding) for one in spec.inputs])
+
+
+def _part(one: Input, samples: Samples, store: Store, feeding: Feeding) -> torch.Tensor | Decoded:
+    """One input of all samples: parameters, and images that fit into memory, lie on the device."""
+    if isinstance(one, ParameterInput):
+        values = samples.params(one.representation)[:, one.columns]
+        return torch.from_numpy(values.copy()).to(feeding.device)
+    pictures = Pictures(store, samples, one.size)
+    fits = len(pictures) * 3 * one.size**2 <= feeding.memory
+    return _resident(pictures, feeding.device) if fits else Decoded(pictures, feeding)

@@ -11,8 +11,9 @@ import torch
 from ray.train.collective import barrier, broadcast_from_rank_zero
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.models.build import Standardised, carry_over
-from ig3d_ray.models.spec import TrainableSpec
+from ig3d_ray.models.build import carry_over
+from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.on_ray.state import last_state, obey
 from ig3d_ray.on_ray.watch import Leave, Word
 from ig3d_ray.on_ray.work import Failures, Member, Work, last_line
@@ -92,7 +93,7 @@ def _train(work: Work, members: Sequence[Member], todo: Sequence[str], resumed: 
     return _train_cohort(work, members, todo, resumed)
 
 
-def _train_alone(work: Work, fingerprint: str, spec: TrainableSpec, resumed: dict[str, Any] | None) -> Failures:
+def _train_alone(work: Work, fingerprint: str, spec: TrainedSpec, resumed: dict[str, Any] | None) -> Failures:
     """All stages of one member; published by rank 0."""
     started = time.monotonic()
     first = resumed["stage"] if resumed else 0

@@ -13,14 +13,17 @@ from ig3d_ray.config.resources import Resources
 from ig3d_ray.data import datasets
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.models.build import Standardised, build_network, start_from
+from ig3d_ray.models.build import build_network
 from ig3d_ray.models.checkpoint import load_checkpoint, read_weights
+from ig3d_ray.models.initial_weights import start_from
 from ig3d_ray.models.inputs import GIB, Feeding
-from ig3d_ray.models.spec import TrainableSpec, parameter_groups, parse_spec
+from ig3d_ray.models.registry import parse_spec
+from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.on_ray.news import News
 from ig3d_ray.on_ray.watch import Watch
 from ig3d_ray.storage.store import Store
-from ig3d_ray.training.cost_model import Timing, network_of
+from ig3d_ray.training.cost_model import Timing
 from ig3d_ray.training.publish import publish, publish_failed
 from ig3d_ray.training.run_data import RunData
 from ig3d_ray.training.runs import all_trained
@@ -28,7 +31,7 @@ from ig3d_ray.training.sampling import EpochPlan
 from ig3d_ray.training.state import HistoryRow
 from ig3d_ray.training.trainer import Trainer, Worker
 
-Member = tuple[str, TrainableSpec]
+Member = tuple[str, TrainedSpec]
 Failures = dict[str, str]
 
 
@@ -46,7 +49,7 @@ class Work:
         self.members: list[Member] = []
         for fingerprint, text in self.config["members"]:
             spec = parse_spec(text)
-            assert isinstance(spec, TrainableSpec)
+            assert isinstance(spec, TrainedSpec)
             self.members.append((fingerprint, spec))
         self.samples: Samples = load_samples(self.store, self.dataset)
         self.about = datasets.dataset(self.dataset)
@@ -70,7 +73,7 @@ class Work:
     def data(self) -> RunData:
         return RunData(self.store, self.samples, self.feeding)
 
-    def steps(self, spec: TrainableSpec) -> int:
+    def steps(self, spec: TrainedSpec) -> int:
         """Batches in an epoch of a member."""
         return EpochPlan(spec.recipe, spec.seed, self.data.classes(spec), len(self.about.class_names)).steps
 
@@ -101,7 +104,7 @@ class Work:
                 failures[fingerprint] = last_line(error)
         return failures
 
-    def trainer(self, spec: TrainableSpec, stage: int) -> Trainer:
+    def trainer(self, spec: TrainedSpec, stage: int) -> Trainer:
         """One stage of a member's training, its network new."""
         torch.manual_seed(spec.seed)
         network = build_network(spec, self.about, stage).to(self.feeding.device)
@@ -117,21 +120,21 @@ class Work:
             seed=spec.seed,
             classes=len(self.about.class_names),
             monitor=spec.monitor,
-            attention=getattr(spec, "attention", "none"),
-            groups=parameter_groups(spec),
+            attention=spec.head_attention,
+            groups=spec.parameter_groups,
             worker=worker,
             compiled=self.resources.compile == "images" and "image" in spec.features,
         )
 
-    def start_from(self, spec: TrainableSpec, network: Standardised) -> None:
-        name = getattr(spec, "start_from", None)
+    def start_from(self, spec: TrainedSpec, network: Standardised) -> None:
+        name = spec.initial_weights
         if name is not None:
             start_from(network, read_weights(self.store, name), f"weights {name}")
 
     def publish(
         self,
         fingerprint: str,
-        spec: TrainableSpec,
+        spec: TrainedSpec,
         network: Standardised,
         history: list[HistoryRow] | None,
         seconds: float | None = None,
@@ -142,7 +145,7 @@ class Work:
         timing = None
         if seconds is not None and history:
             timing = Timing(
-                network=network_of(spec),
+                network=spec.cost_key,
                 device=_device_name(self.feeding.device),
                 samples=len(self.data.classes(spec)),
                 epochs=len(history),
@@ -151,7 +154,7 @@ class Work:
             )
         self.news.cached(spec.name, size, timing)
 
-    def failed(self, fingerprint: str, spec: TrainableSpec, network: Standardised, message: str) -> Failures:
+    def failed(self, fingerprint: str, spec: TrainedSpec, network: Standardised, message: str) -> Failures:
         """Say of a member in the storage why it could not be trained, beside its last good weights."""
         if self.rank == 0:
             publish_failed(self.store, self.dataset, fingerprint, spec, network, message)

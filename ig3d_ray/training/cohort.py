@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ig3d_ray.models.build import Standardised
 from ig3d_ray.models.inference import BATCH
 from ig3d_ray.models.mlp3d.network import Mlp3d
 from ig3d_ray.models.precision import tf32
-from ig3d_ray.models.spec import Mlp3dSpec, TrainableSpec
+from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.training.cohort_network import CohortMlp3d
 from ig3d_ray.training.losses import class_weights, member_loss, va_weights
 from ig3d_ray.training.optim import Schedule, make_optimiser
@@ -31,35 +31,35 @@ OnCohortEpoch = Callable[[dict[int, Epoch], Callable[[], State]], None]
 
 
 def cohorts(
-    members: Sequence[tuple[str, TrainableSpec]],
-    steps: Callable[[TrainableSpec], int],
+    members: Sequence[tuple[str, TrainedSpec]],
+    steps: Callable[[TrainedSpec], int],
     at_most: int,
     widest: int | None = None,
-) -> list[list[tuple[str, TrainableSpec]]]:
+) -> list[list[tuple[str, TrainedSpec]]]:
     """Members in groups that can train together: those that can't are alone.
 
     Args:
         members: (fingerprint, spec). steps: how many batches an epoch of a member has.
         at_most: members in a group. widest: hidden units of a member beyond which it trains alone.
     """
-    groups: dict[object, list[tuple[str, TrainableSpec]]] = {}
+    groups: dict[object, list[tuple[str, TrainedSpec]]] = {}
     for member, spec in members:
-        fits = isinstance(spec, Mlp3dSpec) and (widest is None or spec.width <= widest)
+        fits = spec.cohort is not None and (widest is None or spec.cohort.width <= widest)
         key = _kind_of_cohort(spec, steps) if at_most > 1 and fits else None
         groups.setdefault(member if key is None else key, []).append((member, spec))
     return [group[i : i + at_most] for group in groups.values() for i in range(0, len(group), at_most)]
 
 
-def _kind_of_cohort(spec: TrainableSpec, steps: Callable[[TrainableSpec], int]) -> object:
+def _kind_of_cohort(spec: TrainedSpec, steps: Callable[[TrainedSpec], int]) -> object:
     """What members of a cohort have in common; None for a member that trains alone."""
     recipe = spec.recipe
     alone = spec.workers > 1 or spec.then is not None or recipe.mask > 0 or recipe.sam_rho is not None
-    if not isinstance(spec, Mlp3dSpec) or spec.variant == "published_residual" or alone:
+    if spec.cohort is None or alone:
         return None
     if recipe.schedule == "plateau" or recipe.precision == "bf16":
         return None
     outputs = (spec.loss.has_classes, spec.loss.has_va)
-    return (spec.width, spec.variant, outputs, spec.monitor, recipe.model_dump_json(), steps(spec))
+    return (spec.cohort, outputs, spec.monitor, recipe.model_dump_json(), steps(spec))
 
 
 class _Shared:

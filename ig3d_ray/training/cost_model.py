@@ -15,20 +15,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.models.spec import CageSpec, CnnSpec, IntermediateSpec, Mlp3dSpec, TrainableSpec, parameter_groups
+from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 
 WRITE_SECONDS = 10.0
 Basis = Literal["measured", "scaled", "assumed"]
 
-# Multiply-adds of one picture through a network, in units of 1e9, and the picture's size: what their authors give.
-_BACKBONES = {
-    "ddamfn": (0.55, 112),
-    "maxvit_t": (5.56, 224),
-    "efficientnet_v2_s": (8.37, 384),
-    "swin_v2_t": (5.94, 256),
-}
 # Peak dense half-precision rate in units of 1e12 per second, by the makers' data sheets; a CPU core: vector units
 # of eight at 3 GHz.
 PEAKS = {"T4": 65, "V100": 125, "L4": 121, "A10G": 70, "A100": 312, "L40S": 362, "H100": 989, "H200": 989, "cpu": 0.05}
@@ -67,35 +60,14 @@ class Estimate:
     basis: Basis
 
 
-def network_of(spec: TrainableSpec) -> str:
-    """What decides the cost of a sample: members that differ in losses or seeds cost the same."""
-    inputs = sum(size for _, size in parameter_groups(spec))
-    size = getattr(spec, "image_size", 0)
-    width, backbone = getattr(spec, "width", 0), getattr(spec, "backbone", "")
-    return f"{spec.kind}-{backbone}-{inputs}-{width}-{size}-{spec.workers}"
-
-
-def gigaflops(spec: TrainableSpec) -> float:
-    """About how many floating-point operations a sample takes through the network once, in units of 1e9."""
-    inputs = sum(size for _, size in parameter_groups(spec))
-    if isinstance(spec, Mlp3dSpec):
-        return 2e-9 * spec.width * (inputs + 2 * spec.width)
-    if isinstance(spec, CnnSpec):
-        # Three layers of 3 x 3, each at half the size and twice the width of the one before.
-        return 2e-9 * 9 * (spec.image_size * spec.width) ** 2 * 3 / 8
-    backbone = spec.backbone if isinstance(spec, CageSpec | IntermediateSpec) else "ddamfn"
-    multiply_adds, size = _BACKBONES[backbone]
-    return 2 * multiply_adds * (getattr(spec, "image_size", size) / size) ** 2
-
-
-def estimate(spec: TrainableSpec, samples: int, known: Iterable[Timing], device: str, together: int = 1) -> Estimate:
+def estimate(spec: TrainedSpec, samples: int, known: Iterable[Timing], device: str, together: int = 1) -> Estimate:
     """What a member's training will take on one device.
 
     Args:
         samples: of an epoch. known: earlier trainings. device: `cpu`, or a part of a card's name such as A10G.
         together: how many 3D classifiers train as one network, at the price of its steps.
     """
-    same = [timing for timing in known if timing.network == network_of(spec)]
+    same = [timing for timing in known if timing.network == spec.cost_key]
     here = [timing for timing in same if on_device(timing, device)]
     most = sum(stage.recipe.epochs for stage in spec.stages)
     if here or same:
@@ -106,10 +78,10 @@ def estimate(spec: TrainableSpec, samples: int, known: Iterable[Timing], device:
         # Trainings stop early: as far into their recipe as the others did.
         return Estimate(each * samples * most * median(t.epochs / t.most for t in here or same), basis)
     kind = "cpu" if device == "cpu" else "gpu"
-    seconds, shared = 0.0, together if isinstance(spec, Mlp3dSpec) else 1
+    seconds, shared = 0.0, together if spec.cohort is not None else 1
     for stage in spec.stages:
         passes = PASSES * (2 if stage.recipe.sam_rho else 1)
-        arithmetic = gigaflops(spec) * passes * samples / (_speed_or_usual(device) * 1000 * FRACTION[kind])
+        arithmetic = spec.operations * passes * samples / (_speed_or_usual(device) * 1000 * FRACTION[kind])
         steps = samples / stage.recipe.batch_size * STEP_SECONDS[kind] / shared
         seconds += stage.recipe.epochs * max(arithmetic, steps)
     return Estimate(seconds, "assumed")

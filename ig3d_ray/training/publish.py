@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.evaluation.logits import LogitStore
-from ig3d_ray.models.build import Standardised
 from ig3d_ray.models.checkpoint import load_checkpoint, save_checkpoint
 from ig3d_ray.models.inference import logit_table
 from ig3d_ray.models.inputs import Feeding
-from ig3d_ray.models.spec import TrainableSpec, spec_json
+from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.spec import TrainedSpec, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.parquet import table_to_bytes
 from ig3d_ray.storage.store import Store
@@ -26,7 +26,7 @@ def publish(
     store: Store,
     samples: Samples,
     member: str,
-    spec: TrainableSpec,
+    spec: TrainedSpec,
     network: Standardised,
     history: Sequence[HistoryRow] | None,
     feeding: Feeding,
@@ -58,9 +58,7 @@ def publish(
     return len(store.read(paths.checkpoint(dataset, member)))
 
 
-def publish_failed(
-    store: Store, dataset: str, member: str, spec: TrainableSpec, network: Standardised, why: str
-) -> None:
+def publish_failed(store: Store, dataset: str, member: str, spec: TrainedSpec, network: Standardised, why: str) -> None:
     """The best weights that a member had before it failed, under another name than a trained member's, and why."""
     if all(bool(value.isfinite().all()) for value in network.state_dict().values() if value.is_floating_point()):
         save_checkpoint(store, dataset, member, spec, network, paths.last_good_weights(dataset, member))

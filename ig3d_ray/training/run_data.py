@@ -4,7 +4,7 @@ import torch
 
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.models.inputs import Feeding, member_inputs, member_samples
-from ig3d_ray.models.spec import Mlp3dSpec, TrainableSpec, parameter_groups
+from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.trainer import Labelled
 
@@ -21,25 +21,24 @@ class RunData:
         self._read: dict[tuple[object, ...], Labelled] = {}
         self._chosen: dict[object, Samples] = {}
 
-    def chosen(self, spec: TrainableSpec, split: str) -> Samples:
+    def chosen(self, spec: TrainedSpec, split: str) -> Samples:
         """A split's samples that have what a member looks at, filtered once: at AffectNet's size that takes seconds."""
         key = (spec.features, split)
         if key not in self._chosen:
             self._chosen[key] = member_samples(spec, self.samples, split)
         return self._chosen[key]
 
-    def classes(self, spec: TrainableSpec) -> torch.Tensor:
+    def classes(self, spec: TrainedSpec) -> torch.Tensor:
         """`[N]` classes of a member's training samples."""
         return torch.from_numpy(self.chosen(spec, "train").expression)
 
-    def labelled(self, spec: TrainableSpec, split: str) -> Labelled:
+    def labelled(self, spec: TrainedSpec, split: str) -> Labelled:
         """A split's inputs and labels on the device."""
-        size = None if isinstance(spec, Mlp3dSpec) else spec.image_size
-        key = (spec.features, parameter_groups(spec), size, split)
+        key = (*spec.inputs, split)
         if key not in self._read:
-            if size is not None:
+            if spec.image is not None:
                 # Pictures are large: no others stay.
-                self._read = {other: kept for other, kept in self._read.items() if other[:3] == key[:3]}
+                self._read = {other: kept for other, kept in self._read.items() if other[:-1] == key[:-1]}
             chosen, device = self.chosen(spec, split), self.feeding.device
             inputs = member_inputs(spec, chosen, self.store, self.feeding)
             labels, va = torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va).nan_to_num()

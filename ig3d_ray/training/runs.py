@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from ig3d_ray.models.spec import TrainableSpec
+from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split
@@ -24,7 +24,7 @@ class Run:
 
     storage: str
     dataset: str
-    members: tuple[tuple[str, TrainableSpec], ...]
+    members: tuple[tuple[str, TrainedSpec], ...]
 
     @property
     def name(self) -> str:
@@ -37,7 +37,7 @@ class Run:
 def make_runs(
     store: Store,
     dataset: str,
-    members: Sequence[tuple[str, TrainableSpec]],
+    members: Sequence[tuple[str, TrainedSpec]],
     size: int,
     seconds: Mapping[str, float] | None = None,
 ) -> list[Run]:
@@ -52,7 +52,7 @@ def make_runs(
     """
     runs: list[Run] = []
     for kind in dict.fromkeys(spec.kind for _, spec in members):
-        taken: list[tuple[str, TrainableSpec]] = []
+        taken: list[tuple[str, TrainedSpec]] = []
         total = 0.0
         for member in (member for member in members if member[1].kind == kind):
             takes = seconds[member[0]] if seconds else 0.0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ig3d_ray.data.samples import Samples
-from ig3d_ray.models.spec import TrainableSpec
+from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.training.cost_model import Basis, Estimate, Timing, estimate
 from ig3d_ray.training.runs import Run
 
@@ -35,7 +35,7 @@ class Forecast:
 
 
 def estimates(
-    members: Sequence[tuple[str, TrainableSpec]],
+    members: Sequence[tuple[str, TrainedSpec]],
     samples: Samples,
     known: Sequence[Timing],
     device: str,

@@ -14,13 +14,13 @@ from torch import nn
 
 from ig3d_ray.data.augment import AUGMENTATIONS, Draws, augment, erase
 from ig3d_ray.evaluation import metrics
-from ig3d_ray.models.build import Standardised
 from ig3d_ray.models.ddamfn.network import Attended
 from ig3d_ray.models.inference import network_scores
 from ig3d_ray.models.inputs import Batch, Inputs
 from ig3d_ray.models.mlp3d.network import SeededDropout
 from ig3d_ray.models.precision import tf32
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
+from ig3d_ray.models.scaling import Standardised
 from ig3d_ray.models.spec import Attention
 from ig3d_ray.training.losses import ATTENTION_WEIGHT, attention_loss, class_weights, member_loss, va_weights
 from ig3d_ray.training.optim import Schedule, make_optimiser, sam_step

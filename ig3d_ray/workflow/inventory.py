@@ -14,15 +14,8 @@ from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable, MemberCard
 from ig3d_ray.evaluation.pool import Pool, align
-from ig3d_ray.models.spec import (
-    CageSpec,
-    ImportedSpec,
-    IntermediateSpec,
-    TrainableSpec,
-    fingerprint,
-    is_brought,
-    parse_spec,
-)
+from ig3d_ray.models.registry import has_network, parse_spec
+from ig3d_ray.models.spec import ImportedSpec, TrainedSpec, fingerprint
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store, at_once
 from ig3d_ray.training.runs import all_trained
@@ -38,7 +31,7 @@ class Wanted:
         cached: the splits whose logits the store holds.
     """
 
-    spec: TrainableSpec | ImportedSpec
+    spec: TrainedSpec | ImportedSpec
     fingerprint: str | None
     cached: tuple[str, ...]
 
@@ -96,26 +89,26 @@ def take_inventory(store: Store, space: SearchSpace) -> Inventory:
     trained = all_trained(store, space.dataset)
     wanted = []
     for spec in space.members():
-        known = isinstance(spec, ImportedSpec) or has_samples
+        known = not has_network(spec) or has_samples
         mark = fingerprint(space.dataset, content, spec) if known else None
         # Logits without the weights that they came from could not be exported.
-        usable = mark in cards and (isinstance(spec, ImportedSpec) or mark in trained)
+        usable = mark in cards and (not has_network(spec) or mark in trained)
         wanted.append(Wanted(spec, mark, cards[mark].splits if mark and usable else ()))
     named = {w.fingerprint for w in wanted}
-    imported = [c for c in cards.values() if is_brought(parse_spec(c.spec))]
+    imported = [c for c in cards.values() if parse_spec(c.spec).is_imported]
     others = tuple(card for card in imported if card.fingerprint not in named)
     return Inventory(content, tuple(wanted), others, tuple(cards.values()))
 
 
-def alike(specs: Sequence[TrainableSpec]) -> list[TrainableSpec]:
+def alike(specs: Sequence[TrainedSpec]) -> list[TrainedSpec]:
     """The first of all members that look at the same and need the same labels."""
-    firsts: dict[object, TrainableSpec] = {}
+    firsts: dict[object, TrainedSpec] = {}
     for spec in specs:
         firsts.setdefault((spec.features, any(stage.loss.has_va for stage in spec.stages)), spec)
     return list(firsts.values())
 
 
-def check_trainable(samples: Samples, specs: Sequence[TrainableSpec]) -> None:
+def check_trainable(samples: Samples, specs: Sequence[TrainedSpec]) -> None:
     """Look before anything is started whether the data have what these members train on.
 
     Raises:
@@ -161,24 +154,21 @@ def _check_classes(dataset: str, part: Samples, split: str) -> None:
         raise Ig3dError(f"{dataset}: every dev sample is {there[0]}; epochs can't be chosen by that: carve dev anew")
 
 
-def check_startable(store: Store, specs: Sequence[TrainableSpec]) -> None:
+def check_startable(store: Store, specs: Sequence[TrainedSpec]) -> None:
     """Look whether the weights that members start from are there, and torchvision where a network is its.
 
     Raises:
         Ig3dError: something is missing.
     """
     for spec in specs:
-        weights = getattr(spec, "start_from", None)
+        weights = spec.initial_weights
         if weights is not None and not store.exists(paths.start_weights(weights)):
             way_out = f"bring them with `ig3d import weights FILE --name {weights}`"
             raise Ig3dError(
                 f"{store.locate(paths.start_weights(weights))}: {spec.name} starts from these weights; {way_out}"
             )
-        needs = isinstance(spec, CageSpec) or (isinstance(spec, IntermediateSpec) and spec.backbone == "maxvit_t")
-        if needs and importlib.util.find_spec("torchvision") is None:
-            raise Ig3dError(
-                f"torchvision is not installed, and {spec.name} needs it: pip install 'ig3d-ray[backbones]'"
-            )
+        for package in (name for name in spec.packages if importlib.util.find_spec(name) is None):
+            raise Ig3dError(f"{package} is not installed, and {spec.name} needs it: pip install 'ig3d-ray[backbones]'")
 
 
 def _read(logits: LogitStore, dataset: str, split: Split, card: MemberCard) -> LogitTable:

@@ -14,7 +14,7 @@ from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.ensembles.export import build_spec, publish
 from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.models.spec import TrainableSpec
+from ig3d_ray.models.registry import has_network
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.search.explorer import Explorer, Remembered, run_local
 from ig3d_ray.search.journal import Journal, load_results, search_folder
@@ -244,7 +244,7 @@ def run(
             " `ig3d search` for what the store holds"
         )
     if todo:
-        specs = [w.spec for w in todo if isinstance(w.spec, TrainableSpec)]
+        specs = [w.spec for w in todo if has_network(w.spec)]
         check_trainable(load_samples(store, space.dataset), specs)
         check_startable(store, specs)
     with ExitStack() as stack:

@@ -12,7 +12,8 @@ from ig3d_ray.config.resources import Resources, places
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.data.samples import load_samples
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.models.spec import ImportedSpec, TrainableSpec
+from ig3d_ray.models.registry import has_network
+from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.leases import WAIT_SECONDS, Leases, Owner
 from ig3d_ray.storage.store import Store
@@ -25,12 +26,12 @@ from ig3d_ray.workflow.progress import Reporter
 
 def to_train(inventory: Inventory) -> list[Wanted]:
     """The members of a space that are trained here and whose logits are not all cached."""
-    return [w for w in inventory.missing(TRAINED_SPLITS) if not isinstance(w.spec, ImportedSpec)]
+    return [w for w in inventory.missing(TRAINED_SPLITS) if has_network(w.spec)]
 
 
 def what_is_missing(store: Store, space: SearchSpace, inventory: Inventory) -> list[str]:
     """Why members that are still to be trained couldn't be, one line per reason."""
-    specs = [w.spec for w in to_train(inventory) if isinstance(w.spec, TrainableSpec)]
+    specs = [w.spec for w in to_train(inventory) if has_network(w.spec)]
     samples = load_samples(store, space.dataset) if store.exists(paths.samples_table(space.dataset)) else None
     problems: dict[str, None] = {}
     checks: list[Callable[[], None]] = [partial(check_startable, store, [spec]) for spec in specs]
@@ -61,9 +62,9 @@ def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]
     return make_runs(store, space.dataset, found, needs.members_per_run, seconds)
 
 
-def _members(inventory: Inventory) -> list[tuple[str, TrainableSpec]]:
+def _members(inventory: Inventory) -> list[tuple[str, TrainedSpec]]:
     wanted = [(w.fingerprint, w.spec) for w in inventory.wanted]
-    return [(mark, spec) for mark, spec in wanted if mark and isinstance(spec, TrainableSpec)]
+    return [(mark, spec) for mark, spec in wanted if mark and has_network(spec)]
 
 
 def _together(needs: Resources) -> int:

@@ -21,7 +21,7 @@ from ig3d_ray.evaluation.logits import LogitStore
 from ig3d_ray.models.build import build_network
 from ig3d_ray.models.checkpoint import save_checkpoint
 from ig3d_ray.models.inference import logit_table
-from ig3d_ray.models.spec import Mlp3dSpec
+from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.leases import Leases
 from ig3d_ray.storage.store import Store

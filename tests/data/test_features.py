@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from parameter_files import as_json, groups_of, vectors
-from publisher_files import affectnet, made, skipped_rows
+from publisher_files import affectnet, skipped_rows
 
 from ig3d_ray.data import datasets
 from ig3d_ray.data.ingest.build import ingest
@@ -19,8 +19,6 @@ from ig3d_ray.data.representations import GROUPS, WIDTHS
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage.store import Store
-
-__all__ = ["made"]
 
 
 def check_params(done: Any, representation: Any, expected: dict[str, np.ndarray]) -> None:

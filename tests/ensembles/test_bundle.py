@@ -26,7 +26,7 @@ from ig3d_ray.ensembles.predictor import Ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.models.build import build_network
-from ig3d_ray.models.spec import parse_spec
+from ig3d_ray.models.registry import parse_spec
 
 RUNTIME = (
     "numpy",

@@ -20,7 +20,7 @@ from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.logits import LogitStore
 from ig3d_ray.importing.checkpoints import import_checkpoint, import_weights, read_state_dict
-from ig3d_ray.importing.identify import recognise
+from ig3d_ray.importing.identify import identify
 from ig3d_ray.models.cage.network import cage_network
 from ig3d_ray.models.checkpoint import load_checkpoint, read_weights
 from ig3d_ray.models.ddamfn.network import Ddamfn
@@ -40,7 +40,7 @@ def saved(path: Path, network: nn.Module, wrapped: str | None = None, prefix: st
 
 
 def of(network: nn.Module, kind: Any, dataset: str, **options: Any) -> Any:
-    return recognise(dict(network.state_dict()), kind, dataset, ORIGIN, **options)
+    return identify(dict(network.state_dict()), kind, dataset, ORIGIN, **options)
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def test_intermediate_fusion_is_told_by_its_layers() -> None:
     torch.manual_seed(3)
     network = DdamfnWithParams(156, 10, 8, heads=1).eval()
     found = of(network, "intermediate", "affectnet8")
-    assert (found.spec.representation, found.spec.heads, found.spec.raw_params) == ("emoca", 1, True)
+    assert (found.spec.representation, found.spec.heads, found.spec.params) == ("emoca", 1, "raw")
     image, params = torch.randint(0, 255, (2, 3, 112, 112), dtype=torch.uint8), torch.randn(2, 156)
     with torch.inference_mode():
         expected = network(found.network.standardise((image, params))[0], params)
@@ -297,7 +297,7 @@ def test_weights_that_are_not_there_are_asked_for_before_ray_starts(tmp_path: Pa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--as", "vgg", "--dataset", "rafdb"], "--as vgg: allowed: ddamfn, cage, mlp3d, intermediate"),
+        (["--as", "vgg", "--dataset", "rafdb"], "--as vgg: allowed: cage, cnn, ddamfn, intermediate, mlp3d"),
         (["--as", "ddamfn", "--dataset", "fer"], "unknown dataset 'fer'"),
         (["--as", "ddamfn", "--dataset", "rafdb", "--name", "a b"], "--name a b: letters, digits"),
         (["--as", "ddamfn", "--dataset", "rafdb", "--class-order", "x"], "--class-order x: allowed: ours, ddamfn"),

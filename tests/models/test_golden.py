@@ -16,10 +16,11 @@ from torch import nn
 from ig3d_ray.data.datasets import dataset
 from ig3d_ray.models.build import build_network
 from ig3d_ray.models.cage.network import cage_network
+from ig3d_ray.models.cage.spec import CageSpec
 from ig3d_ray.models.ddamfn.network import Attended, Ddamfn, mixed_feature_net
 from ig3d_ray.models.intermediate.network import DdamfnWithParams, MaxvitWithParams
+from ig3d_ray.models.intermediate.spec import IntermediateSpec
 from ig3d_ray.models.mlp3d.network import Mlp3d, ResidualMlp3d
-from ig3d_ray.models.spec import CageSpec, IntermediateSpec
 from ig3d_ray.training.losses import attention_loss
 
 GOLDEN = SHARED / "golden" / "networks.json"

@@ -14,14 +14,16 @@ from small_members import CNN, MLP, RECIPE, ignore, some_states_inside_epochs
 from ig3d_ray.data import datasets
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.models.build import Scaling, build_network
+from ig3d_ray.models.build import build_network
 from ig3d_ray.models.checkpoint import from_bytes, load_checkpoint, save_checkpoint, to_bytes
 from ig3d_ray.models.cnn.network import Cnn
 from ig3d_ray.models.inference import logit_table, network_scores
 from ig3d_ray.models.inputs import member_inputs, member_samples
 from ig3d_ray.models.mlp3d.network import Mlp3d
 from ig3d_ray.models.recipe import LossSpec, TrainingRecipe
-from ig3d_ray.models.spec import fingerprint, parse_spec, spec_json
+from ig3d_ray.models.registry import parse_spec
+from ig3d_ray.models.scaling import Scaling
+from ig3d_ray.models.spec import fingerprint, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.losses import ccc, inverse_frequencies, member_loss, pcc, va_terms, va_weights

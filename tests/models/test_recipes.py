@@ -16,8 +16,11 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch.nn import functional
 
 from ig3d_ray.evaluation import metrics
+from ig3d_ray.models.cage.spec import CageSpec
+from ig3d_ray.models.intermediate.spec import IntermediateSpec
+from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.models.recipe import LossSpec, TrainingRecipe
-from ig3d_ray.models.spec import CageSpec, IntermediateSpec, MemberName, Mlp3dSpec
+from ig3d_ray.models.spec import MemberName
 from ig3d_ray.training.losses import (
     CAGE_WEIGHTS,
     ccc,

@@ -12,14 +12,18 @@ from trained import World
 from ig3d_ray import load_ensemble
 from ig3d_ray.data import datasets
 from ig3d_ray.data.samples import Samples
-from ig3d_ray.models.build import Standardised, build_network
+from ig3d_ray.models.build import build_network
+from ig3d_ray.models.cage.spec import CageSpec
 from ig3d_ray.models.checkpoint import from_bytes, to_bytes
+from ig3d_ray.models.ddamfn.spec import DdamfnSpec
 from ig3d_ray.models.face3d.encoders import EmocaEncoder, SmirkEncoder
 from ig3d_ray.models.inference import network_scores
 from ig3d_ray.models.inputs import Feeding, member_inputs, member_samples
+from ig3d_ray.models.intermediate.spec import IntermediateSpec
 from ig3d_ray.models.precision import tf32
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
-from ig3d_ray.models.spec import CageSpec, DdamfnSpec, IntermediateSpec, TrainableSpec
+from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.cohort import CohortTrainer
 from ig3d_ray.training.trainer import Labelled, Trainer
@@ -27,7 +31,7 @@ from ig3d_ray.training.trainer import Labelled, Trainer
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
 QUICK = TrainingRecipe(batch_size=32, epochs=2, patience=None, schedule="exponential", max_lr=1e-3)
-IMAGE_NETWORKS: list[TrainableSpec] = [
+IMAGE_NETWORKS: list[TrainedSpec] = [
     CNN.model_copy(update={"recipe": QUICK}),
     DdamfnSpec(loss=LossSpec(class_weights="none"), recipe=QUICK),
     CageSpec(backbone="efficientnet_v2_s", image_size=112, loss=LossSpec(va_terms="mse"), recipe=QUICK),
@@ -55,7 +59,7 @@ class GpuBench(Bench):
         return trainer
 
 
-def scores_on(device: str, network: Standardised, spec: TrainableSpec, faces: tuple[Store, Samples]) -> np.ndarray:
+def scores_on(device: str, network: Standardised, spec: TrainedSpec, faces: tuple[Store, Samples]) -> np.ndarray:
     store, samples = faces
     chosen = member_samples(spec, samples, "dev")
     inputs = member_inputs(spec, chosen, store, Feeding(torch.device(device)))
@@ -95,7 +99,7 @@ def test_a_cohort_goes_on_from_any_epoch(small_faces: tuple[Store, Samples]) -> 
 
 @pytest.mark.parametrize("spec", IMAGE_NETWORKS, ids=[f"{s.kind}-{i}" for i, s in enumerate(IMAGE_NETWORKS)])
 def test_a_network_trains_in_bf16_and_scores_as_on_the_cpu(
-    small_faces: tuple[Store, Samples], spec: TrainableSpec
+    small_faces: tuple[Store, Samples], spec: TrainedSpec
 ) -> None:
     store, samples = small_faces
     device, data = torch.device("cuda"), []

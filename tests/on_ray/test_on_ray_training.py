@@ -13,8 +13,11 @@ from conftest import copy_of, descendants
 from ig3d_ray.config.resources import Resources
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.evaluation.logits import LogitStore
+from ig3d_ray.models.cnn.spec import CnnSpec
+from ig3d_ray.models.intermediate.spec import IntermediateSpec
+from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
-from ig3d_ray.models.spec import CnnSpec, IntermediateSpec, Mlp3dSpec, TrainableSpec, fingerprint
+from ig3d_ray.models.spec import TrainedSpec, fingerprint
 from ig3d_ray.storage.parquet import table_from_bytes
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.runs import Run, all_cached, make_runs
@@ -298,7 +301,7 @@ def test_pictures_with_parameters_train_through_ray_and_their_logits_are_cached(
     small = Samples("faces", table.take(few))
     small.save(store)
     recipe = TrainingRecipe(batch_size=16, epochs=2, schedule="constant", max_lr=1e-3, augment="ddamfn")
-    specs: list[TrainableSpec] = [
+    specs: list[TrainedSpec] = [
         IntermediateSpec(representation="emoca", subset="short", recipe=recipe, loss=LossSpec(va_terms="random")),
     ]
     members = [(fingerprint("faces", small.fingerprint, spec), spec) for spec in specs]

@@ -10,7 +10,7 @@ from small_members import MLP, RECIPE, ignore
 
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.models.checkpoint import from_bytes, to_bytes
-from ig3d_ray.models.spec import CnnSpec
+from ig3d_ray.models.cnn.spec import CnnSpec
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.cohort import CohortTrainer, cohorts
 from ig3d_ray.training.state import NonFiniteLoss

@@ -12,11 +12,14 @@ from ig3d_ray.cli.app import main
 from ig3d_ray.config.load import load_space
 from ig3d_ray.config.resources import Resources, places
 from ig3d_ray.data.samples import Samples
+from ig3d_ray.models.cnn.spec import CnnSpec
+from ig3d_ray.models.ddamfn.spec import DdamfnSpec
+from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.models.recipe import TrainingRecipe
-from ig3d_ray.models.spec import CnnSpec, DdamfnSpec, Mlp3dSpec, TrainableSpec
+from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.on_ray.cluster import Slots, workers_that_fit
 from ig3d_ray.storage.store import Store
-from ig3d_ray.training.cost_model import Estimate, Timing, TimingLog, estimate, network_of, read_timings
+from ig3d_ray.training.cost_model import Estimate, Timing, TimingLog, estimate, read_timings
 from ig3d_ray.training.runs import PACK_SECONDS, TRAINED_SPLITS, Run, all_cached, all_trained, make_runs
 from ig3d_ray.training.schedule import START_SECONDS, forecast, longest_first, makespan, run_seconds
 from ig3d_ray.workflow.inventory import take_inventory
@@ -26,10 +29,10 @@ MLP = Mlp3dSpec(representation="emoca", subset="full", recipe=TrainingRecipe(epo
 SECONDS = st.lists(st.integers(1, 1000), min_size=1, max_size=7)
 
 
-def took(spec: TrainableSpec, seconds: float, **more: object) -> Timing:
+def took(spec: TrainedSpec, seconds: float, **more: object) -> Timing:
     """Ten of twenty epochs of a hundred samples, unless told otherwise."""
     usual = {"device": "NVIDIA A10G", "samples": 100, "epochs": 10, "most": 20}
-    return Timing(network=network_of(spec), seconds=seconds, **(usual | more))  # type: ignore[arg-type]
+    return Timing(network=spec.cost_key, seconds=seconds, **(usual | more))  # type: ignore[arg-type]
 
 
 def runs_that_take(seconds: list[int]) -> tuple[list[Run], dict[str, Estimate], set[str]]:
@@ -196,7 +199,7 @@ def test_every_trainable_member_of_a_space_is_in_one_run(small_faces: tuple[Stor
 
 
 def test_short_trainings_share_a_run_and_long_ones_have_their_own() -> None:
-    members: list[tuple[str, TrainableSpec]] = [(f"c{i}", CnnSpec(seed=i)) for i in range(7)]
+    members: list[tuple[str, TrainedSpec]] = [(f"c{i}", CnnSpec(seed=i)) for i in range(7)]
     members += [(f"d{i}", DdamfnSpec(seed=i)) for i in range(3)]
     takes = {f"c{i}": PACK_SECONDS / 3 for i in range(7)} | {f"d{i}": 9000.0 for i in range(3)}
     store = Store("/nowhere")

@@ -11,12 +11,17 @@ from small_members import CNN, MLP, RECIPE, ignore, some_states_inside_epochs
 from ig3d_ray.data import datasets
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.models.build import MFN_LAYERS, build_network, carry_over, outputs_of, start_from
+from ig3d_ray.models.build import build_network, carry_over, outputs_of
+from ig3d_ray.models.cage.spec import CageSpec
 from ig3d_ray.models.checkpoint import from_bytes, to_bytes
+from ig3d_ray.models.cnn.spec import CnnSpec
+from ig3d_ray.models.ddamfn.spec import DdamfnSpec
 from ig3d_ray.models.inference import logit_table, network_scores
+from ig3d_ray.models.initial_weights import MFN_LAYERS, start_from
 from ig3d_ray.models.inputs import Decoded, Feeding, Inputs, member_inputs, member_samples
+from ig3d_ray.models.intermediate.spec import IntermediateSpec
+from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
-from ig3d_ray.models.spec import CageSpec, CnnSpec, DdamfnSpec, IntermediateSpec, Mlp3dSpec, parameter_groups
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.state import Epoch, NonFiniteLoss
 from ig3d_ray.training.trainer import Labelled, Trainer
@@ -38,7 +43,7 @@ def trainer(spec: Any, faces: tuple[Store, Samples], feeding: Feeding | None = N
         return Labelled(inputs, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va))
 
     network, data = build_network(spec, FACES, 0), (labelled("train"), labelled("dev"))
-    own = {"attention": getattr(spec, "attention", "none"), "groups": parameter_groups(spec)}
+    own = {"attention": getattr(spec, "attention", "none"), "groups": spec.parameter_groups}
     return Trainer(network, *data, spec.stages[0], spec.seed, 7, spec.monitor, **own)
 
 

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ig3d_ray.data.representations import WIDTHS, subset_columns
+from ig3d_ray.data.representations import WIDTHS
 from ig3d_ray.ensembles.predictor import Ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.face3d.encoders import IMAGE_SIZE
-from ig3d_ray.models.spec import IntermediateSpec, Mlp3dSpec, TrainableSpec
+from ig3d_ray.models.registry import has_network
+from ig3d_ray.models.spec import ImageInput, Input, TrainedSpec
 
 OPSET = 20
 CLOSE = 1e-4
@@ -39,16 +40,16 @@ class EnsembleGraph(nn.Module):
         self.temperatures: Tensor
         spec = ensemble.spec
         self.fusion, self.task, self.classes = spec.fusion, spec.task, len(spec.class_names)
-        self.specs: list[TrainableSpec] = []
+        self.specs: list[TrainedSpec] = []
         networks = []
         for member in spec.members:
             parsed = member.parsed
-            if not isinstance(parsed, TrainableSpec):
+            if not has_network(parsed):
                 raise Ig3dError(f"{member.name}: was imported as predictions; there is no network to export")
             self.specs.append(parsed)
             networks.append(ensemble.network(member.name))
         self.networks = nn.ModuleList(networks)
-        sizes = sorted({s.image_size for s in self.specs if not isinstance(s, Mlp3dSpec)})
+        sizes = sorted({spec.image.size for spec in self.specs if spec.image is not None})
         self.inputs = [f"image_{size}" for size in sizes] + [n for n in WIDTHS if n in ensemble.features]
         given = self.fusion.weights if self.fusion.weights is not None else self.fusion.weights_by_column
         weights = torch.tensor(given if given is not None else 1.0, dtype=torch.float32)
@@ -78,11 +79,7 @@ class EnsembleGraph(nn.Module):
         named = dict(zip(self.inputs, inputs, strict=True))
         found = []
         for network, spec, warm in zip(self.networks, self.specs, self.temperatures.unbind(), strict=True):
-            parts = [] if isinstance(spec, Mlp3dSpec) else [named[f"image_{spec.image_size}"]]
-            if isinstance(spec, Mlp3dSpec | IntermediateSpec):
-                columns = torch.from_numpy(subset_columns(spec.representation, spec.subset))
-                parts.append(named[spec.representation].index_select(1, columns))
-            scores = network(*parts)
+            scores = network(*[_input(one, named) for one in spec.inputs])
             found.append(scores[:, -2:] if self.task == "va" else scores[:, : self.classes] / warm)
         fused = self._fused([self._in_space(scores) for scores in found])
         if self.task == "va":
@@ -111,6 +108,12 @@ class EnsembleGraph(nn.Module):
             shares = fused.clamp(min=0)
             return shares / shares.sum(1, keepdim=True).clamp(min=1e-30)
         return fused.softmax(1)
+
+
+def _input(one: Input, named: dict[str, Tensor]) -> Tensor:
+    if isinstance(one, ImageInput):
+        return named[f"image_{one.size}"]
+    return named[one.representation].index_select(1, torch.from_numpy(one.columns))
 
 
 class EncoderGraph(nn.Module):

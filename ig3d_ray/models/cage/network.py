@@ -10,9 +10,12 @@ import torch
 from torch import library, nn
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.models.spec import STOCHASTIC_DEPTH, Backbone
+from ig3d_ray.models.cage.spec import STOCHASTIC_DEPTH, Backbone, CageSpec
+from ig3d_ray.models.scaling import Standardised, imagenet
 
 IMAGE_SIZE = 224
+VA_DROPOUT = 0.3
+"""Before the last layer of the published valence-arousal network."""
 _USUAL_MOMENTUM = 0.1
 _MAXVIT_CHANNELS = 512
 _DECLARED: list[library.Library] = []
@@ -135,3 +138,18 @@ def cage_network(
         network = models.swin_v2_t()
         network.head = nn.Linear(768, outputs)
     return _skipping(network, stochastic_depth)
+
+
+def build(spec: CageSpec, outputs: int, classes: int) -> Standardised:
+    """The untrained network of a spec.
+
+    Args:
+        spec: the member's.
+        outputs: columns of its output.
+        classes: C of the data set.
+    """
+    dropout = VA_DROPOUT if outputs == 2 else 0.0
+    network = cage_network(spec.backbone, outputs, dropout, spec.stochastic_depth)
+    if spec.start_from is None:
+        begin_from_nothing(network)
+    return Standardised(network, imagenet())

@@ -5,6 +5,9 @@ import itertools
 import torch
 from torch import nn
 
+from ig3d_ray.models.cnn.spec import CnnSpec
+from ig3d_ray.models.scaling import Scaling, Standardised
+
 
 class Cnn(nn.Module):
     """Five stages of 3x3 convolutions, each halving the picture, then global average and a linear layer.
@@ -34,3 +37,14 @@ def _stage(channels_in: int, channels_out: int) -> nn.Sequential:
         nn.BatchNorm2d(channels_out),
         nn.ReLU(inplace=True),
     )
+
+
+def build(spec: CnnSpec, outputs: int, classes: int) -> Standardised:
+    """The untrained network of a spec.
+
+    Args:
+        spec: the member's.
+        outputs: columns of its output.
+        classes: C of the data set.
+    """
+    return Standardised(Cnn(outputs, spec.width), Scaling((3, 1, 1), fitted=True))

@@ -11,6 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ig3d_ray.models.ddamfn.spec import DdamfnSpec
+from ig3d_ray.models.scaling import Standardised, imagenet
+
 BACKBONE_CHANNELS = 512
 IMAGE_SIZE = 112
 _UNUSED = (".conv_dw.bn.", ".conv_dw.prelu.", ".CoordAtt.Linear.")
@@ -231,3 +234,14 @@ def freeze_unused(network: nn.Module) -> None:
     for name, parameter in network.named_parameters():
         if any(part in f".{name}" for part in _UNUSED) or name.startswith("bn."):
             parameter.requires_grad_(False)
+
+
+def build(spec: DdamfnSpec, outputs: int, classes: int) -> Standardised:
+    """The untrained network of a spec.
+
+    Args:
+        spec: the member's.
+        outputs: columns of its output.
+        classes: C of the data set.
+    """
+    return Standardised(Ddamfn(outputs, spec.heads), imagenet())

@@ -7,8 +7,11 @@ tests an untrained attention head was put in. Here every module that is used is 
 import torch
 from torch import nn
 
+from ig3d_ray.models.cage.network import begin_from_nothing
+from ig3d_ray.models.cage.spec import STOCHASTIC_DEPTH
 from ig3d_ray.models.ddamfn.network import BACKBONE_CHANNELS, Attended, AttendedBackbone
-from ig3d_ray.models.spec import STOCHASTIC_DEPTH
+from ig3d_ray.models.intermediate.spec import IntermediateSpec
+from ig3d_ray.models.scaling import Scaling, Standardised, imagenet
 
 SLOPE = 0.2
 
@@ -63,3 +66,21 @@ class MaxvitWithParams(nn.Module):
         """`[B, 3, 224, 224]` and `[B, D]`, both normalised, to raw scores `[B, outputs]`."""
         scores: torch.Tensor = self.output(self.hidden(torch.cat([self.image(image), self.params(params)], dim=1)))
         return scores
+
+
+def build(spec: IntermediateSpec, outputs: int, classes: int) -> Standardised:
+    """The untrained network of a spec.
+
+    Args:
+        spec: the member's.
+        outputs: columns of its output.
+        classes: C of the data set.
+    """
+    inputs = spec.parameter_count
+    if spec.backbone == "ddamfn":
+        network: nn.Module = DdamfnWithParams(inputs, outputs, classes, spec.heads)
+    else:
+        network = MaxvitWithParams(inputs, outputs, spec.stochastic_depth)
+        if spec.start_from is None:
+            begin_from_nothing(network)
+    return Standardised(network, imagenet(), Scaling((inputs,), fitted=spec.params == "standardized"))

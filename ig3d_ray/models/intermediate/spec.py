@@ -1,0 +1,95 @@
+"""Specs of intermediate fusion."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from ig3d_ray.data.representations import Representation, Subset
+from ig3d_ray.models.cage.spec import MAXVIT_SIZE, MULTIPLY_ADDS, STOCHASTIC_DEPTH
+from ig3d_ray.models.ddamfn import spec as ddamfn
+from ig3d_ray.models.published import head_count, layer_shape, subset_of_width
+from ig3d_ray.models.spec import (
+    Attention,
+    ImageInput,
+    Input,
+    ParameterInput,
+    PublishedLayers,
+    Shapes,
+    TrainedSpec,
+    WeightsName,
+)
+
+
+class IntermediateSpec(TrainedSpec):
+    """Intermediate fusion: an image network's features and 3D parameters in one classifier, trained together."""
+
+    kind: Literal["intermediate"] = "intermediate"
+    backbone: Literal["ddamfn", "maxvit_t"] = "ddamfn"
+    representation: Representation
+    subset: Subset
+    heads: int = Field(default=1, ge=1, le=4)
+    attention: Attention = "together"
+    """With two or more of DDAMFN's heads: what 0.1 times the attention loss does to them."""
+    start_from: WeightsName | None = None
+    stochastic_depth: float = Field(default=STOCHASTIC_DEPTH, ge=0, lt=1)
+    """Of MaxViT, as in `cage`."""
+    params: Literal["standardized", "raw"] = "standardized"
+    """Whether parameters are standardized, or taken as they are, as the published networks do."""
+
+    @model_validator(mode="after")
+    def _fields_of_the_backbone(self) -> Self:
+        if self.backbone != "ddamfn" and (self.heads, self.attention) != (1, "together"):
+            raise ValueError(f"heads, attention: only ddamfn has them, not {self.backbone}; remove them")
+        if self.backbone == "ddamfn" and self.stochastic_depth != STOCHASTIC_DEPTH:
+            raise ValueError("stochastic_depth: ddamfn has none; remove it")
+        return self
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """The image, then the parameters."""
+        size = ddamfn.IMAGE_SIZE if self.backbone == "ddamfn" else MAXVIT_SIZE
+        return (ImageInput(size), ParameterInput(self.representation, self.subset))
+
+    @property
+    def operations(self) -> float:
+        """Those of the image part; the rest is small."""
+        return 2 * (ddamfn.GIGA_MULTIPLY_ADDS if self.backbone == "ddamfn" else MULTIPLY_ADDS[self.backbone][0])
+
+    @property
+    def architecture(self) -> str:
+        """`intermediate`, the backbone with the number of heads where it is not one, and the parameters."""
+        backbone = self.backbone.split("_")[0] + (f"h{self.heads}" if self.heads != 1 else "")
+        return f"intermediate-{backbone}-{self.representation}-{self.subset}"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """torchvision has MaxViT."""
+        return ("torchvision",) if self.backbone == "maxvit_t" else ()
+
+    @property
+    def initial_weights(self) -> str | None:
+        """Those of `start_from`, for the image part."""
+        return self.start_from
+
+    @property
+    def head_attention(self) -> Attention:
+        """As `attention` says."""
+        return self.attention
+
+    @classmethod
+    def from_published(cls, shapes: Shapes) -> PublishedLayers:
+        """The published DDAMFN with parameters."""
+        width = layer_shape(shapes, "Wash_Linear1.weight", "intermediate")[1]
+        representation, subset = subset_of_width(width, "intermediate")
+        layer_shape(shapes, "out.weight", "intermediate")
+        own = {"representation": representation, "subset": subset, "params": "raw"}
+        return PublishedLayers(
+            fields=own | {"heads": head_count(shapes, "intermediate")},
+            output="out",
+            va_terms="random",
+            unused_outputs=True,
+            va_first="valence",
+        )
+
+
+SPEC = IntermediateSpec
