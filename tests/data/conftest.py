@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from publisher_files import affectnet
+from publisher_files import AFFECTNET, affectnet
 
 from ig3d_ray.data.ingest.build import ingest
 from ig3d_ray.data.ingest.layouts import read_affectnet
