@@ -19,6 +19,7 @@ from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.bootstrap import Bootstrap
 from ig3d_ray.search.candidates import always_scored
 from ig3d_ray.search.scoring import score_batch
+from ig3d_ray.types import Task
 
 METHODS = ("stack", "greedy", "coordinate")
 
@@ -74,9 +75,9 @@ def resamples(samples: list[int]) -> list[dict[str, float]]:
     found = []
     for count in samples:
         draw = draws(1, 1, count, 8, seed=0, times=1)[0]
-        statistics = metrics.statistics("expression", draw.logits[0].astype(np.float64), draw.labels)
+        statistics = metrics.statistics(Task.EXPRESSION, draw.logits[0].astype(np.float64), draw.labels)
         started = time.perf_counter()
-        bootstrap = Bootstrap.of("expression", draw.labels, seed=0)
+        bootstrap = Bootstrap.of(Task.EXPRESSION, draw.labels, seed=0)
         bootstrap.intervals(statistics)
         first = time.perf_counter() - started
         started = time.perf_counter()

@@ -16,6 +16,7 @@ from ig3d_ray.fusion.fit import fit_weights
 from ig3d_ray.search.explorer import run_local
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.search.selection import Families, predictions
+from ig3d_ray.types import Task
 
 PEERS = Path(__file__).parent.parent / ".peers" / "bin" / "python"
 
@@ -44,7 +45,7 @@ def _one_seed(seed: int, seconds_for_cma: float, samples: int) -> dict[str, dict
 
     def accuracy(weights: np.ndarray) -> float:
         fused = np.tensordot(weights.astype(np.float32), fresh.logits, 1)
-        return score_one("expression", fused, fresh.labels, "accuracy")
+        return score_one(Task.EXPRESSION, fused, fresh.labels, "accuracy")
 
     singles = (fit.logits.argmax(axis=2) == fit.labels).mean(axis=1)
     found = {
@@ -69,7 +70,7 @@ def automatic(fit: Draw, fresh: Draw) -> dict[str, float]:
     chosen = families.choose(0)
     took = time.perf_counter() - started
     fused = predictions(chosen, pools["test"])
-    return {"seconds": took, "accuracy": score_one("expression", fused, fresh.labels, "accuracy")}
+    return {"seconds": took, "accuracy": score_one(Task.EXPRESSION, fused, fresh.labels, "accuracy")}
 
 
 def _peers(fit: Draw, fresh: Draw, seconds_for_cma: float) -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion import pair_weight, piecewise
 from ig3d_ray.search.candidates import all_pairs
 from ig3d_ray.search.scoring import best_of, score_batch
+from ig3d_ray.types import Task
 
 GRID = 101
 """Weights that a 0.01 grid has."""
@@ -27,7 +28,7 @@ def as_pool(draw: Draw, split: str = "dev") -> Pool:
     names = tuple(f"member{i:03d}" for i in range(len(draw.logits)))
     dataset = "affectnet8" if classes == 8 else "rafdb"
     ids = np.array([f"{i:07d}" for i in range(samples)])
-    return Pool(dataset, split, "expression", names, names, draw.views, ids, draw.logits, draw.labels)  # type: ignore[arg-type]
+    return Pool(dataset, split, Task.EXPRESSION, names, names, draw.views, ids, draw.logits, draw.labels)  # type: ignore[arg-type]
 
 
 def space_of(pool: Pool, **changes: Any) -> SearchSpace:

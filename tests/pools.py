@@ -4,7 +4,7 @@ import numpy as np
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation.pool import Pool
-from ig3d_ray.types import Split
+from ig3d_ray.types import Split, Task
 
 MANY = {"methods": ["stack", "greedy", "coordinate"], "temperatures": ["none", "fitted"]}
 
@@ -20,7 +20,7 @@ def make_pool(split: Split, samples: int = 300, seed: int = 0, members_3d: int =
     return Pool(
         dataset="rafdb",
         split=split,
-        task="expression",
+        task=Task.EXPRESSION,
         names=names,
         fingerprints=names,
         views=("2d",) + ("3d",) * members_3d,

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ig3d_ray.data.labels import is_missing
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.types import Task
 
@@ -43,12 +44,12 @@ class Audited:
     @property
     def labelled(self) -> np.ndarray:
         """Which rows have a label, bool `[N]`."""
-        return self.labels >= 0 if self.task == "expression" else ~np.isnan(self.labels).any(axis=1)
+        return ~is_missing(self.labels, self.task)
 
     @cached_property
     def votes(self) -> bool:
         """Whether these are bare classes, written as one vote each."""
-        if self.task != "expression" or not np.isin(self.outputs, (0.0, 1.0)).all():
+        if not self.task.has_classes or not np.isin(self.outputs, (0.0, 1.0)).all():
             return False
         return bool((self.outputs.sum(axis=1) == 1).all())
 
@@ -69,8 +70,7 @@ class Finding:
 
 
 def _score(one: Audited, outputs: np.ndarray, labels: np.ndarray) -> float:
-    metric = "accuracy" if one.task == "expression" else "ccc_mean"
-    return metrics.score_one(one.task, outputs, labels, metric)
+    return metrics.score_one(one.task, outputs, labels, one.task.default_metric)
 
 
 def _threshold(samples: int) -> float:
@@ -80,7 +80,7 @@ def _threshold(samples: int) -> float:
 
 def class_order(one: Audited) -> Finding | None:
     """Whether another order of the classes explains the predictions much better (DDAMFN's RAF-DB order does so)."""
-    if one.task != "expression" or not one.labelled.any():
+    if not one.task.has_classes or not one.labelled.any():
         return None
     classes, labels = len(one.class_names), one.labels[one.labelled]
     if 2 * len(np.unique(labels)) < classes:
@@ -104,7 +104,7 @@ def class_order(one: Audited) -> Finding | None:
 
 def swapped_dimensions(one: Audited) -> Finding | None:
     """Whether valence and arousal stand in each other's column."""
-    if one.task != "va" or one.labelled.sum() < 3:
+    if one.task.has_classes or one.labelled.sum() < 3:
         return None
     outputs, labels = one.outputs[one.labelled], one.labels[one.labelled]
     now, then = _score(one, outputs, labels), _score(one, outputs[:, ::-1], labels)
@@ -125,7 +125,7 @@ def shifted_rows(one: Audited) -> Finding | None:
     told, then = max(((name, _score(one, outputs, other)) for name, other in others.items()), key=lambda x: x[1])
     if then - now <= _threshold(len(labels)):
         return None
-    metric = "accuracy" if one.task == "expression" else "mean CCC"
+    metric = "accuracy" if one.task.has_classes else "mean CCC"
     what = f"{metric} {now:.4f} on its own rows' labels is {then:.4f} on those {told}; the rows lost their ids"
     return Finding("fault", "misaligned rows", one.name, what)
 
@@ -136,7 +136,7 @@ def _lags() -> list[int]:
 
 def probabilities_as_logits(one: Audited) -> Finding | None:
     """Whether numbers declared as logits are probabilities."""
-    if one.task != "expression" or one.votes:
+    if not one.task.has_classes or one.votes:
         return None
     sums = one.outputs.sum(axis=1)
     if (one.outputs < 0).any() or (np.abs(sums - 1) > SLACK).any():
@@ -189,7 +189,7 @@ def duplicates(members: Sequence[Audited]) -> list[Finding]:
             a, b = _on_common(first, second)
             if len(a) < 2 or a.shape[1] != b.shape[1] or first.votes or second.votes:
                 continue
-            if first.task == "expression":
+            if first.task.has_classes:
                 a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
             sizes = np.linalg.norm(a) * np.linalg.norm(b)
             if sizes > 0 and 1 - float((a * b).sum()) / sizes < ALIKE:
@@ -267,7 +267,7 @@ def unequal_labels(members: Sequence[Audited]) -> list[Finding]:
             shared, here, there = np.intersect1d(first.ids, second.ids, return_indices=True)
             known = first.labelled[here] & second.labelled[there]
             a, b = first.labels[here][known], second.labels[there][known]
-            differs = np.abs(a - b) > (0 if first.task == "expression" else 1e-5)
+            differs = np.abs(a - b) > (0 if first.task.has_classes else 1e-5)
             differs = differs if differs.ndim == 1 else differs.any(axis=1)
             if differs.any():
                 sample = str(shared[known][int(differs.argmax())])

@@ -33,7 +33,7 @@ def audit_files(files: Sequence[Path], dataset: str, row_order_is_id: bool, shuf
         Ig3dError: a file cannot be read at all.
     """
     found: list[Finding] = []
-    by_task: dict[Task, list[Audited]] = {"expression": [], "va": []}
+    by_task: dict[Task, list[Audited]] = {Task.EXPRESSION: [], Task.VA: []}
     for file in files:
         for one in _of_file(file, dataset, row_order_is_id):
             twice = repeated_ids(one)
@@ -64,22 +64,22 @@ def _of_file(file: Path, dataset: str, row_order_is_id: bool) -> list[Audited]:
     labels = brought_labels(file, columns, dataset, ids)
     names = datasets.dataset(dataset).class_names
     found = []
-    for task, outputs in (("expression", logits), ("va", va)):
+    for task, outputs in ((Task.EXPRESSION, logits), (Task.VA, va)):
         if outputs is not None:
-            truth = _labels_of(labels, ids, task)  # type: ignore[arg-type]
-            found.append(Audited(file.name, task, ids, numbered, outputs, truth, names))  # type: ignore[arg-type]
+            truth = _labels_of(labels, ids, task)
+            found.append(Audited(file.name, task, ids, numbered, outputs, truth, names))
     return found
 
 
 def _labels_of(labels: Labels | None, ids: np.ndarray, task: Task) -> np.ndarray:
     """The labels of these rows, unknown where there is none; ids may repeat here."""
-    truth = np.full(len(ids), -1, np.int64) if task == "expression" else np.full((len(ids), 2), np.nan)
+    truth = np.full(len(ids), -1, np.int64) if task.has_classes else np.full((len(ids), 2), np.nan)
     if labels is None or len(labels.ids) == 0:
         return truth
     order = np.argsort(labels.ids, kind="stable")
     rows = order[np.minimum(np.searchsorted(labels.ids, ids, sorter=order), len(order) - 1)]
     known = labels.ids[rows] == ids
-    truth[known] = (labels.expression if task == "expression" else labels.va)[rows[known]]
+    truth[known] = labels.truth(task)[rows[known]]
     return truth
 
 
@@ -113,7 +113,7 @@ def audit_store(store: Store, dataset: str) -> tuple[list[Finding], int]:
 
 
 def _of_table(table: LogitTable, labels: Labels | None, task: Task) -> Audited | None:
-    outputs = table.logits if task == "expression" else table.va
+    outputs = table.outputs(task)
     if outputs is None:
         return None
     numbered = all(ROW_PATTERN.fullmatch(one) for one in table.ids.tolist())

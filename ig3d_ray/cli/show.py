@@ -1,7 +1,7 @@
 """`ig3d ls` and `ig3d show`: what a storage holds, and one member or ensemble of it."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -68,11 +68,10 @@ def _show_spec(uri: str) -> None:
     from ig3d_ray.ensembles.spec import read_ensemble
 
     spec = read_ensemble(uri)
-    how = f"{spec.fusion.strategy or 'alone'} of {spec.fusion.space}"
+    how = spec.fusion.label
     print(f"{spec.dataset}, {spec.objective}, protocol {spec.protocol.kind}; {how}")
-    shares: Any = spec.fusion.weights or spec.fusion.weights_by_column or [None] * len(spec.members)
-    for member, share in zip(spec.members, shares, strict=True):
-        weight = "" if share is None else f"{share:.4f}" if isinstance(share, float) else str(share)
+    weights = spec.fusion.weight_texts(len(spec.members))
+    for member, weight in zip(spec.members, weights, strict=True):
         print(f"  {weight:>8} {member.name} ({member.view}, {member.fingerprint})")
     for name, scores in (("selection", spec.scores.selection), ("report", spec.scores.report)):
         value = scores.metrics[spec.objective]

@@ -18,7 +18,7 @@ from ig3d_ray.fusion.fit import METHODS, Method
 from ig3d_ray.models.recipe import TrainingRecipe
 from ig3d_ray.models.registry import expand, has_network
 from ig3d_ray.models.spec import AnySpec, ImportedSpec, TrainedSpec
-from ig3d_ray.types import Frozen, Task
+from ig3d_ray.types import Frozen, Metric, Task
 
 
 def _as_tuple(value: Any) -> Any:
@@ -28,8 +28,6 @@ def _as_tuple(value: Any) -> Any:
 _MANY = [BeforeValidator(_as_tuple)]
 ONE_OR_MORE = [*_MANY, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-MONITOR: dict[Task, str] = {"expression": "accuracy", "va": "ccc_mean"}
 
 
 def _weight(value: Any) -> Any:
@@ -149,7 +147,7 @@ def _members_of(item: Any, field: str) -> list[AnySpec]:
 
 def _unfit(spec: TrainedSpec, about: Dataset, objective: str, workers: int) -> str:
     """Why a member can't be trained for an objective; empty if it can."""
-    task = metrics.task_of(objective)
+    task = metrics.metric_of(objective).task
     for stage in spec.stages:
         if stage.loss.has_va and not about.has_va:
             return f"loss.va_terms must be 'none': {about.name} has no such labels"
@@ -157,9 +155,9 @@ def _unfit(spec: TrainedSpec, about: Dataset, objective: str, workers: int) -> s
             return f"loss.class_weights 'cage' are AffectNet's, not {about.name}'s; allowed: none, inverse_frequency"
         if stage.recipe.batch_size % workers or stage.recipe.batch_size < 2 * workers:
             return f"recipe.batch_size {stage.recipe.batch_size} is not a multiple of {workers} workers, 2 or more each"
-    if task == "va" and not spec.last_loss.has_va:
+    if not (task.has_classes or spec.last_loss.has_va):
         return f"loss.va_terms 'none' trains no {objective}; allowed: random, fixed, mse, ccc"
-    if task == "expression" and not spec.last_loss.has_classes:
+    if task.has_classes and not spec.last_loss.has_classes:
         return f"loss.va_terms 'ccc' trains no {objective}; allowed: none, random, fixed, mse"
     return ""
 
@@ -241,14 +239,19 @@ class SearchSpace(Frozen):
         return METHODS[self.task] if self.fusion.methods is None else self.fusion.methods
 
     @property
+    def metric(self) -> Metric:
+        """The objective as a metric."""
+        return metrics.metric_of(self.objective)
+
+    @property
     def task(self) -> Task:
         """What is searched: expressions, or valence and arousal; the objective decides."""
-        return metrics.task_of(self.objective)
+        return metrics.metric_of(self.objective).task
 
     def members(self) -> list[AnySpec]:
         """Every member of the pool, in the order of the file."""
         # What is searched and how many workers train decide the weights too, so they belong to a member's spec.
-        decides = {"monitor": MONITOR[self.task], "workers": self.resources.workers}
+        decides = {"monitor": self.task.default_metric, "workers": self.resources.workers}
         return [spec.model_copy(update=decides) if has_network(spec) else spec for spec in self.pool]
 
     def trainable(self) -> list[TrainedSpec]:

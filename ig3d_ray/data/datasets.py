@@ -27,11 +27,11 @@ _AFFECTNET = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger",
 _RAFDB = ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Anger", "Neutral")
 
 DATASETS: dict[str, Dataset] = {
-    "affectnet8": Dataset("affectnet8", ("expression",), _AFFECTNET, has_va=True),
-    "affectnet7": Dataset("affectnet7", ("expression",), _AFFECTNET[:7], has_va=True),
-    "affectnet_va": Dataset("affectnet_va", ("va",), _AFFECTNET, has_va=True),
-    "rafdb": Dataset("rafdb", ("expression",), _RAFDB, has_va=False),
-    "faces": Dataset("faces", ("expression", "va"), _RAFDB, has_va=True),
+    "affectnet8": Dataset("affectnet8", (Task.EXPRESSION,), _AFFECTNET, has_va=True),
+    "affectnet7": Dataset("affectnet7", (Task.EXPRESSION,), _AFFECTNET[:7], has_va=True),
+    "affectnet_va": Dataset("affectnet_va", (Task.VA,), _AFFECTNET, has_va=True),
+    "rafdb": Dataset("rafdb", (Task.EXPRESSION,), _RAFDB, has_va=False),
+    "faces": Dataset("faces", (Task.EXPRESSION, Task.VA), _RAFDB, has_va=True),
 }
 
 

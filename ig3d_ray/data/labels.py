@@ -29,6 +29,10 @@ class Labels:
     expression: np.ndarray
     va: np.ndarray
 
+    def truth(self, task: Task) -> np.ndarray:
+        """The labels of a task: `[N]` classes, or `[N, 2]` valence and arousal."""
+        return self.expression if task.has_classes else self.va
+
     def of(self, ids: np.ndarray, task: Task) -> np.ndarray:
         """The labels of these samples for a task: `[n]` int64 or `[n, 2]` float32.
 
@@ -44,12 +48,17 @@ class Labels:
         if unknown.any():
             first, count = ids[int(unknown.argmax())], int(unknown.sum())
             raise Ig3dError(f"{self.dataset} {self.split}: sample {first} is not in the data set ({count} such)")
-        chosen = self.expression[rows] if task == "expression" else self.va[rows]
-        without = chosen < 0 if task == "expression" else np.isnan(chosen).any(axis=1)
+        chosen = self.truth(task)[rows]
+        without = is_missing(chosen, task)
         if without.any():
             first, count = ids[int(without.argmax())], int(without.sum())
             raise Ig3dError(f"{self.dataset} {self.split}: sample {first} has no {task} label ({count} such)")
         return chosen
+
+
+def is_missing(truth: np.ndarray, task: Task) -> np.ndarray:
+    """Which labels of a task are missing, bool `[N]`: a negative class, or NaN."""
+    return truth < 0 if task.has_classes else np.isnan(truth).any(axis=1)
 
 
 def find_labels(store: Store, dataset: str, split: Split) -> Labels | None:

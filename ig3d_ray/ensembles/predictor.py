@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import softmax
 
 from ig3d_ray.data.encoder_record import EncoderRecord
 from ig3d_ray.data.images import DECODING_THREADS
@@ -23,7 +22,6 @@ from ig3d_ray.ensembles.inputs import ImageLike, Item, decoded, encoded, items_o
 from ig3d_ray.ensembles.parameters import Parameters, parameters_of
 from ig3d_ray.ensembles.spec import EnsembleMember, EnsembleSpec, Fallback, read_ensemble, storage_of
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.models.checkpoint import load_checkpoint
 from ig3d_ray.models.face3d.extraction import Extractor
 from ig3d_ray.models.inference import network_scores
@@ -236,7 +234,7 @@ class Ensemble:
             parts = [self._input(one, pictures, vectors) for one in spec.inputs]
             scores = network_scores(self._networks[name], Inputs(parts))
             classes = len(self.spec.class_names)
-            found.append(scores[:, :classes] if self.spec.task == "expression" else scores[:, -2:])
+            found.append(scores[:, self.spec.task.columns(classes)])
         return np.stack(found)
 
     def _input(self, one: Input, pictures: Mapping[int, np.ndarray], vectors: Mapping[str, np.ndarray]) -> torch.Tensor:
@@ -246,7 +244,7 @@ class Ensemble:
 
     @property
     def _width(self) -> int:
-        return 2 if self.spec.task == "va" else len(self.spec.class_names)
+        return self.spec.task.width(len(self.spec.class_names))
 
     def _fused(
         self,
@@ -271,22 +269,14 @@ class Ensemble:
     ) -> pd.DataFrame:
         fusion = (fallback or self.spec).fusion
         columns: dict[str, Any] = {"sample_id": pd.array(names, dtype="string")}
-        if self.spec.task == "va":
+        if not self.spec.task.has_classes:
             columns |= {"valence": fused[:, 0], "arousal": fused[:, 1]}
         else:
             columns["label"] = pd.array([self.spec.class_names[i] for i in fused.argmax(axis=1)], dtype="string")
-            likely = probabilities(fused, fusion)
+            likely = fusion.probabilities(fused)
             columns |= {f"probability_{name}": likely[:, i] for i, name in enumerate(self.spec.class_names)}
         columns["lacked"] = pd.array([", ".join(lacking)] * len(rows), dtype="string")
         return pd.DataFrame(columns, index=rows)
-
-
-def probabilities(fused_NC: np.ndarray, fusion: Fusion) -> np.ndarray:
-    """Fused class scores as probabilities `[N, C]`: their softmax, or where probabilities were fused, their shares."""
-    if fusion.space == "probabilities" and fusion.strategy is not None:
-        shares = np.clip(fused_NC, 0, None)
-        return np.asarray(shares / np.maximum(shares.sum(axis=1, keepdims=True), np.finfo(float).tiny))
-    return np.asarray(softmax(fused_NC, axis=1))
 
 
 def load_ensemble(uri: str | Path, storage: str | None = None, device: str | None = None) -> Ensemble:

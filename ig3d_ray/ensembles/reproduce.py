@@ -68,7 +68,7 @@ def predict(spec: EnsembleSpec, store: Store, split: Split) -> Prediction:
     again = metrics.score(spec.task, fused[rows], compared.labels)[spec.objective]
     same_samples = spec.provenance.samples_sha256.get(split) == compared.samples_digest
     reported = _reported(spec, split) if same_samples else None
-    slack = SAMPLES_THAT_MAY_TURN / max(len(rows), 1) * len(spec.class_names) if spec.task == "expression" else VA_SLACK
+    slack = SAMPLES_THAT_MAY_TURN / max(len(rows), 1) * len(spec.class_names) if spec.task.has_classes else VA_SLACK
     if reported is not None and abs(again - reported) > slack:
         raise Ig3dError(
             f"{spec.dataset} {split}: {spec.objective} comes out at {again:.6f}, the spec says {reported:.6f}, on the"
@@ -107,7 +107,7 @@ def prediction_table(prediction: Prediction) -> pa.Table:
     """Predictions with ids: `label` and a fused `score_<class>` each, or `valence` and `arousal`."""
     pool = prediction.pool
     columns: dict[str, object] = {"sample_id": pool.ids.tolist()}
-    if pool.task == "va":
+    if not pool.task.has_classes:
         columns |= {"valence": prediction.fused[:, 0], "arousal": prediction.fused[:, 1]}
         return pa.table(columns)
     names = datasets.dataset(pool.dataset).class_names

@@ -57,7 +57,7 @@ class Bootstrap:
     @staticmethod
     def of(task: Task, labels: np.ndarray, seed: int, resamples: int = RESAMPLES) -> "Bootstrap":
         """Resamples stratified by class for expressions, not stratified for valence and arousal."""
-        strata = labels if task == "expression" else np.zeros(len(labels), dtype=np.int64)
+        strata = labels if task.has_classes else np.zeros(len(labels), dtype=np.int64)
         return Bootstrap(task, strata, seed, resamples)
 
     def _draw(self) -> Iterator[np.ndarray]:
@@ -82,7 +82,7 @@ class Bootstrap:
     def sums(self, statistics: np.ndarray) -> np.ndarray:
         """Per-sample statistics `[N, S]` summed over each resample: `[R, S]`."""
         # Counts are exact in single precision. CCC is a difference of nearly equal sums, so moments need double.
-        counted = self.task == "expression" and len(self.strata) < 2**24 and bool((statistics % 1 == 0).all())
+        counted = self.task.has_classes and len(self.strata) < 2**24 and bool((statistics % 1 == 0).all())
         kind: type[np.floating[Any]] = np.float32 if counted else np.float64
         found: list[np.ndarray] = []
         values = statistics.astype(kind)
@@ -104,7 +104,7 @@ class Bootstrap:
 
         Positive is better, also for errors.
         """
-        sign = 1.0 if metrics.direction_of(metric) == "maximize" else -1.0
+        sign = metrics.metric_of(metric).sign
         both = [metrics.from_sums(self.task, s.sum(axis=0))[metric] for s in (statistics, over)]
         drawn = self.draws(statistics)[metric] - self.draws(over)[metric]
         return _interval(sign * float(both[0] - both[1]), sign * drawn)
@@ -118,7 +118,7 @@ class Bootstrap:
         In each resample the best candidate is found anew; it is better there than on the whole set by this much, on
         average (the bootstrap of the maximum). Never below 0, which it is for a single candidate but for chance.
         """
-        sign = 1.0 if metrics.direction_of(metric) == "maximize" else -1.0
+        sign = metrics.metric_of(metric).sign
         resampled, whole = [], []
         for one in statistics:
             resampled.append(sign * self.draws(one)[metric])

@@ -22,7 +22,7 @@ from ig3d_ray.storage import paths
 from ig3d_ray.storage.local_cache import read_through
 from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
 from ig3d_ray.storage.store import Store, at_once
-from ig3d_ray.types import Split, View
+from ig3d_ray.types import Split, Task, View
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +78,10 @@ class LogitTable:
             if broken.any():
                 sample = self.ids[int(broken.argmax())]
                 raise Ig3dError(f"{what}: NaN or infinity in the {kind} of sample {sample} ({int(broken.sum())} such)")
+
+    def outputs(self, task: Task) -> np.ndarray | None:
+        """The columns of a task: `[N, C]` logits, or `[N, 2]` valence and arousal; None where it has none."""
+        return self.logits if task.has_classes else self.va
 
     @cached_property
     def digest(self) -> str:

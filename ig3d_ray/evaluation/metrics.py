@@ -6,14 +6,12 @@ give one row of sums `[S]`, or `[R, S]` for R bootstrap resamples, and each metr
 """
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.types import Task
+from ig3d_ray.types import Metric, Task
 
-Direction = Literal["maximize", "minimize"]
 Sums = np.ndarray
 Scores = dict[str, float]
 
@@ -93,38 +91,34 @@ def _va_metrics(sums: Sums) -> dict[str, np.ndarray]:
 
 
 _BY_TASK: dict[Task, Callable[[Sums], dict[str, np.ndarray]]] = {
-    "expression": _expression_metrics,
-    "va": _va_metrics,
+    Task.EXPRESSION: _expression_metrics,
+    Task.VA: _va_metrics,
 }
 METRICS: dict[Task, tuple[str, ...]] = {
-    "expression": tuple(_expression_metrics(np.zeros(3))),
-    "va": tuple(_va_metrics(np.zeros(16))),
+    Task.EXPRESSION: tuple(_expression_metrics(np.zeros(3))),
+    Task.VA: tuple(_va_metrics(np.zeros(16))),
 }
+_ERRORS = ("mse", "mae", "rmse")
 
 
-def task_of(metric: str) -> Task:
-    """Which task a metric belongs to.
+def metric_of(name: str) -> Metric:
+    """The metric of this name.
 
     Raises:
         Ig3dError: no such metric; the message lists them.
     """
     for task, names in METRICS.items():
-        if metric in names:
-            return task
+        if name in names:
+            return Metric(name, task, greater_is_better=not name.startswith(_ERRORS))
     known = "; ".join(f"{task}: {', '.join(names)}" for task, names in METRICS.items())
-    raise Ig3dError(f"unknown metric {metric!r}; known for {known}")
-
-
-def direction_of(metric: str) -> Direction:
-    """Whether more of it is better: errors are minimised, everything else maximised."""
-    return "minimize" if metric.startswith(("mse", "mae", "rmse")) else "maximize"
+    raise Ig3dError(f"unknown metric {name!r}; known for {known}")
 
 
 def statistics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Per-sample statistics `[N, S]` of predictions (`[N, C]` scores or `[N, 2]` va) against labels."""
     if len(predictions) != len(labels):
         raise ValueError(f"{len(predictions)} predictions for {len(labels)} labels")
-    return expression_statistics(predictions, labels) if task == "expression" else va_statistics(predictions, labels)
+    return expression_statistics(predictions, labels) if task.has_classes else va_statistics(predictions, labels)
 
 
 def from_sums(task: Task, sums: Sums) -> dict[str, np.ndarray]:
@@ -140,13 +134,14 @@ def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> Scores:
         predictions: `[N, C]` class scores, or `[N, 2]` valence and arousal.
         labels: `[N]` classes, or `[N, 2]`.
     """
+    task = Task(task)
     sums = statistics(task, predictions, labels).sum(axis=0)
     return {name: float(value) for name, value in from_sums(task, sums).items()}
 
 
 def score_one(task: Task, predictions: np.ndarray, labels: np.ndarray, metric: str) -> float:
     """One metric of one set of predictions; what `score` gives for it, in a fraction of the time."""
-    if task == "expression":
+    if task.has_classes:
         classes = predictions.shape[1]
         top = np.ascontiguousarray(predictions.T).argmax(axis=0)
         counted = (labels[top == labels], labels, top)

@@ -112,9 +112,9 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
             raise Ig3dError(
                 f"{table.name}: outputs on {table.dataset} {table.split}, not {labels.dataset} {labels.split}"
             )
-        values = table.logits if task == "expression" else table.va
+        values = table.outputs(task)
         if values is None:
-            raise Ig3dError(f"{table.name}: no {'logits' if task == 'expression' else 'valence and arousal'} cached")
+            raise Ig3dError(f"{table.name}: no {task.outputs} cached")
         order = np.argsort(table.ids)
         if outputs_MNC is None:
             # Filled member by member: a large pool is in memory once beside its tables, not twice.

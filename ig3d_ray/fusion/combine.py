@@ -1,12 +1,13 @@
-"""Late fusion: the outputs of several members on the same samples, combined sample by sample."""
+"""Late fusion applied: members' outputs on the same samples, combined sample by sample.
+
+The one definition of every fusion, for NumPy arrays, torch tensors and the ONNX graphs that torch exports: functions
+that take `xp` compute with that namespace, `numpy` or `torch`.
+"""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-
-# Its parts are loaded when they are used: every process that Ray starts imports this, and few of them fuse.
-import scipy
 from pydantic import model_validator
 
 from ig3d_ray.types import Frozen, Task
@@ -15,69 +16,113 @@ Strategy = Literal["max", "min", "mean", "weighted"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 Space = Literal["logits", "log_probabilities", "probabilities"]
 SPACES: tuple[Space, ...] = get_args(Space)
+TINY = 1e-30
+LISTED_DECIMALS, ROW_DECIMALS = 4, 3
+
+
+def softmax(scores: Any, xp: Any = np) -> Any:
+    """Scores `[..., C]` as probabilities, same shape."""
+    likely = xp.exp(scores - xp.amax(scores, -1)[..., None])
+    return likely / xp.sum(likely, -1)[..., None]
+
+
+def log_softmax(scores: Any, xp: Any = np) -> Any:
+    """Scores `[..., C]` as logarithms of probabilities, same shape."""
+    shifted = scores - xp.amax(scores, -1)[..., None]
+    return shifted - xp.log(xp.sum(xp.exp(shifted), -1))[..., None]
+
+
+def to_space(logits: Any, space: Space, xp: Any = np) -> Any:
+    """Raw class scores in the space in which they are combined.
+
+    A weighted sum of log-probabilities has the same top class as that of logits: they differ by one number per
+    sample. Maximum and minimum do not.
+
+    Args:
+        logits: `[..., C]` raw class scores.
+        space: where they are combined.
+        xp: `numpy` or `torch`.
+
+    Returns:
+        The same shape and type.
+    """
+    if space == "probabilities":
+        return softmax(logits, xp)
+    return log_softmax(logits, xp) if space == "log_probabilities" else logits
+
+
+def combine(strategy: Strategy, outputs_MNC: Any, weights: Any = None, xp: Any = np) -> Any:
+    """Combine members' outputs (Ig3D, section 4.3); arguments are not checked, see `fuse`.
+
+    Args:
+        strategy: `max` and `min` take each column's extreme over the members, `mean` averages, `weighted` sums.
+        outputs_MNC: `[M, N, C]`.
+        weights: `[M]` or `[M, C]`, for `weighted`.
+        xp: `numpy` or `torch`.
+
+    Returns:
+        `[N, C]`. Each row depends on that row of the members alone.
+    """
+    if strategy == "max":
+        return xp.amax(outputs_MNC, 0)
+    if strategy == "min":
+        return xp.amin(outputs_MNC, 0)
+    if strategy == "mean":
+        weights = [1.0 / len(outputs_MNC)] * len(outputs_MNC)
+    fused = weights[0] * outputs_MNC[0]
+    for member in range(1, len(outputs_MNC)):
+        fused = fused + weights[member] * outputs_MNC[member]
+    return fused
 
 
 def fuse(strategy: Strategy, outputs_MNC: np.ndarray, weights_M: np.ndarray | None = None) -> np.ndarray:
-    """Combine members' outputs.
+    """Combine members' outputs, after checking that they belong together.
 
     Args:
-        strategy: `max` and `min` take each column's extreme over the members, `mean` averages,
-            `weighted` sums with weights: the late fusions of Ig3D.
+        strategy: as in `combine`.
         outputs_MNC: `[M, N, C]` class scores in one space, or `[M, N, 2]` valence and arousal.
         weights_M: `[M]`, or `[M, C]` where each column has weights of its own; for `weighted` only.
 
     Returns:
-        `[N, C]` float64. Each row depends on that row of the members alone.
+        `[N, C]` float64.
 
     Raises:
-        ValueError: the outputs are not three-dimensional, or weights are missing, superfluous or of
-            another length. Nothing is ever broadcast: the paper's code took one sample's logits for
-            a whole batch that way.
+        ValueError: the outputs are not three-dimensional, the strategy is unknown, or weights are missing,
+            superfluous or of another length. Nothing is ever broadcast: the paper's code took one sample's logits
+            for a whole batch that way.
     """
     outputs_MNC = np.asarray(outputs_MNC, dtype=np.float64)
     if outputs_MNC.ndim != 3 or outputs_MNC.shape[0] == 0:
         raise ValueError(f"outputs must be [members, samples, columns], got shape {outputs_MNC.shape}")
+    if strategy not in STRATEGIES:
+        raise ValueError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
     if (strategy == "weighted") != (weights_M is not None):
         raise ValueError(f"strategy {strategy!r} {'needs' if weights_M is None else 'takes no'} weights")
-    if strategy == "max":
-        return outputs_MNC.max(axis=0)
-    if strategy == "min":
-        return outputs_MNC.min(axis=0)
-    if strategy == "mean":
-        weights_M = np.full(outputs_MNC.shape[0], 1.0 / outputs_MNC.shape[0])
-    elif strategy != "weighted":
-        raise ValueError(f"unknown strategy {strategy!r}; known: {', '.join(STRATEGIES)}")
-    weights_M = np.asarray(weights_M, dtype=np.float64)
-    if weights_M.shape not in (outputs_MNC.shape[:1], outputs_MNC.shape[::2]):
-        raise ValueError(f"{outputs_MNC.shape[0]} members but weights of shape {weights_M.shape}")
-    fused = weights_M[0] * outputs_MNC[0]
-    for weight, output in zip(weights_M[1:], outputs_MNC[1:], strict=True):
-        fused += weight * output
-    return np.asarray(fused)
-
-
-def to_space(logits_MNC: np.ndarray, space: Space) -> np.ndarray:
-    """Raw class scores `[..., C]` carried into a space, float64, same shape.
-
-    A weighted sum of log-probabilities has the same top class as that of logits: they differ by one
-    number per sample. Maximum and minimum do not.
-    """
-    logits_MNC = np.asarray(logits_MNC, dtype=np.float64)
-    if space == "probabilities":
-        return np.asarray(scipy.special.softmax(logits_MNC, axis=-1))
-    if space == "log_probabilities":
-        return np.asarray(scipy.special.log_softmax(logits_MNC, axis=-1))
-    return logits_MNC
+    if weights_M is not None:
+        weights_M = np.asarray(weights_M, dtype=np.float64)
+        if weights_M.shape not in (outputs_MNC.shape[:1], outputs_MNC.shape[::2]):
+            raise ValueError(f"{outputs_MNC.shape[0]} members but weights of shape {weights_M.shape}")
+    return np.asarray(combine(strategy, outputs_MNC, weights_M))
 
 
 def into_space(outputs_MNC: np.ndarray, space: Space, temperatures: Sequence[float] | None, task: Task) -> np.ndarray:
-    """Members' outputs where they are fused, float64: logits over their temperatures, carried into the space."""
+    """Members' outputs in the space in which they are fused: logits over their temperatures, then `to_space`.
+
+    Args:
+        outputs_MNC: `[M, N, C]` logits, or `[M, N, 2]` valence and arousal, which have one space only.
+        space: where they are combined.
+        temperatures: of each member; None for all 1.
+        task: what is predicted.
+
+    Returns:
+        The same shape, float64.
+    """
     values = np.asarray(outputs_MNC, dtype=np.float64)
-    if task == "va":
+    if not task.has_classes:
         return values
     if temperatures is not None:
         values = values / np.asarray(temperatures)[:, None, None]
-    return to_space(values, space)
+    return np.asarray(to_space(values, space))
 
 
 class Fusion(Frozen):
@@ -97,17 +142,64 @@ class Fusion(Frozen):
     @model_validator(mode="after")
     def _weights_exactly_when_weighted(self) -> "Fusion":
         both = self.weights is not None and self.weights_by_column is not None
-        given = self.weights if self.weights is not None else self.weights_by_column
-        if both or (self.strategy == "weighted") != (given is not None):
-            raise ValueError(f"strategy {self.strategy!r} with weights {given}{', twice' if both else ''}")
+        if both or (self.strategy == "weighted") != (self.all_weights is not None):
+            given = f"{self.all_weights}{', twice' if both else ''}"
+            raise ValueError(f"strategy {self.strategy!r} with weights {given}")
         return self
 
+    @property
+    def all_weights(self) -> tuple[float, ...] | tuple[tuple[float, ...], ...] | None:
+        """The weights of each member, one or one per column; None for a strategy without weights."""
+        return self.weights if self.weights is not None else self.weights_by_column
+
+    @property
+    def label(self) -> str:
+        """The strategy and the space, such as `weighted of logits`."""
+        return f"{self.strategy or 'alone'} of {self.space}"
+
+    def weight_texts(self, members: int) -> tuple[str, ...]:
+        """Each member's weight as tables and sentences show it; empty for a strategy without weights.
+
+        Args:
+            members: M, the number of members.
+        """
+        if self.weights is not None:
+            return tuple(f"{weight:.{LISTED_DECIMALS}f}" for weight in self.weights)
+        rows = self.weights_by_column or ((),) * members
+        return tuple(f"({' '.join(f'{weight:.{ROW_DECIMALS}f}' for weight in row)})" if row else "" for row in rows)
+
     def apply(self, outputs_MNC: np.ndarray, task: Task) -> np.ndarray:
-        """Members' outputs `[M, N, C]` to fused outputs `[N, C]`; valence and arousal have no space."""
+        """Fused outputs.
+
+        Args:
+            outputs_MNC: `[M, N, C]` logits, or `[M, N, 2]` valence and arousal.
+            task: what is predicted.
+
+        Returns:
+            `[N, C]` float64.
+
+        Raises:
+            ValueError: several members and no strategy.
+        """
         values = into_space(outputs_MNC, self.space, self.temperatures, task)
         if self.strategy is None:
             if len(values) != 1:
                 raise ValueError(f"no strategy for {len(values)} members")
             return np.asarray(values[0])
-        weights = self.weights if self.weights is not None else self.weights_by_column
-        return fuse(self.strategy, values, None if weights is None else np.asarray(weights))
+        return fuse(self.strategy, values, None if self.all_weights is None else np.asarray(self.all_weights))
+
+    def probabilities(self, fused_NC: Any, xp: Any = np) -> Any:
+        """Fused class scores as probabilities: their softmax, or where probabilities were fused, their shares.
+
+        Args:
+            fused_NC: `[N, C]` fused class scores.
+            xp: `numpy` or `torch`.
+
+        Returns:
+            `[N, C]`, rows that sum to 1.
+        """
+        if self.space != "probabilities" or self.strategy is None:
+            return softmax(fused_NC, xp)
+        shares = xp.where(fused_NC > 0, fused_NC, 0.0)
+        total = xp.sum(shares, -1)[..., None]
+        return shares / xp.where(total > TINY, total, TINY)

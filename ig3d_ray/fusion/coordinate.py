@@ -7,6 +7,7 @@ import numpy as np
 from ig3d_ray.evaluation.metrics import score_one
 from ig3d_ray.fusion.pair_weight import expression_steps
 from ig3d_ray.fusion.piecewise import EQUAL
+from ig3d_ray.types import Task
 
 _SWEEPS = 20
 _ALONE = 1e-9
@@ -50,7 +51,7 @@ def _climb(
 ) -> tuple[np.ndarray, float]:
     """To where no single weight can be bettered; and the metric there."""
     weights = weights / weights.sum()
-    value = score_one("expression", np.tensordot(weights, outputs_MNC.astype(np.float64), 1), labels_N, metric)
+    value = score_one(Task.EXPRESSION, np.tensordot(weights, outputs_MNC.astype(np.float64), 1), labels_N, metric)
     for _ in range(_SWEEPS):
         before = value
         # Summed up anew each time, so that rounding does not add up.

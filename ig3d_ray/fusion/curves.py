@@ -102,7 +102,7 @@ class Curves:
         }
 
     def score_at(self, weights: np.ndarray, metric: str) -> np.ndarray:
-        """A metric of `metrics.METRICS["va"]` at any weights, same shape."""
+        """A metric of `metrics.METRICS[Task.VA]` at any weights, same shape."""
         weights = np.asarray(weights, dtype=np.float64)
         if metric == "ccc_mean":
             return 0.5 * (self.score_at(weights, "ccc_valence") + self.score_at(weights, "ccc_arousal"))
@@ -138,7 +138,7 @@ class Curves:
         still = [float(w) for w in self._stationary(metric) if self.low < w < self.high]
         candidates = np.array([*still, self.low, self.high])
         values = self.score_at(candidates, metric)
-        best = int(values.argmax() if metrics.direction_of(metric) == "maximize" else values.argmin())
+        best = int(values.argmax() if metrics.metric_of(metric).greater_is_better else values.argmin())
         weight = float(candidates[best])
         return BestWeight(weight, weight, weight, float(values[best]))
 

@@ -16,8 +16,8 @@ from ig3d_ray.types import Task
 
 Method = Literal["stack", "greedy", "coordinate", "least_squares", "concordance"]
 METHODS: dict[Task, tuple[Method, ...]] = {
-    "expression": ("stack", "greedy", "coordinate"),
-    "va": ("least_squares", "concordance"),
+    Task.EXPRESSION: ("stack", "greedy", "coordinate"),
+    Task.VA: ("least_squares", "concordance"),
 }
 PER_COLUMN: tuple[Method, ...] = ("stack", "least_squares", "concordance")
 """Methods that can give each class or dimension weights of its own."""
@@ -106,7 +106,7 @@ def _greedy(
     if len(outputs) <= LIMIT:
         return greedy(outputs, labels, objective, seed=seed)
     # Large libraries are pruned to their best members first (Caruana et al. 2006, section 2.3).
-    alone = np.array([score_one("expression", member, labels, objective) for member in outputs])
+    alone = np.array([score_one(Task.EXPRESSION, member, labels, objective) for member in outputs])
     best = np.sort(np.argsort(-alone, kind="stable")[:LIMIT])
     weights = np.zeros(len(outputs))
     weights[best] = greedy(outputs[best], labels, objective, seed=seed)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ig3d_ray.evaluation import metrics
+from ig3d_ray.types import Task
 
 PATIENCE = 10
 _BLOCK = 2048
@@ -49,7 +50,7 @@ class _Members:
                 counts += _counted(scores, sum_CN[:, rows], labels)
         if self.metric == "accuracy":
             return counts[:, 0, 0] / samples
-        return metrics.from_sums("expression", counts.reshape(len(among), -1))[self.metric]
+        return metrics.from_sums(Task.EXPRESSION, counts.reshape(len(among), -1))[self.metric]
 
     def surprise(self, sum_CN: np.ndarray, among: np.ndarray) -> np.ndarray:
         """How unlikely the labels are under each member added, as a mean of logarithms; decides between equals."""

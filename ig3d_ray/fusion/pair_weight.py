@@ -24,7 +24,7 @@ def expression_steps(
     Args:
         first_NC, second_NC: `[N, C]` class scores in one space, any floats.
         labels_N: `[N]` int classes.
-        metric: one of `metrics.METRICS["expression"]`.
+        metric: one of `metrics.METRICS[Task.EXPRESSION]`.
         low, high: the range of the weight; it may leave [0, 1].
 
     Raises:
@@ -66,6 +66,6 @@ def best_weight(
         task: what is predicted. first, second: `[N, C]` class scores, or `[N, 2]` valence and arousal.
         labels: `[N]` classes, or `[N, 2]`. metric: any metric of the task.
     """
-    if task == "expression":
+    if task.has_classes:
         return expression_steps(first, second, labels, metric, low, high).best()
     return va_curves(first, second, labels, low, high).best(metric)

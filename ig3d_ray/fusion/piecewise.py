@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ig3d_ray.evaluation import metrics
+from ig3d_ray.types import Task
 
 SHORTEST = 1e-8
 """Steps shorter than this are ties, or so short that a weight with nine decimals misses them; none is put there."""
@@ -229,7 +230,7 @@ def class_steps(
     for row, counted in enumerate((labels_N[top == labels_N], labels_N, top)):
         changes[0, row] = np.bincount(counted, minlength=classes)
     sums = np.cumsum(changes, axis=0).reshape(len(changes), 3 * classes)
-    return _steps(found.position[order], metrics.from_sums("expression", sums)[metric], low, high)
+    return _steps(found.position[order], metrics.from_sums(Task.EXPRESSION, sums)[metric], low, high)
 
 
 def _class_changes(

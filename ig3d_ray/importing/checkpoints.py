@@ -21,7 +21,7 @@ from ig3d_ray.models.inputs import Feeding
 from ig3d_ray.models.spec import Origin, fingerprint, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
-from ig3d_ray.types import SPLITS
+from ig3d_ray.types import SPLITS, Task
 
 WRAPPERS = ("model_state_dict", "state_dict")
 
@@ -131,8 +131,8 @@ def _scores(samples: Samples, ids: np.ndarray, logits: np.ndarray | None, va: np
     rows = np.array([place[sample_id] for sample_id in ids.tolist()])
     labels, truth, found = samples.expression[rows], samples.va[rows], {}
     if logits is not None and (labels >= 0).any():
-        found["accuracy"] = metrics.score("expression", logits[labels >= 0], labels[labels >= 0])["accuracy"]
+        found["accuracy"] = metrics.score(Task.EXPRESSION, logits[labels >= 0], labels[labels >= 0])["accuracy"]
     known = ~np.isnan(truth).any(axis=1)
     if va is not None and known.sum() > 1:
-        found["ccc_mean"] = metrics.score("va", va[known], truth[known])["ccc_mean"]
+        found["ccc_mean"] = metrics.score(Task.VA, va[known], truth[known])["ccc_mean"]
     return found

@@ -65,7 +65,7 @@ def identify(
     notes = _drop_unused(weights, layers, about) if layers.unused_outputs else []
     notes += [layers.note] if layers.note else []
     loss = _loss(len(weights[f"{layers.output}.weight"]), about, kind, layers.va_terms)
-    monitor = "ccc_mean" if about.tasks[0] == "va" else "accuracy"
+    monitor = about.tasks[0].default_metric
     spec = spec_class(kind).model_validate(layers.fields | {"loss": loss, "origin": origin, "monitor": monitor})
     if layers.va_first is not None and loss.has_va:
         notes += _sort_va(weights, layers, va_order)

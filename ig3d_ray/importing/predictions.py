@@ -15,7 +15,7 @@ from ig3d_ray.importing.tables import ROW_PATTERN, classes_of, numbers, predicti
 from ig3d_ray.models.spec import ImportedSpec, fingerprint, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
-from ig3d_ray.types import Split
+from ig3d_ray.types import Split, Task
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ def import_predictions(
 
 def _scores(labels: Labels | None, table: LogitTable) -> dict[str, float]:
     scores = {}
-    for task, metric, outputs in (("expression", "accuracy", table.logits), ("va", "ccc", table.va)):
+    for task, metric, outputs in ((Task.EXPRESSION, "accuracy", table.logits), (Task.VA, "ccc", table.va)):
         with contextlib.suppress(Ig3dError):
             if outputs is not None and labels is not None:
-                truth = labels.of(table.ids, task)  # type: ignore[arg-type]
-                scores[metric] = score(task, outputs, truth)[metric]  # type: ignore[arg-type]
+                truth = labels.of(table.ids, task)
+                scores[metric] = score(task, outputs, truth)[metric]
     return scores
 
 

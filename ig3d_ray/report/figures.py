@@ -101,7 +101,7 @@ def strategies(findings: Findings) -> Figure | None:
 
 def confusions(findings: Findings) -> Figure | None:
     """Confusion matrices of the best single member, the best 2D member and the ensemble, and their difference."""
-    if findings.space.task != "expression":
+    if not findings.space.task.has_classes:
         return None
     counts = {name: findings.confusion(row) for name, row in findings.compared.items()}
     shares = {name: c / np.maximum(c.sum(axis=1, keepdims=True), 1) for name, c in counts.items()}
@@ -139,7 +139,7 @@ def _matrix(axes: Axes, matrix: np.ndarray, signed: bool, names: tuple[str, ...]
 
 def per_class(findings: Findings) -> Figure | None:
     """Recall of each class: best single member, best 2D member, ensemble."""
-    if findings.space.task != "expression":
+    if not findings.space.task.has_classes:
         return None
     names, rows = findings.class_names, findings.compared
     height = 0.8 / len(rows)
@@ -158,7 +158,7 @@ def per_class(findings: Findings) -> Figure | None:
 
 def circumplex(findings: Findings) -> Figure | None:
     """Valence and arousal as labelled and as predicted, and how far off the ensemble is in each region."""
-    if findings.space.task != "va":
+    if findings.space.task.has_classes:
         return None
     truth, fused = findings.plan.report.labels.astype(float), findings.fused
     step = -(-len(truth) // POINTS_AT_MOST)
@@ -256,7 +256,7 @@ def choices(findings: Findings) -> Figure | None:
     results = [r for r in findings.results[0] if r.candidate.strategy is not None and not r.candidate.reference]
     if len(results) < 3:
         return None
-    sign = 1 if findings.higher_is_better else -1
+    sign = findings.space.metric.sign
     ranked = sorted(results, key=lambda r: -sign * r.score)
     shown = ranked[: LINES_AT_MOST // 2] + ranked[LINES_AT_MOST // 2 :: max(1, len(ranked) // (LINES_AT_MOST // 2))]
     ways = sorted({r.candidate.method or str(r.candidate.strategy) for r in shown})

@@ -60,7 +60,7 @@ class Findings:
 
     @property
     def higher_is_better(self) -> bool:
-        return metrics.direction_of(self.space.objective) == "maximize"
+        return self.space.metric.greater_is_better
 
     @cached_property
     def compared(self) -> dict[str, Row]:
@@ -84,7 +84,7 @@ class Findings:
         own = [r for r in pairs if not r.candidate.reference and r.candidate.method is None]
         if not own:
             return None
-        sign = 1 if self.higher_is_better else -1
+        sign = self.space.metric.sign
         pair = max(own, key=lambda r: sign * r.score)
         if pair.fusion.weights is None:
             return None

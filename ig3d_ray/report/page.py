@@ -126,7 +126,7 @@ def report_page(
             section.html.append(_about_weight(findings))
         if section.html:
             sections.append(section)
-    if space.task == "expression":
+    if space.task.has_classes:
         sections.append(Section("Samples that fusion fixed and broke", _changed(findings, thumbnail), "changed"))
     if paper and space.dataset in PUBLISHED:
         sections.append(Section("Beside the paper", [paper_table(findings)], "paper"))

@@ -1,8 +1,7 @@
 """A leaderboard as text: the verdict in a sentence, the table, every metric, the solved weights."""
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from rich import box
 from rich.console import Group
@@ -14,6 +13,7 @@ from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.bootstrap import Interval
 from ig3d_ray.search.candidates import family
 from ig3d_ray.search.leaderboard import Leaderboard, Row
+from ig3d_ray.types import Task
 
 FULL_WIDTH = 140
 NAMED_WIDTH = 112
@@ -21,8 +21,8 @@ NUMBERED, LISTED = 4, 12
 LEVEL = 0.05
 """Of McNemar's test, as the intervals' 95 %."""
 SHOWN = {
-    "expression": ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"),
-    "va": ("mse", "mae", "rmse", "ccc", "ccc_paper", "ccc_valence", "ccc_arousal"),
+    Task.EXPRESSION: ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"),
+    Task.VA: ("mse", "mae", "rmse", "ccc", "ccc_paper", "ccc_valence", "ccc_arousal"),
 }
 PROTOCOLS = {
     "dev": "chosen on dev, reported on test",
@@ -35,7 +35,7 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
     """Whether fusing pays, in one sentence."""
     metric, members = space.objective, board.chosen.result.members
     gain, test = board.gain_over(board.best_single, metric), board.mcnemar_over(board.best_single)
-    better = "more" if metrics.direction_of(metric) == "maximize" else "less"
+    better = "more" if metrics.metric_of(metric).greater_is_better else "less"
     size = f"{abs(gain.value):.4f} {better if gain.value >= 0 else _opposite(better)} {metric}"
     single = board.best_single.result.members[0]
     told = f"{size} than the best single member ({single}), 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
@@ -97,17 +97,10 @@ def chosen_by(space: SearchSpace, board: Leaderboard) -> str:
     by = f"{board.chosen_family}, chosen by cross-fitting on {space.protocol.choose_on}"
     if len(result.members) == 1:
         return f"Chosen: {by}: {result.members[0]}"
-    shares: Sequence[Any] = result.fusion.weights or result.fusion.weights_by_column or [None] * len(result.members)
-    parts = []
-    for name, share in zip(result.members, shares, strict=True):
-        numbers = "" if share is None else f"{share:.4f} " if isinstance(share, float) else f"{_row(share)} "
-        parts.append(f"{numbers}{name}")
+    weights = result.fusion.weight_texts(len(result.members))
+    parts = [f"{weight} {name}".strip() for name, weight in zip(result.members, weights, strict=True)]
     more = f", and {len(parts) - LISTED} more" if len(parts) > LISTED else ""
     return f"Chosen: {by}: {', '.join(parts[:LISTED])}{more}"
-
-
-def _row(shares: Sequence[float]) -> str:
-    return "(" + " ".join(f"{share:.3f}" for share in shares) + ")"
 
 
 def _pareto(space: SearchSpace, board: Leaderboard) -> Table:

@@ -114,7 +114,7 @@ class Tracking:
             "members": ", ".join(m.name for m in spec.members),
             "strategy": spec.fusion.strategy or "single",
             "space": spec.fusion.space,
-            "weights": json.dumps(spec.fusion.weights),
+            "weights": json.dumps(spec.fusion.all_weights),
             "seed": spec.provenance.seed,
         }
         scalars = [Metric(name, float(value), 0, 0) for name, value in values.items() if value == value]

@@ -12,6 +12,7 @@ from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion.combine import Space, Strategy
 from ig3d_ray.fusion.fit import METHODS, PER_COLUMN, SPACES_OF, Method
+from ig3d_ray.types import Task
 
 WEIGHT_DECIMALS = 9
 
@@ -56,7 +57,7 @@ def family(candidate: Candidate, members: int) -> str:
     if len(candidate.members) < members:
         return "best subset"
     of_what = "" if len(SPACES_OF[candidate.method]) == 1 else f" of {candidate.space}"
-    apart = ", weights per class" if candidate.method in METHODS["expression"] else ", weights per dimension"
+    apart = ", weights per class" if candidate.method in METHODS[Task.EXPRESSION] else ", weights per dimension"
     return f"{candidate.method.replace('_', ' ')}{of_what}{apart if candidate.per_column else ''}"
 
 
@@ -129,7 +130,7 @@ def choices(space: SearchSpace, pool: Pool) -> Choices:
     """
     names_2d = tuple(n for n, view in zip(pool.names, pool.views, strict=True) if view != "3d")
     names_3d = tuple(n for n, view in zip(pool.names, pool.views, strict=True) if view == "3d")
-    expression = pool.task == "expression"
+    expression = pool.task.has_classes
     methods: list[tuple[Method, Space, bool]] = []
     for method, per in itertools.product(space.methods, space.fusion.weights_per):
         for in_space in SPACES_OF[method]:

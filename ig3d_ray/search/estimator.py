@@ -5,7 +5,6 @@ from dataclasses import replace
 from html import escape
 
 import numpy as np
-from scipy.special import softmax
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.data import datasets
@@ -21,8 +20,6 @@ from ig3d_ray.search.leaderboard import Leaderboard, build_leaderboard
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split, Task
-
-OBJECTIVES: dict[Task, str] = {"expression": "accuracy", "va": "ccc_mean"}
 
 
 def load_pool(
@@ -42,13 +39,13 @@ def load_pool(
     Raises:
         Ig3dError: nobody has outputs for the task there, or there are no labels.
     """
-    wanted = task or datasets.dataset(dataset).tasks[0]
+    wanted = Task(task) if task else datasets.dataset(dataset).tasks[0]
     logits, labels = LogitStore(store), find_labels(store, dataset, split)
     if labels is None:
         raise Ig3dError(f"{dataset}: no labels for {split} in {store.uri}")
     cards = told_apart(card for card in logits.members(dataset) if split in card.splits)
     tables = [replace(logits.read(dataset, card.fingerprint, split), name=card.name) for card in cards]
-    fit = [table for table in tables if (table.logits if wanted == "expression" else table.va) is not None]
+    fit = [table for table in tables if table.outputs(wanted) is not None]
     pool = align(fit, labels, wanted)
     if members is None:
         return pool
@@ -97,7 +94,7 @@ class LateFusion:
 
     def fit(self, pool: Pool) -> "LateFusion":
         """Choose members and weights on a labelled pool."""
-        objective = self.objective or OBJECTIVES[pool.task]
+        objective = self.objective or pool.task.default_metric
         known = sorted(metrics.score(pool.task, pool.outputs_MNC[0], pool.labels))
         if objective not in known:
             raise Ig3dError(f"objective {objective!r}: for {pool.task} there are {', '.join(known)}")
@@ -133,7 +130,7 @@ class LateFusion:
     def predict(self, pool: Pool) -> np.ndarray:
         """`[N]` class numbers, or `[N, 2]` valence and arousal, in the order of `pool.ids`."""
         fused = self.decision_function(pool)
-        return fused.argmax(axis=1) if pool.task == "expression" else fused
+        return fused.argmax(axis=1) if pool.task.has_classes else fused
 
     def predict_proba(self, pool: Pool) -> np.ndarray:
         """`[N, C]` probabilities.
@@ -141,27 +138,24 @@ class LateFusion:
         Raises:
             Ig3dError: the pool is of valence and arousal, which have none.
         """
-        if pool.task == "va":
+        if not pool.task.has_classes:
             raise Ig3dError("valence and arousal have no probabilities; use predict")
         fused = self.decision_function(pool)
-        if self.fusion_.space == "probabilities" and self.fusion_.strategy is not None:
-            return np.asarray(fused / fused.sum(axis=1, keepdims=True))
-        return np.asarray(softmax(fused, axis=1))
+        return np.asarray(self.fusion_.probabilities(fused))
 
     def score(self, pool: Pool) -> float:
         """The objective on a labelled pool; optimistic on the one that it was fitted on (see `score_`)."""
-        objective = self.objective or OBJECTIVES[pool.task]
+        objective = self.objective or pool.task.default_metric
         return metrics.score(pool.task, self.decision_function(pool), pool.labels)[objective]
 
     def _repr_html_(self) -> str:
         if not self._is_fitted:
             return f"<code>{escape(repr(self))}</code>, not fitted"
-        shares = self.fusion_.weights or (None,) * len(self.members_)
         rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{'' if share is None else f'{share:.4f}'}</td></tr>"
-            for name, share in zip(self.members_, shares, strict=True)
+            f"<tr><td>{escape(name)}</td><td>{weight}</td></tr>"
+            for name, weight in zip(self.members_, self.fusion_.weight_texts(len(self.members_)), strict=True)
         )
-        how = f"{self.fusion_.strategy or 'alone'} of {self.fusion_.space}"
+        how = self.fusion_.label
         told = f"{self.score_.value:.4f} [{self.score_.low:.4f}, {self.score_.high:.4f}]"
         gain = f"{self.gain_.value:+.4f} [{self.gain_.low:+.4f}, {self.gain_.high:+.4f}]"
         return (

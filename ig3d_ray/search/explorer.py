@@ -69,7 +69,7 @@ class Explorer:
         cost_of(space.search, pools[0].names)
         # The parts have the same members.
         self.among = choices(space, pools[0])
-        self.direction = metrics.direction_of(space.objective)
+        self.direction = metrics.metric_of(space.objective).direction
         self.studies = [self._new_study(part) for part in range(len(pools))]
         self._asked: dict[int, tuple[tuple[Candidate, ...], list[tuple[optuna.Trial, Candidate]]]] = {}
         self._numbers = 0

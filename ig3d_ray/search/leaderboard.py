@@ -17,9 +17,12 @@ from ig3d_ray.search.pareto import pareto_front
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of
 from ig3d_ray.search.selection import Families, Pick, held_out_statistics, predictions
-from ig3d_ray.types import Split
+from ig3d_ray.types import Split, Task
 
-SOLVED_METRICS = {"expression": ("accuracy", "balanced_accuracy", "macro_f1"), "va": ("ccc_paper", "ccc", "mse", "mae")}
+SOLVED_METRICS = {
+    Task.EXPRESSION: ("accuracy", "balanced_accuracy", "macro_f1"),
+    Task.VA: ("ccc_paper", "ccc", "mse", "mae"),
+}
 SINGLES_SHOWN = 20
 MAXIMUM_OF, MAXIMUM_RESAMPLES = 300, 200
 """Candidates, the best ones, and resamples of the bootstrap of the maximum."""
@@ -97,7 +100,7 @@ class Leaderboard:
 
         Under repeated cross-fitting a sample counts as right if most repeats have it right.
         """
-        if self.bootstrap.task == "va":
+        if not self.bootstrap.task.has_classes:
             return None
         classes = self.chosen.statistics.shape[1] // 3
         right = [row.statistics[:, :classes].sum(axis=1) > 0.5 for row in (self.chosen, other)]
@@ -195,7 +198,7 @@ def _best_2d(judge: _Judge, results: Sequence[Sequence[Result]]) -> Row | None:
 def _singles(judge: _Judge, results: Sequence[Sequence[Result]], best_2d: Row | None) -> list[Row]:
     """A row for each member, or for the best of a large pool, in the pool's order."""
     by_part = [{r.members[0]: r for r in _single_results(found)} for found in results]
-    sign = 1 if metrics.direction_of(judge.space.objective) == "maximize" else -1
+    sign = metrics.metric_of(judge.space.objective).sign
     ranked = sorted(by_part[0], key=lambda name: -sign * by_part[0][name].score)
     shown = set(ranked[:SINGLES_SHOWN])
     return [
@@ -219,7 +222,7 @@ def _plain_mean(space: SearchSpace, plan: Plan, part: int, choice: Result) -> Re
 
 def _optimism(judge: _Judge, chosen: Row, results: Sequence[Result]) -> Optimism:
     objective, pool = judge.space.objective, judge.plan.parts[0]
-    sign = 1 if metrics.direction_of(objective) == "maximize" else -1
+    sign = metrics.metric_of(objective).sign
     looked, is_ = (scores.metrics[objective].value for scores in (chosen.scores.selection, chosen.scores.report))
     best = sorted(results, key=lambda r: -sign * r.score)[:MAXIMUM_OF]
     resamples = Bootstrap.of(pool.task, pool.labels, judge.space.seed, MAXIMUM_RESAMPLES)

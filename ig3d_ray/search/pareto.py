@@ -29,7 +29,7 @@ def _cost(search: SearchSpec, name: str) -> float:
 
 def pareto_front(results: Sequence[Result], objective: str, search: SearchSpec) -> list[tuple[float, Result]]:
     """(cost, result) ascending in cost: each is better than everything that costs no more."""
-    sign = 1 if metrics.direction_of(objective) == "maximize" else -1
+    sign = metrics.metric_of(objective).sign
     by_cost = sorted(((cost_of(search, r.members), r) for r in results), key=lambda one: (one[0], -sign * one[1].score))
     front: list[tuple[float, Result]] = []
     for cost, result in by_cost:

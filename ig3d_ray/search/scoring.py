@@ -121,7 +121,7 @@ class Scorer:
 
     def _stacked(self, candidate: Candidate, temperatures: Sequence[float] | None) -> np.ndarray:
         """Many members' outputs in single precision; logits of the whole pool are not even copied."""
-        if self.pool.task == "va" or (candidate.space == "logits" and temperatures is None):
+        if not self.pool.task.has_classes or (candidate.space == "logits" and temperatures is None):
             return (
                 self.pool.outputs_MNC
                 if candidate.members == self.pool.names
@@ -179,6 +179,6 @@ def score_batch(pool: Pool, candidates: Sequence[Candidate], space: SearchSpace)
 
 def best_of(results: Sequence[Result], objective: str) -> Result:
     """The best result; of equally good ones that with fewer members, then the one found first."""
-    sign = 1 if metrics.direction_of(objective) == "maximize" else -1
+    sign = metrics.metric_of(objective).sign
     # Rounded, so that the last bit, which depends on the machine, decides nothing.
     return min(results, key=lambda r: (round(-sign * r.score, 12), len(r.members)))

@@ -102,7 +102,7 @@ class Families:
         scores = {n: score for n, score in self._cross_fitted[part].items() if not self.is_reference(n)}
         if not scores:
             raise ValueError(f"part {part} has no parts inside it to choose by")
-        sign = 1 if metrics.direction_of(self.objective) == "maximize" else -1
+        sign = metrics.metric_of(self.objective).sign
         top = max(sign * score for score in scores.values())
         equal = [self.best[part][name] for name, score in scores.items() if sign * score >= top - EQUAL]
         return min(equal, key=lambda result: len(result.members))

@@ -26,6 +26,7 @@ from ig3d_ray.training.losses import ATTENTION_WEIGHT, attention_loss, class_wei
 from ig3d_ray.training.optim import Schedule, make_optimiser, sam_step
 from ig3d_ray.training.sampling import EpochPlan, mask_params
 from ig3d_ray.training.state import HistoryRow, NonFiniteLoss, OnEpoch, OnStep, Progress, State, Within
+from ig3d_ray.types import Task
 
 BF16_SINCE = (8, 0)
 
@@ -292,10 +293,10 @@ def dev_metrics(scores: Any, dev: Labelled, loss: LossSpec, classes: int) -> dic
     """
     found: dict[str, float] = {}
     if loss.has_classes:
-        of = metrics.score("expression", scores[:, :classes], dev.labels.cpu().numpy())
+        of = metrics.score(Task.EXPRESSION, scores[:, :classes], dev.labels.cpu().numpy())
         found |= {name: of[name] for name in ("accuracy", "macro_f1")}
     if loss.has_va:
-        of = metrics.score("va", scores[:, -2:], dev.va.cpu().numpy())
+        of = metrics.score(Task.VA, scores[:, -2:], dev.va.cpu().numpy())
         found |= {name: of[name] for name in ("ccc_mean", "rmse")}
     return found
 

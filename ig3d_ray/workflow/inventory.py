@@ -191,15 +191,14 @@ def load_pools(
     tables: dict[Split, list[LogitTable]] = {}
     for split in space.protocol.splits:
         tables[split] = at_once(functools.partial(_read, logits, space.dataset, split), cards)
-    attribute = "logits" if space.task == "expression" else "va"
-    fits = [all(getattr(tables[s][i], attribute) is not None for s in tables) for i in range(len(cards))]
+    fits = [all(tables[s][i].outputs(space.task) is not None for s in tables) for i in range(len(cards))]
     for split, found in tables.items():
         labels = find_labels(store, space.dataset, split)
         kept = [table for table, fit in zip(found, fits, strict=True) if fit]
         if not kept or labels is None:
             where = store.locate(paths.logits_folder(space.dataset))
             raise Ig3dError(
-                f"{where}: the pool is empty: no member has {split} {attribute};"
+                f"{where}: the pool is empty: no member has {split} {space.task.outputs};"
                 " train with `ig3d run`, or bring predictions with `ig3d import predictions`"
             )
         pools[split] = align(kept, labels, space.task)

@@ -17,6 +17,7 @@ from ig3d_ray.data.synthetic.faces import contact_sheet, make_faces
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
+from ig3d_ray.types import Task
 
 
 def test_catalog_has_the_five_datasets_with_classes_in_order() -> None:
@@ -166,22 +167,22 @@ def labels(ids: list[str], classes: list[int], va: list[list[float]] | None = No
 
 def test_labels_are_found_by_id() -> None:
     known = labels(["c", "a", "b"], [3, 1, 2])
-    assert known.of(np.array(["a", "c"]), "expression").tolist() == [1, 3]
+    assert known.of(np.array(["a", "c"]), Task.EXPRESSION).tolist() == [1, 3]
     with pytest.raises(Ig3dError, match=r"sample z is not in the data set \(1 such\)"):
-        known.of(np.array(["a", "z"]), "expression")
+        known.of(np.array(["a", "z"]), Task.EXPRESSION)
     with pytest.raises(Ig3dError, match="sample a has no va label"):
-        known.of(np.array(["a"]), "va")
+        known.of(np.array(["a"]), Task.VA)
 
 
 def test_labels_are_completed_and_never_contradicted(store: Store) -> None:
     known = labels(["a", "b"], [1, -1])
     merged = merge_labels(known, labels(["b", "c"], [2, 3], [[0.1, 0.2], [0.3, 0.4]]), "file")
-    assert merged.of(np.array(["a", "b", "c"]), "expression").tolist() == [1, 2, 3]
-    assert merged.of(np.array(["b"]), "va").tolist() == [[pytest.approx(0.1), pytest.approx(0.2)]]
+    assert merged.of(np.array(["a", "b", "c"]), Task.EXPRESSION).tolist() == [1, 2, 3]
+    assert merged.of(np.array(["b"]), Task.VA).tolist() == [[pytest.approx(0.1), pytest.approx(0.2)]]
     with pytest.raises(Ig3dError, match=r"file: sample a: its label is \(Disgust, .*known as \(Fear.*1 samples differ"):
         merge_labels(known, labels(["a"], [2]), "file")
     save_labels(store, merged)
     found = find_labels(store, "rafdb", "test")
     assert found is not None
-    assert found.of(np.array(["c"]), "expression").tolist() == [3]
+    assert found.of(np.array(["c"]), Task.EXPRESSION).tolist() == [3]
     assert find_labels(store, "rafdb", "dev") is None

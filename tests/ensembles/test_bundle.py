@@ -27,6 +27,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.models.build import build_network
 from ig3d_ray.models.registry import parse_spec
+from ig3d_ray.types import Task
 
 RUNTIME = (
     "numpy",
@@ -197,7 +198,7 @@ def test_the_graph_fuses_as_the_spec_does(world: World, fusion: Fusion) -> None:
         fused, _ = graph(*example.values())
     short = graph.networks[0](torch.cat([example["emoca"][:, :56], example["emoca"][:, 234:]], dim=1)).detach()
     members = np.stack([short[:, :7].numpy(), outputs[1][:, :7].numpy()])
-    assert fused.numpy() == pytest.approx(fusion.apply(members, "expression"), abs=1e-5)
+    assert fused.numpy() == pytest.approx(fusion.apply(members, Task.EXPRESSION), abs=1e-5)
 
 
 @pytest.mark.long

@@ -17,10 +17,11 @@ from ig3d_ray import load_ensemble
 from ig3d_ray.cli.app import main
 from ig3d_ray.ensembles.inputs import Item, decoded, items_of, read_item
 from ig3d_ray.ensembles.parameters import Parameters, parameters_of
-from ig3d_ray.ensembles.predictor import Ensemble, probabilities
+from ig3d_ray.ensembles.predictor import Ensemble
 from ig3d_ray.ensembles.writer import Writer
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.types import Task
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def test_from_pictures_comes_what_the_search_fused(world: World, folder: Path, m
     pool = pool_of(world, world.spec)
     place = {name: row for row, name in enumerate(found["sample_id"])}
     rows = [place[name] for name in pool.ids]
-    expected = probabilities(world.spec.predict(pool), world.spec.fusion)
+    expected = world.spec.fusion.probabilities(world.spec.predict(pool))
     columns = [f"probability_{name}" for name in world.spec.class_names]
     assert len(found) == len(pool) > 20
     assert np.abs(found[columns].to_numpy()[rows] - expected).max() < 1e-5
@@ -110,8 +111,8 @@ def test_what_a_member_lacks_is_refused_left_out_or_done_without(world: World) -
         fallback = world.spec.fallback(lacking)
         assert fallback is not None
         one = pool.take(np.flatnonzero(pool.ids == part.ids[row]))
-        fused = fallback.fusion.apply(one.outputs_of(fallback.members), "expression")
-        expected = probabilities(fused, fallback.fusion)[0]
+        fused = fallback.fusion.apply(one.outputs_of(fallback.members), Task.EXPRESSION)
+        expected = fallback.fusion.probabilities(fused)[0]
         assert whole.filter(like="probability").to_numpy()[row] == pytest.approx(expected, abs=1e-5)
     pd.testing.assert_frame_equal(whole.iloc[[0, 3]].reset_index(drop=True), skipped)
 

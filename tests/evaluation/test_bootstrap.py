@@ -6,40 +6,41 @@ from scipy.stats import binomtest
 
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.bootstrap import Bootstrap, mcnemar
+from ig3d_ray.types import Task
 
 
 def predicted(labels: np.ndarray, share: float, rng: np.random.Generator, classes: int = 3) -> np.ndarray:
     """Statistics of predictions that are right on about this share of the samples."""
     top = np.where(rng.random(len(labels)) < share, labels, (labels + 1) % classes)
-    return metrics.statistics("expression", np.eye(classes)[top], labels)
+    return metrics.statistics(Task.EXPRESSION, np.eye(classes)[top], labels)
 
 
 def test_bootstrap_intervals_hold_the_normal_approximation_and_pair_what_is_compared() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 1000)
     right = np.eye(3)[np.where(rng.random(1000) < 0.8, labels, (labels + 1) % 3)]
-    statistics = metrics.statistics("expression", right, labels)
-    bootstrap = Bootstrap.of("expression", labels, seed=3)
+    statistics = metrics.statistics(Task.EXPRESSION, right, labels)
+    bootstrap = Bootstrap.of(Task.EXPRESSION, labels, seed=3)
     interval = bootstrap.intervals(statistics)["accuracy"]
     error = 1.96 * (interval.value * (1 - interval.value) / 1000) ** 0.5
     assert interval.low == pytest.approx(interval.value - error, abs=0.004)
     assert interval.high == pytest.approx(interval.value + error, abs=0.004)
     same = bootstrap.gain(statistics, statistics, "accuracy")
     assert (same.value, same.low, same.high) == (0, 0, 0)
-    assert Bootstrap.of("expression", labels, seed=3).intervals(statistics) == bootstrap.intervals(statistics)
+    assert Bootstrap.of(Task.EXPRESSION, labels, seed=3).intervals(statistics) == bootstrap.intervals(statistics)
 
 
 def test_a_gain_in_an_error_is_positive_when_the_error_is_smaller() -> None:
     rng = np.random.default_rng(0)
     truth = rng.uniform(-1, 1, (300, 2))
-    good, bad = (metrics.statistics("va", truth + s * rng.standard_normal((300, 2)), truth) for s in (0.1, 0.4))
-    gain = Bootstrap.of("va", truth, seed=0).gain(good, bad, "mse")
+    good, bad = (metrics.statistics(Task.VA, truth + s * rng.standard_normal((300, 2)), truth) for s in (0.1, 0.4))
+    gain = Bootstrap.of(Task.VA, truth, seed=0).gain(good, bad, "mse")
     assert 0 < gain.low < gain.value < gain.high
 
 
 def test_resamples_keep_the_classes_counts_and_the_samples_number() -> None:
     labels = np.repeat([0, 1, 2], [5, 50, 200])
-    bootstrap = Bootstrap.of("expression", labels, seed=0, resamples=450)
+    bootstrap = Bootstrap.of(Task.EXPRESSION, labels, seed=0, resamples=450)
     drawn = bootstrap.sums(np.eye(3)[labels])
     assert (drawn == [5, 50, 200]).all()
     assert drawn.shape == (450, 3)
@@ -53,9 +54,9 @@ def test_blocks_that_are_not_kept_are_drawn_the_same_again(monkeypatch: pytest.M
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 100)
     statistics = predicted(labels, 0.7, rng)
-    kept = Bootstrap.of("expression", labels, seed=0).intervals(statistics)
+    kept = Bootstrap.of(Task.EXPRESSION, labels, seed=0).intervals(statistics)
     monkeypatch.setattr("ig3d_ray.evaluation.bootstrap._KEEP_BYTES", 0)
-    streamed = Bootstrap.of("expression", labels, seed=0)
+    streamed = Bootstrap.of(Task.EXPRESSION, labels, seed=0)
     assert streamed.intervals(statistics) == streamed.intervals(statistics) == kept
 
 
@@ -74,7 +75,7 @@ def test_the_best_of_many_equals_looks_better_than_it_is_by_what_the_maximum_add
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 500)
     many = [predicted(labels, 0.7, rng) for _ in range(100)]
-    bootstrap = Bootstrap.of("expression", labels, seed=0, resamples=200)
+    bootstrap = Bootstrap.of(Task.EXPRESSION, labels, seed=0, resamples=200)
     found = bootstrap.optimism_of_best(many, "accuracy")
     # Expected maximum of 100 normal deviates: about 2.5 standard errors; the bootstrap centres on spread-out values
     # and finds more than half of it.

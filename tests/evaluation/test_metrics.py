@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
+from ig3d_ray.types import Task
 
 
 def one_hot(predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -26,7 +27,7 @@ def one_hot(predicted: np.ndarray, classes: int) -> np.ndarray:
 def test_expression_metrics_are_those_of_scikit_learn(classes: int, seed: int, samples: int) -> None:
     rng = np.random.default_rng(seed)
     truth, predicted = rng.integers(0, classes, (2, samples))
-    found = metrics.score("expression", one_hot(predicted, classes), truth)
+    found = metrics.score(Task.EXPRESSION, one_hot(predicted, classes), truth)
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(truth, predicted))
     for name, function in (("f1", sk.f1_score), ("precision", sk.precision_score), ("recall", sk.recall_score)):
         for average in ("macro", "weighted"):
@@ -38,20 +39,20 @@ def test_expression_metrics_are_those_of_scikit_learn(classes: int, seed: int, s
 
 def test_expression_metrics_by_hand() -> None:
     # Labels 0, 0, 1; predicted 0, 1, 1: class 0 has recall 1/2, precision 1; class 1 recall 1, precision 1/2.
-    found = metrics.score("expression", np.array([[2.0, 1], [0, 1], [0, 3]]), np.array([0, 0, 1]))
+    found = metrics.score(Task.EXPRESSION, np.array([[2.0, 1], [0, 1], [0, 3]]), np.array([0, 0, 1]))
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["balanced_accuracy"] == pytest.approx(3 / 4)
     assert found["macro_f1"] == pytest.approx(2 / 3)
 
 
 def test_the_first_of_equal_scores_is_predicted() -> None:
-    assert metrics.score("expression", np.zeros((2, 3)), np.array([0, 2]))["accuracy"] == 0.5
+    assert metrics.score(Task.EXPRESSION, np.zeros((2, 3)), np.array([0, 2]))["accuracy"] == 0.5
 
 
 def test_va_metrics_against_scipy_and_their_definitions(rng: np.random.Generator) -> None:
     truth = rng.uniform(-1, 1, (200, 2))
     predicted = 0.6 * truth + 0.2 * rng.standard_normal((200, 2)) + 0.1
-    found = metrics.score("va", predicted, truth)
+    found = metrics.score(Task.VA, predicted, truth)
     sets = {"": (predicted.ravel(), truth.ravel()), "_valence": (predicted[:, 0], truth[:, 0])}
     sets["_arousal"] = (predicted[:, 1], truth[:, 1])
     for suffix, (p, t) in sets.items():
@@ -68,32 +69,32 @@ def test_va_metrics_against_scipy_and_their_definitions(rng: np.random.Generator
 
 def test_a_perfect_prediction_has_ccc_one_and_a_constant_one_zero(rng: np.random.Generator) -> None:
     truth = rng.uniform(-1, 1, (50, 2))
-    assert metrics.score("va", truth, truth)["ccc"] == pytest.approx(1)
-    assert metrics.score("va", np.full((50, 2), 0.3), truth)["ccc_valence"] == pytest.approx(0, abs=1e-12)
-    assert metrics.score("va", np.full((50, 2), 0.3), truth)["pcc_valence"] == pytest.approx(0, abs=1e-6)
+    assert metrics.score(Task.VA, truth, truth)["ccc"] == pytest.approx(1)
+    assert metrics.score(Task.VA, np.full((50, 2), 0.3), truth)["ccc_valence"] == pytest.approx(0, abs=1e-12)
+    assert metrics.score(Task.VA, np.full((50, 2), 0.3), truth)["pcc_valence"] == pytest.approx(0, abs=1e-6)
 
 
 def test_summed_statistics_with_weights_are_repeated_samples(rng: np.random.Generator) -> None:
     truth, scores = rng.integers(0, 4, 30), rng.standard_normal((30, 4))
     times = rng.integers(0, 4, 30)
-    weighted = metrics.from_sums("expression", times @ metrics.statistics("expression", scores, truth))
-    repeated = metrics.score("expression", np.repeat(scores, times, axis=0), np.repeat(truth, times))
+    weighted = metrics.from_sums(Task.EXPRESSION, times @ metrics.statistics(Task.EXPRESSION, scores, truth))
+    repeated = metrics.score(Task.EXPRESSION, np.repeat(scores, times, axis=0), np.repeat(truth, times))
     assert {name: float(value) for name, value in weighted.items()} == pytest.approx(repeated)
 
 
 def test_predictions_and_labels_of_different_length_are_refused() -> None:
     with pytest.raises(ValueError, match="3 predictions for 2 labels"):
-        metrics.score("expression", np.zeros((3, 2)), np.zeros(2, int))
+        metrics.score(Task.EXPRESSION, np.zeros((3, 2)), np.zeros(2, int))
 
 
 def test_errors_are_minimised_and_the_rest_maximised() -> None:
-    assert [metrics.direction_of(m) for m in ("mse", "rmse_valence", "mae")] == ["minimize"] * 3
-    assert [metrics.direction_of(m) for m in ("ccc", "accuracy", "pcc_arousal", "macro_f1")] == ["maximize"] * 4
+    assert [metrics.metric_of(m).direction for m in ("mse", "rmse_valence", "mae")] == ["minimize"] * 3
+    assert [metrics.metric_of(m).direction for m in ("ccc", "accuracy", "pcc_arousal", "macro_f1")] == ["maximize"] * 4
 
 
 def test_an_unknown_metric_lists_the_known_ones() -> None:
     with pytest.raises(Ig3dError, match=r"unknown metric 'acc'; known for expression: accuracy, .*va: mse"):
-        metrics.task_of("acc")
+        metrics.metric_of("acc")
 
 
 @pytest.mark.skipif(not (SHARED / "reference").is_dir(), reason="the reference confusion matrices are not here")
@@ -102,7 +103,7 @@ def test_published_confusion_matrices_give_the_published_numbers() -> None:
     for name, published in content.items():
         counts = np.array(published["counts_rows_actual"])
         truth, predicted = (np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape))
-        found = metrics.score("expression", one_hot(predicted, len(counts)), truth)
+        found = metrics.score(Task.EXPRESSION, one_hot(predicted, len(counts)), truth)
         assert found["accuracy"] == pytest.approx(published["acc"], abs=6e-5), name
         for average in ("weighted", "macro"):
             expected = dict(zip(("f1", "precision", "recall"), published[f"{average}_f1_p_r"], strict=True))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.fusion import pair_weight
 from ig3d_ray.fusion.combine import SPACES, STRATEGIES, fuse, to_space
+from ig3d_ray.types import Task
 
 
 def test_strategies_by_hand() -> None:
@@ -59,7 +60,7 @@ def test_order_and_batch_size_change_nothing(
     order = rng.permutation(samples)
     in_batches = np.concatenate([fused(order[start : start + batch]) for start in range(0, samples, batch)])
     assert (in_batches == whole[order]).all()
-    assert metrics.score("expression", in_batches, labels[order]) == metrics.score("expression", whole, labels)
+    assert metrics.score(Task.EXPRESSION, in_batches, labels[order]) == metrics.score(Task.EXPRESSION, whole, labels)
 
 
 def test_one_samples_logits_are_never_taken_for_all() -> None:

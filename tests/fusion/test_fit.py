@@ -18,6 +18,7 @@ from ig3d_ray.fusion.qp import minimise_quadratic
 from ig3d_ray.fusion.stacking import stack_logits, stack_probabilities
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.fusion.va_weights import concordance, least_squares, most_concordant
+from ig3d_ray.types import Task
 
 
 def pool(members: int, samples: int, seed: int = 0, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +75,7 @@ def test_no_point_of_a_dense_grid_has_more_concordance(against: bool, seed: int,
     assert u.min() >= 0
     assert u.sum() == pytest.approx(1)
     both = np.tile(u @ outputs, (2, 1)).T
-    assert about.at(u) == pytest.approx(metrics.score("va", both, np.tile(truth, (2, 1)).T)["ccc"], abs=1e-9)
+    assert about.at(u) == pytest.approx(metrics.score(Task.VA, both, np.tile(truth, (2, 1)).T)["ccc"], abs=1e-9)
     steps = np.linspace(0, 1, 41)
     grid = max(about.at(np.array([a, b, 1 - a - b])) for a, b in itertools.product(steps, steps) if a + b <= 1)
     assert about.at(u) >= grid - 1e-9
@@ -109,11 +110,11 @@ def test_weights_for_valence_and_arousal_beat_every_grid_point(
 
     def at(w: np.ndarray) -> float:
         fused = np.einsum("mc,mnc->nc", w if w.ndim == 2 else np.stack([w, w], axis=1), outputs)
-        return metrics.score("va", fused, truth)[objective]
+        return metrics.score(Task.VA, fused, truth)[objective]
 
     steps = np.linspace(0, 1, 21)
     points = [np.array([a, b, 1 - a - b]) for a, b in itertools.product(steps, steps) if a + b <= 1 + 1e-9]
-    sign = 1 if metrics.direction_of(objective) == "maximize" else -1
+    sign = 1 if metrics.metric_of(objective).greater_is_better else -1
     if objective == "ccc_mean" and not per_column:
         # The mean of two ratios has no closed form with shared weights: the pooled optimum stands in, close by.
         assert at(weights) >= max(at(p) for p in points) - 0.02
@@ -236,7 +237,7 @@ def reference_greedy(probabilities: np.ndarray, labels: np.ndarray, metric: str,
             for taken, fused in best.items()
             for i, one in enumerate(probabilities.astype(np.float32))
         }
-        judged = {taken: metrics.score("expression", fused, labels)[metric] for taken, fused in tried.items()}
+        judged = {taken: metrics.score(Task.EXPRESSION, fused, labels)[metric] for taken, fused in tried.items()}
         scores.append(max(judged.values()))
         best = {taken: tried[taken] for taken, score in judged.items() if score == scores[-1]}
     return scores
@@ -252,7 +253,7 @@ def test_greedy_takes_the_best_step_each_time(metric: str) -> None:
         assert weights.sum() == pytest.approx(1)
         fused = np.tensordot(weights, likely.astype(np.float32), 1)
         # The best size on the way is kept.
-        assert metrics.score("expression", fused, labels)[metric] == pytest.approx(max(by_hand[:size]), abs=1e-9)
+        assert metrics.score(Task.EXPRESSION, fused, labels)[metric] == pytest.approx(max(by_hand[:size]), abs=1e-9)
 
 
 def test_where_classes_tie_the_first_is_predicted_in_greedy_steps_too() -> None:
@@ -264,8 +265,8 @@ def test_where_classes_tie_the_first_is_predicted_in_greedy_steps_too() -> None:
     votes = np.eye(4)[np.random.default_rng(0).integers(0, 4, (3, 300))]
     weights = greedy(votes, labels, size=2, start=1)
     fused = np.tensordot(weights, votes, 1)
-    alone = max(metrics.score("expression", one, labels)["accuracy"] for one in votes)
-    assert metrics.score("expression", fused, labels)["accuracy"] >= alone
+    alone = max(metrics.score(Task.EXPRESSION, one, labels)["accuracy"] for one in votes)
+    assert metrics.score(Task.EXPRESSION, fused, labels)["accuracy"] >= alone
 
 
 def test_greedy_stops_early_and_bags_spread_the_weight() -> None:
@@ -287,7 +288,7 @@ def test_no_single_weight_can_be_bettered_after_the_coordinate_search(metric: st
         weights = coordinate_search(outputs, labels, [np.array(start)], metric, restarts=0)
 
         def at(w: np.ndarray, outputs: np.ndarray = outputs, labels: np.ndarray = labels) -> float:
-            return metrics.score("expression", np.tensordot(w, outputs.astype(np.float64), 1), labels)[metric]
+            return metrics.score(Task.EXPRESSION, np.tensordot(w, outputs.astype(np.float64), 1), labels)[metric]
 
         assert weights.sum() == pytest.approx(1)
         assert at(weights) >= at(np.array(start))

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.fusion import pair_weight
 from ig3d_ray.fusion.piecewise import SHORTEST
+from ig3d_ray.types import Task
 
 Case = tuple[np.ndarray, np.ndarray, np.ndarray]
 RANGES = [(0.0, 1.0), (0.25, 0.75), (-1.0, 2.0), (0.5, 0.5), (0.0, 0.0)]
@@ -39,7 +40,7 @@ def metric_at(case: Case, weight: Fraction, metric: str) -> float:
     for a, b in zip(first.tolist(), second.tolist(), strict=True):
         fused = [(1 - weight) * Fraction(x) + weight * Fraction(y) for x, y in zip(a, b, strict=True)]
         top.append(fused.index(max(fused)))
-    return metrics.score("expression", np.eye(first.shape[1])[top], labels)[metric]
+    return metrics.score(Task.EXPRESSION, np.eye(first.shape[1])[top], labels)[metric]
 
 
 def crossings(case: Case, low: float, high: float) -> list[Fraction]:
@@ -99,7 +100,7 @@ def test_any_number_of_weights_after_one_pass(metric: str, rng: np.random.Genera
     first, second = (1.5 * np.eye(7)[labels] + rng.standard_normal((300, 7)) for _ in range(2))
     weights = rng.uniform(-0.5, 1.5, (20, 5))
     steps = pair_weight.expression_steps(first, second, labels, metric, -0.5, 1.5)
-    brute = [metrics.score("expression", (1 - w) * first + w * second, labels)[metric] for w in weights.ravel()]
+    brute = [metrics.score(Task.EXPRESSION, (1 - w) * first + w * second, labels)[metric] for w in weights.ravel()]
     assert steps.score_at(weights) == pytest.approx(np.array(brute).reshape(20, 5))
     assert steps.best().value >= max(brute) - 1e-12
 
@@ -165,7 +166,7 @@ def test_no_weight_of_a_fine_grid_beats_the_solved_one_for_valence_and_arousal(
         second = first
     first, second, truth = (size * x for x in (first, second, truth))
     grid = np.linspace(*bounds, 81)
-    brute = np.array([metrics.score("va", (1 - w) * first + w * second, truth)[metric] for w in grid])
+    brute = np.array([metrics.score(Task.VA, (1 - w) * first + w * second, truth)[metric] for w in grid])
     curves = pair_weight.va_curves(first, second, truth, *bounds)
     best = curves.best(metric)
     close = 1e-9 * max(1.0, float(np.abs(brute).max()))
@@ -174,7 +175,7 @@ def test_no_weight_of_a_fine_grid_beats_the_solved_one_for_valence_and_arousal(
     if samples > 2:
         # Two samples make correlations of numbers that cancel to nothing, where rounding is all there is.
         assert curves.score_at(grid, metric) == pytest.approx(brute, abs=1e-7 * max(1.0, float(np.abs(brute).max())))
-        sign = 1 if metrics.direction_of(metric) == "maximize" else -1
+        sign = 1 if metrics.metric_of(metric).greater_is_better else -1
         assert sign * best.value >= (sign * brute).max() - 1e-7 * max(1.0, float(np.abs(brute).max()))
     if metric.startswith("mae"):
         at_ends = curves.score_at(np.array([best.low, best.high]), metric)

@@ -12,6 +12,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.predictions import Imported, import_predictions
 from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.storage.store import Store
+from ig3d_ray.types import Task
 
 CLASSES = 7
 
@@ -60,7 +61,7 @@ def test_probabilities_come_back_from_their_softmax(tmp_path: Path, local: Store
     assert softmax == pytest.approx(probabilities, abs=1e-6)
     labels = find_labels(local, "rafdb", "test")
     assert labels is not None
-    assert labels.of(np.array(list("abcd")), "expression").tolist() == [3, 4, 1, 6]
+    assert labels.of(np.array(list("abcd")), Task.EXPRESSION).tolist() == [3, 4, 1, 6]
 
 
 def test_cages_combined_format(tmp_path: Path, local: Store) -> None:

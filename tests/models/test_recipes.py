@@ -33,6 +33,7 @@ from ig3d_ray.training.losses import (
 )
 from ig3d_ray.training.optim import Schedule, make_optimiser, sam_step
 from ig3d_ray.training.sampling import EpochPlan, mask_params
+from ig3d_ray.types import Task
 
 CONFUSIONS = SHARED / "reference" / "confusion_counts.json"
 
@@ -252,7 +253,7 @@ def test_published_confusion_matrices_give_their_figures() -> None:
         labels = np.repeat(np.arange(len(counts)), counts.sum(1))
         predicted = np.concatenate([np.repeat(np.arange(len(row)), row) for row in counts])
         assert (confusion_matrix(labels, predicted, labels=np.arange(len(counts))) == counts).all()
-        found = metrics.score("expression", np.eye(len(counts))[predicted], labels)
+        found = metrics.score(Task.EXPRESSION, np.eye(len(counts))[predicted], labels)
         assert len(labels) == case["n"], name
         assert round(found["accuracy"], 4) == case["acc"], name
         for average in ("weighted", "macro"):

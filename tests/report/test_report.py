@@ -20,6 +20,7 @@ from ig3d_ray.report.page import comparison_page, report_page
 from ig3d_ray.report.paper import PUBLISHED
 from ig3d_ray.report.text import _short
 from ig3d_ray.storage.store import Store
+from ig3d_ray.types import Task
 from ig3d_ray.workflow.reports import draw, figure_files, findings_of, thumbnails_of, write_report
 
 EXPRESSION = {"leaderboard", "weight", "strategies", "confusion", "classes", "front", "tried", "choices"}
@@ -59,7 +60,7 @@ def test_the_weight_curve_has_its_maximum_where_it_was_solved(world: World) -> N
     outputs = pool.outputs_of(curve.members).astype(float)
     if world.found.spec.fusion.space == "logits":
         fused = (1 - curve.best) * outputs[0] + curve.best * outputs[1]
-        assert metrics.score("expression", fused, pool.labels)["accuracy"] >= curve.selection.max() - 0.02
+        assert metrics.score(Task.EXPRESSION, fused, pool.labels)["accuracy"] >= curve.selection.max() - 0.02
     assert inside.size == 0 or inside.min() == pytest.approx(curve.selection.max())
 
 

@@ -19,7 +19,7 @@ from ig3d_ray.search.pareto import cost_of, pareto_front
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of, score_batch
 from ig3d_ray.search.selection import Families
-from ig3d_ray.types import Split
+from ig3d_ray.types import Split, Task
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 
@@ -75,7 +75,7 @@ def test_members_without_weight_take_no_part_and_scores_are_those_of_applying_th
     what = space(fusion=MANY | {"weights_per": ["member", "column"]})
     (results,) = run_local(what, [pool])
     for result in results:
-        fused = result.fusion.apply(pool.outputs_of(result.members), "expression")
+        fused = result.fusion.apply(pool.outputs_of(result.members), Task.EXPRESSION)
         assert (fused.argmax(axis=1) == pool.labels).mean() == pytest.approx(result.score), result.candidate
         if result.candidate.method and not result.candidate.per_column:
             assert result.fusion.weights is not None
@@ -134,15 +134,15 @@ def test_exact_weights_for_valence_arousal_beat_a_grid(objective: str) -> None:
     truth = rng.uniform(-1, 1, (200, 2)).astype(np.float32)
     outputs = np.stack([truth + s * rng.standard_normal((200, 2)) for s in (0.3, 0.5)]).astype(np.float32)
     ids = np.array([f"{i:04d}" for i in range(200)])
-    pool = Pool("faces", "dev", "va", ("image", "params"), ("a", "b"), ("2d", "3d"), ids, outputs, truth)
+    pool = Pool("faces", "dev", Task.VA, ("image", "params"), ("a", "b"), ("2d", "3d"), ids, outputs, truth)
     fusion = Scorer(pool, objective).score(Candidate(("image", "params"), "weighted", "logits", "exact")).fusion
 
     def at(weights: tuple[float, ...]) -> float:
-        fused = Fusion(strategy="weighted", space="logits", weights=weights).apply(outputs, "va")
-        return metrics.score("va", fused, truth)[objective]
+        fused = Fusion(strategy="weighted", space="logits", weights=weights).apply(outputs, Task.VA)
+        return metrics.score(Task.VA, fused, truth)[objective]
 
     assert fusion.weights is not None
-    sign = 1 if metrics.direction_of(objective) == "maximize" else -1
+    sign = 1 if metrics.metric_of(objective).greater_is_better else -1
     best = max(sign * at((1 - w, w)) for w in np.linspace(0, 1, 301).tolist())
     assert sign * at(fusion.weights) >= best - 1e-9
 
@@ -174,7 +174,9 @@ def test_choosing_and_reporting_sets_differ_under_dev_and_are_one_under_paper() 
         assert (scores.selection.split, scores.report.split) == (selection, "test")
         assert (scores.selection.optimistic, scores.report.optimistic) == (True, optimistic)
         assert scores.report.n == 200
-        by_hand = board.chosen.result.fusion.apply(pools["test"].outputs_of(board.chosen.result.members), "expression")
+        by_hand = board.chosen.result.fusion.apply(
+            pools["test"].outputs_of(board.chosen.result.members), Task.EXPRESSION
+        )
         expected = (by_hand.argmax(axis=1) == pools["test"].labels).mean()
         assert scores.report.metrics["accuracy"].value == pytest.approx(expected)
 
@@ -187,7 +189,7 @@ def test_cross_fitted_numbers_are_those_of_a_loop_by_hand() -> None:
     right = 0
     for part, rows in arranged.held_out[0]:
         best = families.choose(part)
-        fused = best.fusion.apply(pool.outputs_of(best.members)[:, rows], "expression")
+        fused = best.fusion.apply(pool.outputs_of(best.members)[:, rows], Task.EXPRESSION)
         right += int((fused.argmax(axis=1) == pool.labels[rows]).sum())
     assert board.chosen.scores.report.metrics["accuracy"].value == pytest.approx(right / len(pool))
     assert board.chosen.scores.selection.metrics["accuracy"].value == pytest.approx(families.choose(0).score)
@@ -204,7 +206,7 @@ def test_the_family_that_wins_is_the_best_on_samples_it_did_not_see() -> None:
         right = 0
         for part, rows in arranged.inner[0]:
             pick = families.best[part][name]
-            fused = pick.fusion.apply(pools["dev"].outputs_of(pick.members)[:, rows], "expression")
+            fused = pick.fusion.apply(pools["dev"].outputs_of(pick.members)[:, rows], Task.EXPRESSION)
             right += int((fused.argmax(axis=1) == pools["dev"].labels[rows]).sum())
         assert score == pytest.approx(right / 300), name
     chosen = families.choose(0)

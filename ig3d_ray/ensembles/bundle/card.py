@@ -14,7 +14,7 @@ _DIMENSIONS = "valence and arousal, each from -1 to 1"
 
 def model_card(spec: EnsembleSpec) -> str:
     """The card as Markdown."""
-    report, about, expression = spec.scores.report, spec.provenance, spec.task == "expression"
+    report, about, expression = spec.scores.report, spec.provenance, spec.task.has_classes
     what = f"one of {', '.join(spec.class_names)}" if expression else _DIMENSIONS
     members = "\n".join(f"- {m.name}: {m.kind}, looks at {' and '.join(m.features)}" for m in spec.members)
     crops = "finds and crops the face first, so it is not in the bundle: give its parameters"

@@ -5,7 +5,6 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from ig3d_ray.data.representations import WIDTHS
 from ig3d_ray.ensembles.predictor import Ensemble
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.fusion.combine import combine, to_space
 from ig3d_ray.models.face3d.encoders import IMAGE_SIZE
 from ig3d_ray.models.registry import has_network
 from ig3d_ray.models.spec import ImageInput, Input, TrainedSpec
@@ -51,16 +51,15 @@ class EnsembleGraph(nn.Module):
         self.networks = nn.ModuleList(networks)
         sizes = sorted({spec.image.size for spec in self.specs if spec.image is not None})
         self.inputs = [f"image_{size}" for size in sizes] + [n for n in WIDTHS if n in ensemble.features]
-        given = self.fusion.weights if self.fusion.weights is not None else self.fusion.weights_by_column
-        weights = torch.tensor(given if given is not None else 1.0, dtype=torch.float32)
-        self.register_buffer("weights", weights if weights.dim() == 2 else weights.reshape(-1, 1))
+        given = self.fusion.all_weights
+        self.register_buffer("weights", torch.tensor(given if given is not None else [1.0], dtype=torch.float32))
         warm = self.fusion.temperatures or (1.0,) * len(networks)
         self.register_buffer("temperatures", torch.tensor(warm, dtype=torch.float32))
 
     @property
     def outputs(self) -> list[str]:
         """The names of what `forward` gives."""
-        return ["valence_arousal"] if self.task == "va" else ["fused", "probabilities"]
+        return ["valence_arousal"] if not self.task.has_classes else ["fused", "probabilities"]
 
     def example(self, batch: int) -> dict[str, Tensor]:
         """Random inputs of the right shapes and types."""
@@ -78,36 +77,20 @@ class EnsembleGraph(nn.Module):
         """Pictures `[B, 3, S, S]` uint8 and parameters `[B, 334 | 358]`, in the order of `inputs`."""
         named = dict(zip(self.inputs, inputs, strict=True))
         found = []
-        for network, spec, warm in zip(self.networks, self.specs, self.temperatures.unbind(), strict=True):
+        for network, spec in zip(self.networks, self.specs, strict=True):
             scores = network(*[_input(one, named) for one in spec.inputs])
-            found.append(scores[:, -2:] if self.task == "va" else scores[:, : self.classes] / warm)
-        fused = self._fused([self._in_space(scores) for scores in found])
-        if self.task == "va":
-            return (fused,)
-        return fused, self._probabilities(fused)
+            found.append(scores[:, self.task.columns(self.classes)])
+        outputs = torch.stack(found)
+        if not self.task.has_classes:
+            return (self._fused(outputs),)
+        fused = self._fused(to_space(outputs / self.temperatures[:, None, None], self.fusion.space, torch))
+        return fused, self.fusion.probabilities(fused, torch)
 
-    def _in_space(self, scores: Tensor) -> Tensor:
-        if self.task == "va" or self.fusion.space == "logits":
-            return scores
-        return scores.softmax(1) if self.fusion.space == "probabilities" else scores.log_softmax(1)
-
-    def _fused(self, outputs: Sequence[Tensor]) -> Tensor:
-        stacked = torch.stack(list(outputs))
+    def _fused(self, outputs: Tensor) -> Tensor:
         if self.fusion.strategy is None:
             return outputs[0]
-        if self.fusion.strategy == "max":
-            return stacked.amax(0)
-        if self.fusion.strategy == "min":
-            return stacked.amin(0)
-        if self.fusion.strategy == "mean":
-            return stacked.mean(0)
-        return (stacked * self.weights[:, None, :]).sum(0)
-
-    def _probabilities(self, fused: Tensor) -> Tensor:
-        if self.fusion.space == "probabilities" and self.fusion.strategy is not None:
-            shares = fused.clamp(min=0)
-            return shares / shares.sum(1, keepdim=True).clamp(min=1e-30)
-        return fused.softmax(1)
+        fused: Tensor = combine(self.fusion.strategy, outputs, self.weights, torch)
+        return fused
 
 
 def _input(one: Input, named: dict[str, Tensor]) -> Tensor:
