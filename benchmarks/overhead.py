@@ -34,14 +34,14 @@ from ig3d_ray.on_ray import cluster, train, train_loop
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.publish import publish
 from ig3d_ray.training.runs import make_runs
-from ig3d_ray.training.trainer import Labelled, Trainer, Worker
+from ig3d_ray.training.trainer import Labeled, Trainer, Worker
 
 SIZES = (1, 32)
 REPEATS = 3
 RECIPE = TrainingRecipe(epochs=5, patience=5, batch_size=64)
 RESOURCES = Resources(cohort=1)
 HEAD_PROCESSES = ("ray::TrainController", "ray::PlacementGroup", "ray::Synchronization", "ray::Preemption")
-PARTS = ("run", "publish", "trainer", "labelled", "_write", "all_cached", "load_samples", "_last_state")
+PARTS = ("run", "publish", "trainer", "labeled", "_write", "all_cached", "load_samples", "_last_state")
 
 
 def members(store: Store, count: int, first: int) -> list[tuple[str, Mlp3dSpec]]:
@@ -71,7 +71,7 @@ def without_ray(store: Store, count: int, first: int) -> float:
     for split in ("train", "dev"):
         chosen = member_samples(made[0][1], samples, split)
         labels, va = torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va).nan_to_num()
-        data[split] = Labelled(member_inputs(made[0][1], chosen, store, feeding), labels, va)
+        data[split] = Labeled(member_inputs(made[0][1], chosen, store, feeding), labels, va)
     for mark, spec in made:
         torch.manual_seed(spec.seed)
         trainer = Trainer(

@@ -10,7 +10,7 @@ drawn by [pools.py](pools.py) from a seed; the peers live in `.peers`, an enviro
 arrays from a file. Milliseconds differ from machine to machine, ratios little.
 
 What to know when reading them: in (a) a solved weight counts as the 101 weights of a 0.01 grid that it answers for.
-In (b) errors are Gaussian and each member has its own temperature, which favours weighted sums of logits over mixtures
+In (b) errors are Gaussian and each member has its own temperature, which favors weighted sums of logits over mixtures
 of probabilities; AutoGluon and CMA-ES work on probabilities, as they do in use. "automatic" is the choice among stack,
 greedy and coordinate by cross-fitting, without pairs and without Optuna.
 """
@@ -47,15 +47,17 @@ def _pairs(found: dict[str, Any]) -> list[str]:
     for name in ("Ray Tune + OptunaSearch", "plain Optuna"):
         peer = a[name]
         each = f"{1e3 * peer['seconds_per_trial']:.0f} ms a trial"
-        told = f"{name}, one candidate a trial: {peer['best']:.5f} after {peer['seconds']:.0f} s, {each}"
+        message = f"{name}, one candidate a trial: {peer['best']:.5f} after {peer['seconds']:.0f} s, {each}"
         what = "(a) 6 x 66 pairs x 3 strategies x weight, 4,000 x 8; candidates on a 0.01 grid"
-        rows.append(_row(what, f"{ours}; {counted}", f"{told}; {peer['per_second']:,.1f}/s", f"{peer['ratio']:,.0f} x"))
+        rows.append(
+            _row(what, f"{ours}; {counted}", f"{message}; {peer['per_second']:,.1f}/s", f"{peer['ratio']:,.0f} x")
+        )
     grid = a["grid"]
-    told = f"every pair on a 0.01 grid: {grid['best']:.5f} in {grid['seconds']:.1f} s"
-    rows.append(_row("(a) the same", ours, told, f"{grid['seconds'] / a['ours']['seconds']:.1f} x"))
+    message = f"every pair on a 0.01 grid: {grid['best']:.5f} in {grid['seconds']:.1f} s"
+    rows.append(_row("(a) the same", ours, message, f"{grid['seconds'] / a['ours']['seconds']:.1f} x"))
     ours = f"{pair['ours']['milliseconds']:.2f} ms: {pair['ours']['best']:.5f}, exact"
-    told = f"grid of 201 weights: {pair['grid of 201']['milliseconds']:.1f} ms: {pair['grid of 201']['best']:.5f}"
-    rows.append(_row("(a) one pair's best weight, 4,000 x 8", ours, told, f"{pair['ratio']:.1f} x"))
+    message = f"grid of 201 weights: {pair['grid of 201']['milliseconds']:.1f} ms: {pair['grid of 201']['best']:.5f}"
+    rows.append(_row("(a) one pair's best weight, 4,000 x 8", ours, message, f"{pair['ratio']:.1f} x"))
     return rows
 
 
@@ -69,8 +71,8 @@ def _many(b: dict[str, Any]) -> list[str]:
         what = f"(b) 72 members, 7 classes: accuracy on fresh samples, mean of {seeds} seeds"
         if "at_or_above_the_best_AutoGluon" in one:
             above = f"at or above AutoGluon's best of four in {one['at_or_above_the_best_AutoGluon']}"
-            told = f"AutoGluon 100, accuracy: {peer['accuracy']:.4f} in {peer['seconds']:.1f} s; ours {above}"
-            rows.append(_row(what, ours, told, f"{one['times_faster_than_AutoGluon_100_accuracy']:.1f} x"))
+            message = f"AutoGluon 100, accuracy: {peer['accuracy']:.4f} in {peer['seconds']:.1f} s; ours {above}"
+            rows.append(_row(what, ours, message, f"{one['times_faster_than_AutoGluon_100_accuracy']:.1f} x"))
         elif name.startswith(("AutoGluon", "CMA")):
             rows.append(_row(what, "", ours))
         else:
@@ -96,8 +98,8 @@ def _growth(d: dict[str, Any]) -> list[str]:
         rows.append(
             _row(what, f"{run['seconds']:.2f} s, {run['peak_gib']:.2f} GiB at most ({run['pool_gib']:.2f} pool)")
         )
-    told = ", ".join(f"{name.replace('_', ' ')}: {value:.2f}" for name, value in d["exponents"].items())
-    return [*rows, _row("(d) fitted exponents", told)]
+    message = ", ".join(f"{name.replace('_', ' ')}: {value:.2f}" for name, value in d["exponents"].items())
+    return [*rows, _row("(d) fitted exponents", message)]
 
 
 def _resamples(e: list[dict[str, float]]) -> list[str]:

@@ -34,7 +34,7 @@ MEMBERS, SAMPLES = 5000, 258_886  # of AffectNet-8's train, less a tenth for dev
 GPUS = (8, 32, 100, 320, 1000)
 INTERVALS = (10.0, 60.0, 300.0, 900.0, 3600.0, math.inf)
 SEEDS = range(5)
-# A checkpoint of the largest network, 31 million parameters with its optimiser's state, written to S3.
+# A checkpoint of the largest network, 31 million parameters with its optimizer's state, written to S3.
 WRITE_SECONDS = 4.0
 # Half of all losses are told in time; GPUs of another kind of machine come after five minutes.
 NOTICE, REPLACEMENT = 0.5, 300.0
@@ -57,9 +57,9 @@ def jobs(members: Sequence[tuple[str, TrainedSpec]], seconds: dict[str, float], 
     return [Job(place, tuple(seconds[f] for f, _ in run.members)) for place, run in enumerate(runs)]
 
 
-def mean(told: Sequence[Told]) -> dict[str, float]:
+def mean(message: Sequence[Told]) -> dict[str, float]:
     """Of several seeds."""
-    return {name: sum(asdict(t)[name] for t in told) / len(told) for name in asdict(told[0])}
+    return {name: sum(asdict(t)[name] for t in message) / len(message) for name in asdict(message[0])}
 
 
 def simulated(found: dict[str, Any], rate: float) -> dict[str, Any]:
@@ -93,9 +93,9 @@ def simulated(found: dict[str, Any], rate: float) -> dict[str, Any]:
     for interval, share in [(each, 1.0) for each in INTERVALS] + [(60.0, 0.05), (60.0, CHECKPOINT_SHARE)]:
         for notice in (0.0, NOTICE):
             at = replace(costs, interval=interval, share=share, write=0.0 if math.isinf(interval) else WRITE_SECONDS)
-            told = mean([simulate(ours, Fleet(100, rate, notice, REPLACEMENT, s), at, longest) for s in SEEDS])
+            message = mean([simulate(ours, Fleet(100, rate, notice, REPLACEMENT, s), at, longest) for s in SEEDS])
             waste.append(
-                {"interval": interval if interval < math.inf else None, "share": share, "notice": notice} | told
+                {"interval": interval if interval < math.inf else None, "share": share, "notice": notice} | message
             )
     shape = {"members": len(members), "runs": len(ours), "work": sum(seconds.values()) / 3600}
     shape |= {"longest": max(seconds.values()) / 3600, "pack": PACK_SECONDS}
@@ -146,9 +146,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.05, help="losses per machine and hour")
     rate = parser.parse_args().rate
     found = overhead.measure()
-    told = {"machine": {"cores": os.cpu_count()}, "overhead": found, "real": real(found)} | simulated(found, rate)
-    (HERE / "scale.json").write_text(json.dumps(told, indent=1) + "\n")
-    text = page(told)
+    message = {"machine": {"cores": os.cpu_count()}, "overhead": found, "real": real(found)} | simulated(found, rate)
+    (HERE / "scale.json").write_text(json.dumps(message, indent=1) + "\n")
+    text = page(message)
     (HERE / "scale.md").write_text(text)
     print(text)
 

@@ -40,8 +40,10 @@ def page(found: dict[str, Any]) -> str:
     bound = [f"{row['bound']:.1f}" for row in found["policies"]]
     gpus = [str(row["gpus"]) for row in found["policies"]]
     policies = [["nothing can be faster", *bound]]
-    policies += [[told, *(f"{row[name]['hours']:.1f}" for row in found["policies"])] for name, told in POLICIES.items()]
-    lost = [[told, *(f"{row[name]['lost']:.1f}" for row in found["policies"])] for name, told in POLICIES.items()]
+    policies += [
+        [message, *(f"{row[name]['hours']:.1f}" for row in found["policies"])] for name, message in POLICIES.items()
+    ]
+    lost = [[message, *(f"{row[name]['lost']:.1f}" for row in found["policies"])] for name, message in POLICIES.items()]
     waste = [
         [
             ("none" if row["interval"] is None else f"{row['interval']:.0f} s")

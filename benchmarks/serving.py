@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving [SPEC]
 
-Without a spec the demo is run first (two minutes). Requests are a picture with its 3D parameters as JSON, over
-connections that stay open. While memory is looked at, one request in ten is hostile: cut off, not a picture, of another
+Without a spec the demo is run first (two minutes). Requests are a image with its 3D parameters as JSON, over
+connections that stay open. While memory is looked at, one request in ten is hostile: cut off, not a image, of another
 type, or too large.
 """
 
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.samples import load_samples
 from ig3d_ray.ensembles.spec import read_ensemble, storage_of
 from ig3d_ray.storage.store import Store
@@ -59,16 +59,16 @@ def demo(folder: str) -> str:
 
 
 def questions(spec: str, count: int = 64) -> list[Question]:
-    """Requests with a picture of the test set and its parameters."""
+    """Requests with a image of the test set and its parameters."""
     store = Store(storage_of(spec))
     samples = load_samples(store, read_ensemble(spec).dataset).in_split("test")
     for feature in ("image", "emoca", "smirk"):
         samples = samples.with_feature(feature)
-    pictures = Pictures(store, samples, 64)
+    images = ImageSet(store, samples, 64)
     vectors = {name: samples.params(name).tolist() for name in ("emoca", "smirk")}  # type: ignore[arg-type]
     found = []
-    for row in range(min(count, len(pictures))):
-        content: dict[str, Any] = {"images": [base64.b64encode(pictures.encoded(row)[0]).decode()]}
+    for row in range(min(count, len(images))):
+        content: dict[str, Any] = {"images": [base64.b64encode(images.encoded(row)[0]).decode()]}
         content |= {name: [values[row]] for name, values in vectors.items()}
         found.append((JSON, json.dumps(content).encode()))
     return found
@@ -76,9 +76,9 @@ def questions(spec: str, count: int = 64) -> list[Question]:
 
 def hostile(good: Question) -> list[Question]:
     """Requests that must be refused."""
-    picture = base64.b64decode(json.loads(good[1])["images"][0])
-    large = json.dumps({"images": [base64.b64encode(picture).decode()] * 65}).encode()
-    return [("image/png", picture[:200]), ("image/jpeg", b"not a picture"), ("text/html", b"<html>"), (JSON, large)]
+    image = base64.b64decode(json.loads(good[1])["images"][0])
+    large = json.dumps({"images": [base64.b64encode(image).decode()] * 65}).encode()
+    return [("image/png", image[:200]), ("image/jpeg", b"not a image"), ("text/html", b"<html>"), (JSON, large)]
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         "# Benchmark of the service",
         "",
-        "Written by `python -m benchmarks.serving`. Requests are a picture with its 3D parameters; the ensemble has",
+        "Written by `python -m benchmarks.serving`. Requests are a image with its 3D parameters; the ensemble has",
         f"{found['members']} members. Askers and service share the machine.",
         "",
         f"This run: {machine['cores']} cores, Python {machine['python']}, commit {machine['commit']}.",

@@ -51,22 +51,22 @@ def matrix_rate(size: int = 8192, seconds: float = 2.0) -> float:
 
 
 def training_step(network: nn.Module, x: torch.Tensor, labels: torch.Tensor, bf16: bool) -> Callable[[], None]:
-    """Forward, backward and an optimiser step of one batch."""
-    optimiser = torch.optim.AdamW((p for p in network.parameters() if p.requires_grad), lr=1e-4, fused=bf16)
+    """Forward, backward and an optimizer step of one batch."""
+    optimizer = torch.optim.AdamW((p for p in network.parameters() if p.requires_grad), lr=1e-4, fused=bf16)
 
     def step() -> None:
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
             out = network(x)
         scores = out.scores if isinstance(out, Attended) else out
         nn.functional.cross_entropy(scores.float(), labels).backward()
-        optimiser.step()
+        optimizer.step()
 
     return step
 
 
 def images_per_second(name: str, bf16: bool, channels_last: bool, compiled: bool, steps: int = 20) -> float:
-    """Training images per second, from pictures that are on the card."""
+    """Training images per second, from images that are on the card."""
     make, size, batch = NETWORKS[name]
     network = make().cuda().train()
     x = torch.randn(batch, 3, size, size, device="cuda")
@@ -85,7 +85,7 @@ def images_per_second(name: str, bf16: bool, channels_last: bool, compiled: bool
 
 
 def operations_per_image(name: str) -> float:
-    """Floating-point operations of a training step on one picture."""
+    """Floating-point operations of a training step on one image."""
     make, size, _ = NETWORKS[name]
     network = make().train()
     with FlopCounterMode(display=False) as counter:
@@ -100,7 +100,7 @@ def page(found: dict[str, Any]) -> str:
         "# Benchmarks of training on a GPU",
         "",
         "Written by `python -m benchmarks.train_gpu`. Images per second are of whole training steps (forward,",
-        "backward, optimiser) on pictures that lie on the card. What is not in the table was not measured.",
+        "backward, optimizer) on images that lie on the card. What is not in the table was not measured.",
         "",
         f"This run: {found['card']}, Python {found['python']}, torch {found['torch']}; bf16 matrix products"
         f" {found['bf16 matrix rate'] / 1e12:,.0f} TFLOP/s.",

@@ -24,9 +24,9 @@ from ig3d_ray.data.representations import GROUPS, WIDTHS
 from ig3d_ray.models.inputs import Inputs
 from ig3d_ray.models.mlp3d.network import Mlp3d
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
-from ig3d_ray.models.scaling import Scaling, Standardised
+from ig3d_ray.models.scaling import Scaling, Standardized
 from ig3d_ray.training.cohort import CohortTrainer
-from ig3d_ray.training.trainer import Labelled, Trainer
+from ig3d_ray.training.trainer import Labeled, Trainer
 
 HERE = Path(__file__).parent
 CLASSES, BATCH = 8, 64
@@ -124,18 +124,18 @@ class JsonPerSample(Dataset[Any]):
             return json.load(file), int(self.labels[index]), self.va[index, 0], self.va[index, 1]
 
 
-def trainer(width: int, seed: int, data: Labelled, dev: Labelled, epochs: int) -> Trainer:
+def trainer(width: int, seed: int, data: Labeled, dev: Labeled, epochs: int) -> Trainer:
     torch.manual_seed(seed)
-    network = Standardised(Mlp3d(WIDTHS["smirk"], CLASSES + 2, width), Scaling((WIDTHS["smirk"],), fitted=True))
+    network = Standardized(Mlp3d(WIDTHS["smirk"], CLASSES + 2, width), Scaling((WIDTHS["smirk"],), fitted=True))
     recipe = TrainingRecipe(batch_size=BATCH, epochs=epochs, patience=None)
     stage = Stage(loss=LossSpec(va_terms="random"), recipe=recipe)
     return Trainer(network, data, dev, stage, seed, CLASSES, "accuracy")
 
 
-def labelled(samples: int, seed: int = 0, device: str = "cpu") -> Labelled:
+def labeled(samples: int, seed: int = 0, device: str = "cpu") -> Labeled:
     x, labels, va = drawn(samples, seed)
     to = torch.device(device)
-    return Labelled(
+    return Labeled(
         Inputs([torch.from_numpy(x).to(to)]), torch.from_numpy(labels).to(to), torch.from_numpy(va).float().to(to)
     )
 
@@ -143,11 +143,11 @@ def labelled(samples: int, seed: int = 0, device: str = "cpu") -> Labelled:
 def one_epoch(samples: int, width: int, device: str = "cpu") -> dict[str, Any]:
     """Samples per second of a training epoch: ours, the published way, and each without the network."""
     x, labels, va = drawn(samples)
-    dev = labelled(64, 1, device)
+    dev = labeled(64, 1, device)
     with tempfile.TemporaryDirectory() as place:
         dataset = JsonPerSample(write_json(Path(place), x), labels, va)
         network = Mlp3d(WIDTHS["smirk"], CLASSES + 2, width).to(device)
-        optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
         def published(workers: int, train: bool) -> None:
             for content, classes, _, _ in DataLoader(dataset, BATCH, num_workers=workers, drop_last=True):
@@ -155,18 +155,18 @@ def one_epoch(samples: int, width: int, device: str = "cpu") -> dict[str, Any]:
                 inputs = torch.cat(parts, dim=1).float().to(device)
                 if train:
                     loss = torch.nn.functional.cross_entropy(network(inputs)[:, :CLASSES], classes.to(device))
-                    optimiser.zero_grad()
+                    optimizer.zero_grad()
                     loss.backward()
-                    optimiser.step()
+                    optimizer.step()
 
         rates = {f"published, {w} loaders": samples / seconds(lambda w=w: published(w, True)) for w in (0, 2)}
         feeding = {f"published, {w} loaders": samples / seconds(lambda w=w: published(w, False)) for w in (0, 2)}
-    one = trainer(width, 0, labelled(samples, device=device), dev, epochs=1)
+    one = trainer(width, 0, labeled(samples, device=device), dev, epochs=1)
     one.network.to(device)
     rates["ours"] = samples / seconds(lambda: one.run(lambda epoch, state: None))
     order = list(torch.randperm(samples).split(BATCH))
     feeding["ours"] = samples / seconds(lambda: list(one.train.x.batches(order)), 3)
-    profile = {} if device == "cuda" else profiled(trainer(width, 0, labelled(1024), dev, epochs=1))
+    profile = {} if device == "cuda" else profiled(trainer(width, 0, labeled(1024), dev, epochs=1))
     return {"samples": samples, "width": width, "epoch": rates, "feeding": feeding, "profile": profile}
 
 
@@ -177,15 +177,15 @@ def profiled(one: Trainer) -> dict[str, float]:
     spent = {event.key: float(event.self_cpu_time_total) for event in profile.key_averages()}
     total = sum(spent.values())
     shares = {"matrix products": sum(spent.get(f"aten::{name}", 0.0) for name in ("mm", "addmm")) / total}
-    shares["optimiser"] = sum(value for name, value in spent.items() if "adam" in name.lower()) / total
+    shares["optimizer"] = sum(value for name, value in spent.items() if "adam" in name.lower()) / total
     return shares | {"the rest": 1.0 - sum(shares.values())}
 
 
 def cohort(members: int, width: int, samples: int, device: str = "cpu") -> dict[str, Any]:
     """A cohort's epoch against its members' one after another."""
-    data, dev = labelled(samples, device=device), labelled(256, 1, device)
+    data, dev = labeled(samples, device=device), labeled(256, 1, device)
 
-    def synchronised(work: Callable[[], Any]) -> float:
+    def synchronized(work: Callable[[], Any]) -> float:
         start = time.perf_counter()
         work()
         if device == "cuda":
@@ -198,11 +198,11 @@ def cohort(members: int, width: int, samples: int, device: str = "cpu") -> dict[
             one.network.to(device)
         return trainers
 
-    synchronised(lambda: made(1)[0].run(lambda epoch, state: None))
-    synchronised(lambda: CohortTrainer(made(2)).run(lambda epochs, state: None))
+    synchronized(lambda: made(1)[0].run(lambda epoch, state: None))
+    synchronized(lambda: CohortTrainer(made(2)).run(lambda epochs, state: None))
     alone, together = made(members), CohortTrainer(made(members))
-    after = synchronised(lambda: [one.run(lambda epoch, state: None) for one in alone])
-    at_once = synchronised(lambda: together.run(lambda epochs, state: None))
+    after = synchronized(lambda: [one.run(lambda epoch, state: None) for one in alone])
+    at_once = synchronized(lambda: together.run(lambda epochs, state: None))
     return {
         "members": members,
         "width": width,
@@ -272,7 +272,7 @@ def page(found: dict[str, Any]) -> str:
         "",
         "Written by `make bench-training`. Every ratio is of two things measured one after the other in the same run,",
         "on the same files or arrays. The published way is a JSON file per sample, read in each epoch by a DataLoader",
-        "that collates its numbers one by one; the published scripts also decode the picture, which is left out here.",
+        "that collates its numbers one by one; the published scripts also decode the image, which is left out here.",
         "",
         f"This run: {machine['cores']} cores, Python {machine['python']}, torch {machine['torch']}, commit"
         f" {machine['commit']}.",

@@ -55,8 +55,8 @@ def reference() -> str:
         rows = [row(name, field) for name, field in model.model_fields.items()]
         parts.append("\n".join(["| field | what it may be | default | |", "|---|---|---|---|", *rows]) + "\n")
         waiting += [part for field in model.model_fields.values() for part in models_in(field.annotation)]
-    told = [sys.executable, "-m", "typer", "ig3d_ray.cli.app", "utils", "docs", "--name", "ig3d"]
-    commands = subprocess.run(told, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    message = [sys.executable, "-m", "typer", "ig3d_ray.cli.app", "utils", "docs", "--name", "ig3d"]
+    commands = subprocess.run(message, capture_output=True, text=True, check=True).stdout  # noqa: S603
     return "\n".join(parts) + "\n## Commands\n\n" + commands.replace("\n#", "\n##").removeprefix("# `ig3d`\n")
 
 

@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--drivers", type=int, default=10)
     parser.add_argument("--losses", type=int, default=20, help="machines and workers together")
     parser.add_argument("--seed", type=int, default=0)
-    told = parser.parse_args()
+    message = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="chaos"))
     calm = Store(str(place / "calm"))
     with raylets(place, machines=2) as cluster:
@@ -130,7 +130,7 @@ def main() -> None:
         seconds = time.monotonic() - began
         needed = epochs(Path(f"{place / 'calm.log'}.notes"))[1]
         print(f"undisturbed: {seconds:.0f} s, {needed} epochs", flush=True)
-        chaos, runs = Chaos(cluster, told.drivers, told.losses, told.seed), 0
+        chaos, runs = Chaos(cluster, message.drivers, message.losses, message.seed), 0
         while not chaos.is_over:
             runs += 1
             before, began = Counter(chaos.killed), time.monotonic()

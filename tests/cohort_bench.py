@@ -12,7 +12,7 @@ from ig3d_ray.models.inputs import member_inputs, member_samples
 from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.models.recipe import LossSpec, Stage
 from ig3d_ray.storage.store import Store
-from ig3d_ray.training.trainer import Labelled, Trainer
+from ig3d_ray.training.trainer import Labeled, Trainer
 
 LOSSES = [
     LossSpec(va_terms="random"),
@@ -37,20 +37,20 @@ class Bench:
 
     def __init__(self, faces: tuple[Store, Samples]) -> None:
         self.store, samples = faces
-        # Both encoders find a face in the same pictures here, so that their epochs have as many steps.
+        # Both encoders find a face in the same images here, so that their epochs have as many steps.
         self.samples = samples.with_feature("emoca").with_feature("smirk")
-        self.read: dict[Any, Labelled] = {}
+        self.read: dict[Any, Labeled] = {}
 
-    def labelled(self, spec: Mlp3dSpec, split: str) -> Labelled:
+    def labeled(self, spec: Mlp3dSpec, split: str) -> Labeled:
         key = (spec.representation, spec.subset, split)
         if key not in self.read:
             chosen = member_samples(spec, self.samples, split)
             inputs = member_inputs(spec, chosen, self.store)
-            self.read[key] = Labelled(inputs, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va))
+            self.read[key] = Labeled(inputs, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va))
         return self.read[key]
 
     def trainer(self, spec: Mlp3dSpec) -> Trainer:
         torch.manual_seed(spec.seed)
         network = build_network(spec, datasets.dataset("faces"))
-        data = (self.labelled(spec, "train"), self.labelled(spec, "dev"))
+        data = (self.labeled(spec, "train"), self.labeled(spec, "dev"))
         return Trainer(network, *data, Stage(loss=spec.loss, recipe=spec.recipe), spec.seed, 7, spec.monitor)

@@ -86,9 +86,9 @@ def _wait_until_up(made: Raylets, head: "subprocess.Popen[bytes]", nodes: int) -
     deadline = time.monotonic() + SECONDS
     ask = [str(BIN / "ray"), "status", "--address", made.address]
     while True:
-        told = subprocess.run(ask, env=made.environment, capture_output=True, text=True, check=False).stdout
-        if told.count(" node_") >= nodes:
+        message = subprocess.run(ask, env=made.environment, capture_output=True, text=True, check=False).stdout
+        if message.count(" node_") >= nodes:
             return
         assert head.poll() is None, made.log.read_text()[-2000:]
-        assert time.monotonic() < deadline, f"fewer than {nodes} nodes: {told}"
+        assert time.monotonic() < deadline, f"fewer than {nodes} nodes: {message}"
         time.sleep(0.5)

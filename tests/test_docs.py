@@ -15,7 +15,7 @@ BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<kind>\w+)\n(?P<content>.*?)```
 SAVE = re.compile(r"[Ss]ave this as `([\w.]+)`:$")
 
 
-def told(page: str, folder: Path) -> list[str]:
+def message(page: str, folder: Path) -> list[str]:
     """The commands of a page in their order; the files that it tells people to save are in the folder."""
     commands, text = [], (ROOT / "docs" / page).read_text()
     for block in BLOCK.finditer(text):
@@ -31,14 +31,14 @@ def told(page: str, folder: Path) -> list[str]:
 
 def test_there_are_pages_with_commands(tmp_path: Path) -> None:
     assert {"index.md", "logits.md", "faces.md"} <= set(PAGES)
-    assert len(told("logits.md", tmp_path)) == 9
+    assert len(message("logits.md", tmp_path)) == 9
     assert {file.name for file in tmp_path.iterdir()} == {"make_predictions.py", "mine.yaml", "fuse.py"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_of_a_page_works(page: str, tmp_path: Path) -> None:
-    commands = told(page, tmp_path)
+    commands = message(page, tmp_path)
     if not commands:
         pytest.skip("no commands on it")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

@@ -1,4 +1,4 @@
-"""A small trained world without a cluster: drawn faces, SMIRK's parameters of their pictures, an ensemble."""
+"""A small trained world without a cluster: drawn faces, SMIRK's parameters of their images, an ensemble."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.data import datasets
-from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.data.synthetic.faces import make_faces
 from ig3d_ray.ensembles.export import _encoders, _member
@@ -19,13 +19,13 @@ from ig3d_ray.models.build import build_network
 from ig3d_ray.models.face3d.encoders import SmirkEncoder
 from ig3d_ray.models.face3d.extraction import Extraction, PieceWorker, bring_encoder
 from ig3d_ray.models.inputs import Feeding, member_inputs, member_samples
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec, fingerprint
 from ig3d_ray.search.scoring import Result
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.publish import publish
 from ig3d_ray.training.state import HistoryRow
-from ig3d_ray.training.trainer import Labelled, Trainer
+from ig3d_ray.training.trainer import Labeled, Trainer
 from ig3d_ray.workflow.inventory import load_pools, take_inventory
 from ig3d_ray.workflow.pipeline import Outcome, search_store
 from ig3d_ray.workflow.progress import Reporter
@@ -61,13 +61,13 @@ class World:
     def uri(self) -> str:
         return f"{self.store.uri}/searches/faces/all/best_ensemble.json"
 
-    def pictures(self, split: str = "test") -> tuple[list[str], list[bytes]]:
-        """Ids and encoded pictures of the samples of a split that have everything."""
+    def images(self, split: str = "test") -> tuple[list[str], list[bytes]]:
+        """Ids and encoded images of the samples of a split that have everything."""
         part = self.samples.in_split(split)
         for feature in ("image", "smirk", "emoca"):
             part = part.with_feature(feature)
-        pictures = Pictures(self.store, part, 32)
-        return pictures.ids, [pictures.encoded(row)[0] for row in range(len(pictures))]
+        images = ImageSet(self.store, part, 32)
+        return images.ids, [images.encoded(row)[0] for row in range(len(images))]
 
 
 def smirk_checkpoint(folder: Path) -> Path:
@@ -79,13 +79,13 @@ def smirk_checkpoint(folder: Path) -> Path:
     return file
 
 
-def quickly_trained(store: Store, samples: Samples, spec: TrainedSpec) -> tuple[Standardised, list[HistoryRow]]:
+def quickly_trained(store: Store, samples: Samples, spec: TrainedSpec) -> tuple[Standardized, list[HistoryRow]]:
     torch.manual_seed(spec.seed)
     data = []
     for split in ("train", "dev"):
         chosen = member_samples(spec, samples, split)
         x = member_inputs(spec, chosen, store)
-        data.append(Labelled(x, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va)))
+        data.append(Labeled(x, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va)))
     network = build_network(spec, datasets.dataset("faces"))
     trainer = Trainer(network, data[0], data[1], spec.stages[0], spec.seed, 7, spec.monitor)
     return network, trainer.run(lambda epoch, state: None)

@@ -42,7 +42,7 @@ class Audited:
     class_names: tuple[str, ...]
 
     @property
-    def labelled(self) -> np.ndarray:
+    def labeled(self) -> np.ndarray:
         """Which rows have a label, bool `[N]`."""
         return ~is_missing(self.labels, self.task)
 
@@ -80,13 +80,13 @@ def _threshold(samples: int) -> float:
 
 def class_order(one: Audited) -> Finding | None:
     """Whether another order of the classes explains the predictions much better (DDAMFN's RAF-DB order does so)."""
-    if not one.task.has_classes or not one.labelled.any():
+    if not one.task.has_classes or not one.labeled.any():
         return None
-    classes, labels = len(one.class_names), one.labels[one.labelled]
+    classes, labels = len(one.class_names), one.labels[one.labeled]
     if 2 * len(np.unique(labels)) < classes:
         # Any order fits a few classes; it says nothing about the others.
         return None
-    top = one.outputs[one.labelled].argmax(axis=1)
+    top = one.outputs[one.labeled].argmax(axis=1)
     counts = np.bincount(labels * classes + top, minlength=classes**2).reshape(classes, classes)
     rows, columns = linear_sum_assignment(-counts)
     now, then = counts.trace() / len(labels), counts[rows, columns].sum() / len(labels)
@@ -104,29 +104,31 @@ def class_order(one: Audited) -> Finding | None:
 
 def swapped_dimensions(one: Audited) -> Finding | None:
     """Whether valence and arousal stand in each other's column."""
-    if one.task.has_classes or one.labelled.sum() < 3:
+    if one.task.has_classes or one.labeled.sum() < 3:
         return None
-    outputs, labels = one.outputs[one.labelled], one.labels[one.labelled]
+    outputs, labels = one.outputs[one.labeled], one.labels[one.labeled]
     now, then = _score(one, outputs, labels), _score(one, outputs[:, ::-1], labels)
     if then - now <= _threshold(len(labels)):
         return None
-    told = f"mean CCC {now:.4f} becomes {then:.4f} with valence and arousal exchanged; exchange them and import again"
-    return Finding("fault", "swapped valence and arousal", one.name, told)
+    message = (
+        f"mean CCC {now:.4f} becomes {then:.4f} with valence and arousal exchanged; exchange them and import again"
+    )
+    return Finding("fault", "swapped valence and arousal", one.name, message)
 
 
 def shifted_rows(one: Audited) -> Finding | None:
     """Whether the outputs fit the labels of other rows: shifted by a few, or in reverse."""
-    if one.labelled.sum() < 20:
+    if one.labeled.sum() < 20:
         return None
-    outputs, labels = one.outputs[one.labelled], one.labels[one.labelled]
+    outputs, labels = one.outputs[one.labeled], one.labels[one.labeled]
     now = _score(one, outputs, labels)
     others = {f"of {abs(k)} rows {'later' if k > 0 else 'earlier'}": np.roll(labels, -k, axis=0) for k in _lags()}
     others["in reverse order"] = labels[::-1]
-    told, then = max(((name, _score(one, outputs, other)) for name, other in others.items()), key=lambda x: x[1])
+    message, then = max(((name, _score(one, outputs, other)) for name, other in others.items()), key=lambda x: x[1])
     if then - now <= _threshold(len(labels)):
         return None
     metric = "accuracy" if one.task.has_classes else "mean CCC"
-    what = f"{metric} {now:.4f} on its own rows' labels is {then:.4f} on those {told}; the rows lost their ids"
+    what = f"{metric} {now:.4f} on its own rows' labels is {then:.4f} on those {message}; the rows lost their ids"
     return Finding("fault", "misaligned rows", one.name, what)
 
 
@@ -146,7 +148,7 @@ def probabilities_as_logits(one: Audited) -> Finding | None:
 
 
 def constant_runs(one: Audited) -> Finding | None:
-    """Whether neighbouring rows have the same outputs to the last digit: one sample's taken for a whole batch."""
+    """Whether neighboring rows have the same outputs to the last digit: one sample's taken for a whole batch."""
     if one.votes or len(one.outputs) < 2:
         return None
     same = (np.diff(one.outputs, axis=0) == 0).all(axis=1)
@@ -265,7 +267,7 @@ def unequal_labels(members: Sequence[Audited]) -> list[Finding]:
     for i, first in enumerate(members):
         for second in members[:i]:
             shared, here, there = np.intersect1d(first.ids, second.ids, return_indices=True)
-            known = first.labelled[here] & second.labelled[there]
+            known = first.labeled[here] & second.labeled[there]
             a, b = first.labels[here][known], second.labels[there][known]
             differs = np.abs(a - b) > (0 if first.task.has_classes else 1e-5)
             differs = differs if differs.ndim == 1 else differs.any(axis=1)
@@ -284,7 +286,7 @@ def order_matters(one: Audited, again: Audited) -> Finding | None:
         return None
     scores = []
     for which in (one, again):
-        rows = which.labelled
+        rows = which.labeled
         scores.append(f"{_score(which, which.outputs[rows], which.labels[rows]):.4f}" if rows.any() else "unknown")
     what = (
         f"{int(differs.sum())} of {len(differs)} samples get other outputs when rows are shuffled; score {scores[0]}"

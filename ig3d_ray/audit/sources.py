@@ -139,13 +139,13 @@ def _ensemble_on_shuffled_rows(store: Store, spec: EnsembleSpec, name: str) -> F
     if labels is None:
         return None
     pool = align(tables, labels, spec.task)
-    pool = pool.take(np.flatnonzero(~np.isin(pool.ids, spec.left_out.get(split, ()))))
+    pool = pool.take(np.flatnonzero(~np.isin(pool.ids, spec.excluded.get(split, ()))))
     if pool.samples_digest != spec.provenance.samples_sha256.get(split):
         what = f"was chosen on other {split} samples or labels than are here now; search again"
         return Finding("fault", "exported ensemble", name, what)
     now = metrics.score_one(spec.task, spec.predict(pool), pool.labels, spec.objective)
-    told = spec.scores.selection.metrics[spec.objective].value
-    if abs(now - told) <= SLACK:
+    message = spec.scores.selection.metrics[spec.objective].value
+    if abs(now - message) <= SLACK:
         return None
-    what = f"{spec.objective} on {split}, rows shuffled, is {now:.6f}; the spec says {told:.6f}: search again"
+    what = f"{spec.objective} on {split}, rows shuffled, is {now:.6f}; the spec says {message:.6f}: search again"
     return Finding("fault", "exported ensemble", name, what)

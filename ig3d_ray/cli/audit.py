@@ -1,4 +1,4 @@
-"""`ig3d audit`: the commands that look for what makes numbers wrong."""
+"""`ig3d audit ...`: checks for what makes numbers wrong."""
 
 import json
 from pathlib import Path
@@ -6,19 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ig3d_ray.cli.options import AsJson, Dataset, RowOrderIsId, Seed, Storage
+
 if TYPE_CHECKING:
     from ig3d_ray.audit.checks import Finding
 
-audit_app = typer.Typer(help="Look for what makes numbers wrong, as a careful reviewer would.", no_args_is_help=True)
-
-DataSet = Annotated[str, typer.Option(help="Which data set the samples are of.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the findings as one line of JSON.")]
+audit_app = typer.Typer(help="Check predictions for what makes numbers wrong.", no_args_is_help=True)
 
 
-@audit_app.command("store")
+@audit_app.command("store", epilog="Example: ig3d audit store --storage runs --dataset rafdb")
 def audit_store(
-    storage: Annotated[str, typer.Option(metavar="URI", help="A folder, or s3://bucket/prefix.")],
-    dataset: DataSet,
+    storage: Storage,
+    dataset: Dataset,
     as_json: AsJson = False,
 ) -> None:
     """Audit every member's outputs in a store, and the ensembles exported from them. Exit code 1 on a fault."""
@@ -28,20 +27,18 @@ def audit_store(
 
     datasets.dataset(dataset)
     store = Store(storage)
-    found, looked = audit(store, dataset)
-    _tell(found, f"{looked} tables of outputs in {store.uri}", as_json)
+    found, tables = audit(store, dataset)
+    _print_findings(found, f"{tables} tables of outputs in {store.uri}", as_json)
 
 
-@audit_app.command("files")
+@audit_app.command("files", epilog="Example: ig3d audit files a.csv b.csv --dataset rafdb")
 def audit_files(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, Parquet or NPZ, as for import.")],
-    dataset: DataSet,
-    row_order_is_id: Annotated[
-        bool, typer.Option("--row-order-is-id", help="Row i is the same sample in every file without sample_id.")
-    ] = False,
+    dataset: Dataset,
+    row_order_is_id: RowOrderIsId = False,
     shuffled: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The first file's model once more, run on the samples in another order."),
+        typer.Option(metavar="FILE", help="Predictions of the first file's model on the samples in another order."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -51,26 +48,26 @@ def audit_files(
 
     datasets.dataset(dataset)
     found = audit(files, dataset, row_order_is_id, shuffled)
-    _tell(found, f"{len(files) + (shuffled is not None)} files", as_json)
+    _print_findings(found, f"{len(files) + (shuffled is not None)} files", as_json)
 
 
-def _tell(found: "list[Finding]", what: str, as_json: bool) -> None:
+def _print_findings(found: "list[Finding]", what: str, as_json: bool) -> None:
     faults = [finding for finding in found if finding.kind == "fault"]
     if as_json:
         print(json.dumps([finding.__dict__ for finding in found]))
     else:
         for finding in sorted(found, key=lambda one: one.kind):
             print(f"{finding.kind}: {finding.check}: {finding.who}: {finding.what}")
-        told = f"{len(faults)} faults" if len(faults) != 1 else "1 fault"
-        print(f"{what}: {told}, {len(found) - len(faults)} notes")
+        count = f"{len(faults)} faults" if len(faults) != 1 else "1 fault"
+        print(f"{what}: {count}, {len(found) - len(faults)} notes")
     if faults:
         raise typer.Exit(1)
 
 
-@audit_app.command("broadcast-demo")
+@audit_app.command("broadcast-demo", epilog="Example: ig3d audit broadcast-demo --draws 20")
 def broadcast_demo(
-    draws: Annotated[int, typer.Option(min=2, help="How often the two members are drawn.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
+    draws: Annotated[int, typer.Option(min=2, help="Random draws of the two members.")] = 20,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Show how one sample's logits, taken for a class-ordered batch, make RAF-DB's published 94.00 %."""

@@ -1,30 +1,35 @@
-"""`ig3d cluster`: looking at cluster files before they cost anything."""
+"""`ig3d cluster ...`: checks of cluster files before a launch."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-cluster_app = typer.Typer(help="Clusters: look at their files before they are launched.", no_args_is_help=True)
+cluster_app = typer.Typer(help="Check cluster files before a launch.", no_args_is_help=True)
 
 
 @cluster_app.callback()
 def _group() -> None:
-    """Keeps `check` a word of its own while it is the only command."""
+    """Keeps `check` a subcommand while it is the only one."""
 
 
-@cluster_app.command("check")
+@cluster_app.command("check", epilog="Example: ig3d cluster check clusters/aws.yaml")
 def cluster_check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A YAML file for `ray up`, a RayJob or a RayCluster.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A YAML file for `ray up`, or a RayJob, RayCluster or RayService.")
+    ],
     crd: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="KubeRay's schema: `kubectl get crd rayjobs.ray.io -o yaml`."),
+        typer.Option(metavar="FILE", help="KubeRay's schema, from `kubectl get crd rayjobs.ray.io -o yaml`."),
     ] = None,
     mounts: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="From which `ray up` will be called; file_mounts start there.")
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="Folder that `ray up` will be called from; file_mounts are relative to it."
+        ),
     ] = Path("."),
 ) -> None:
-    """Look for what would not work, would cost, or would let others in. Exit code 1 if anything is found."""
+    """Find what would not work, would cost money, or would give others access. Exit code 1 if anything is found."""
     from ig3d_ray.launch.crd import check_schema
     from ig3d_ray.launch.faults import Fault, placeholders, secrets
     from ig3d_ray.launch.kuberay import check_manifest
@@ -40,13 +45,15 @@ def cluster_check(
         if rejected is not None:
             found.append(Fault("schema", rejected[0], f"Ray rejects it: {rejected[1]}"))
         found += [fault for rule in LAUNCHER_RULES for fault in rule(content, mounts)]
-        checked = "Ray's schema and ours"
+        checked = "Ray's schema and these rules"
     else:
         found += check_manifest(content)
         found += check_schema(content, crd) if crd else []
-        checked = "the operator's schema and our rules" if crd else "our rules; with --crd also the operator's schema"
+        checked = (
+            "the operator's schema and these rules" if crd else "these rules; with --crd also by the operator's schema"
+        )
     for fault in found:
-        print(f"{file}: {fault.where}: {fault.told} [{fault.rule}]")
+        print(f"{file}: {fault.where}: {fault.message} [{fault.rule}]")
     if found:
         raise typer.Exit(1)
     print(f"{file}: nothing wrong by {checked}")

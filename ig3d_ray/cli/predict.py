@@ -1,4 +1,4 @@
-"""`ig3d predict`: an exported ensemble on new pictures, or on a split of its data set."""
+"""`ig3d predict`: an exported ensemble on new images, or on a split of its data set."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ig3d_ray.cli.data import check_ending
-from ig3d_ray.cli.import_ import named_split
+from ig3d_ray.cli.options import AsJson, MissingName, SpecStorage, SpecUri, SplitName, check_suffix
 from ig3d_ray.errors import Ig3dError
 
 if TYPE_CHECKING:
@@ -17,38 +16,37 @@ FORMATS = (".parquet", ".csv", ".jsonl")
 
 
 def predict(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A best_ensemble.json, as a file or URI.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the predictions go: .parquet, .csv or .jsonl.")],
-    storage: Annotated[
-        str | None, typer.Option(metavar="URI", help="Where the spec's checkpoints lie; by default where it lies.")
-    ] = None,
+    spec: SpecUri,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Predictions as .parquet, .csv or .jsonl.")],
+    storage: SpecStorage = None,
     images: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="A folder or file of new pictures. Repeatable. Without: a split."),
+        typer.Option(metavar="PATH", help="Folder or file of new images. Repeatable. Without, --split is predicted."),
     ] = None,
-    emoca: Annotated[Path | None, typer.Option(metavar="PATH", help="EMOCA's parameters of the new pictures.")] = None,
-    smirk: Annotated[Path | None, typer.Option(metavar="PATH", help="The same, of SMIRK's.")] = None,
+    emoca: Annotated[Path | None, typer.Option(metavar="PATH", help="EMOCA's parameters of the new images.")] = None,
+    smirk: Annotated[Path | None, typer.Option(metavar="PATH", help="SMIRK's parameters of the new images.")] = None,
     missing: Annotated[
-        str, typer.Option(help="Where a member lacks what it looks at: fail, skip, or fallback to the others.")
+        MissingName, typer.Option(help="What to do with an image for which an input of a member is missing.")
     ] = "fail",
-    split: Annotated[str, typer.Option(help="Of the spec's data set: train, dev or test.")] = "test",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON at the end.")] = False,
+    split: Annotated[SplitName, typer.Option(help="Split of the spec's data set.")] = "test",
+    as_json: AsJson = False,
 ) -> None:
-    """Run an exported ensemble on pictures; or on a split of its data set, and check the reported number."""
+    """Predict new images; or a split of the ensemble's data set, and check the reported score."""
+    check_suffix(out, FORMATS, "--out")
     if images:
-        _on_pictures(spec, storage, images, {"emoca": emoca, "smirk": smirk}, missing, out, as_json)
+        _predict_images(spec, storage, images, {"emoca": emoca, "smirk": smirk}, missing, out, as_json)
     elif emoca or smirk:
-        raise Ig3dError("--emoca and --smirk are parameters of new pictures; give these with --images")
+        raise Ig3dError("--emoca and --smirk are parameters of new images; also give --images")
     else:
-        _on_split(spec, storage, split, out, as_json)
+        _predict_split(spec, storage, split, out, as_json)
 
 
-def _on_pictures(
+def _predict_images(
     spec: str,
     storage: str | None,
     images: list[Path],
     parameters: dict[str, Path | None],
-    missing: str,
+    missing: MissingName,
     out: Path,
     as_json: bool,
 ) -> None:
@@ -57,51 +55,51 @@ def _on_pictures(
     from ig3d_ray.ensembles.predictor import load_ensemble
     from ig3d_ray.ensembles.writer import Writer
 
-    check_ending(out, FORMATS, "--out")
     items = items_of(images[0] if len(images) == 1 else list(images))
     given = {name: parameters_from(path, name) for name, path in parameters.items() if path}  # type: ignore[arg-type]
-    for parameters_given in given.values():
-        parameters_given.check(name for name, _ in items)
+    for of_representation in given.values():
+        of_representation.check(name for name, _ in items)
     ensemble = load_ensemble(spec, storage)
-    left_out: list[tuple[str, str]] = []
-    lacked = 0
+    excluded: list[tuple[str, str]] = []
+    by_fallback = 0
     with Writer(out) as writer:
-        pictures = (read_item(name, content) for name, content in items)
-        for batch in ensemble.stream(pictures, missing, given):  # type: ignore[arg-type]
+        for batch in ensemble.stream((read_item(name, content) for name, content in items), missing, given):
             writer.write(batch.frame)
-            left_out += batch.left_out
-            lacked += int((batch.frame["lacked"] != "").sum())
-    _told(ensemble, out, writer.rows, lacked, left_out, as_json)
-
-
-def _told(
-    ensemble: "Ensemble", out: Path, rows: int, lacked: int, left_out: list[tuple[str, str]], as_json: bool
-) -> None:
+            excluded += batch.excluded
+            by_fallback += int((batch.frame["missing"] != "").sum())
     if as_json:
-        print(json.dumps({"out": str(out), "pictures": rows, "by_fallback": lacked, "left_out": dict(left_out)}))
+        print(
+            json.dumps({"out": str(out), "images": writer.rows, "by_fallback": by_fallback, "excluded": dict(excluded)})
+        )
         return
-    print(f"{out}: {rows} pictures, by an ensemble of {len(ensemble.spec.members)} members for {ensemble.spec.dataset}")
-    if lacked:
-        print(f"{lacked} of them by members that lacked nothing alone; column `lacked` says what was missing")
-    if left_out:
-        from ig3d_ray.data.ingest.build import reasons
+    _print_images(ensemble, out, writer.rows, by_fallback, excluded)
 
-        print(f"{len(left_out)} pictures left out:")
-        for line in reasons(left_out):
+
+def _print_images(
+    ensemble: "Ensemble", out: Path, rows: int, by_fallback: int, excluded: list[tuple[str, str]]
+) -> None:
+    from ig3d_ray.data.ingest.build import reasons
+
+    print(f"{out}: {rows} images, by an ensemble of {len(ensemble.spec.members)} members for {ensemble.spec.dataset}")
+    if by_fallback:
+        print(f"{by_fallback} of them by a fallback; the column `missing` names the missing inputs")
+    if excluded:
+        print(f"{len(excluded)} images excluded:")
+        for line in reasons(excluded):
             print(f"  {line}")
 
 
-def _on_split(spec: str, storage: str | None, split: str, out: Path, as_json: bool) -> None:
-    from ig3d_ray.ensembles import reproduce as predicting
+def _predict_split(spec: str, storage: str | None, split: SplitName, out: Path, as_json: bool) -> None:
+    from ig3d_ray.ensembles.reproduce import predict as reproduce
+    from ig3d_ray.ensembles.reproduce import prediction_table
     from ig3d_ray.ensembles.spec import read_ensemble, storage_of
     from ig3d_ray.ensembles.writer import Writer
     from ig3d_ray.storage.store import Store
 
-    check_ending(out, FORMATS, "--out")
     ensemble, store = read_ensemble(spec), Store(storage or storage_of(spec))
-    done = predicting.predict(ensemble, store, named_split(split))
+    done = reproduce(ensemble, store, split)
     with Writer(out) as writer:
-        writer.write(predicting.prediction_table(done).to_pandas())
+        writer.write(prediction_table(done).to_pandas())
     if as_json:
         content: dict[str, Any] = {"out": str(out), "samples": len(done.pool), "scores": done.scores}
         content |= {"compared": done.compared, "compared_score": done.compared_score, "reported": done.reported}
@@ -110,10 +108,10 @@ def _on_split(spec: str, storage: str | None, split: str, out: Path, as_json: bo
     objective = ensemble.objective
     print(f"{out}: {len(done.pool)} samples of {ensemble.dataset} {split}, {objective} {done.scores[objective]:.6f}")
     if done.reported is None:
-        print("the spec reports nothing on these samples and labels")
-    else:
-        where = f"on the {done.compared} samples that the search compared on"
-        print(f"{where}: {objective} {done.compared_score:.6f}, and the spec says {done.reported:.6f}")
-        if split == ensemble.protocol.choose_on:
-            report = ensemble.scores.report
-            print(f"these samples chose the ensemble; its report score is {report.metrics[objective].value:.6f}")
+        print("the spec has no score on these samples and labels")
+        return
+    compared = f"{objective} {done.compared_score:.6f}; the spec has {done.reported:.6f}"
+    print(f"on the {done.compared} samples that the search compared: {compared}")
+    if split == ensemble.protocol.choose_on:
+        report = ensemble.scores.report.metrics[objective].value
+        print(f"the ensemble was chosen on these samples; its report score is {report:.6f}")

@@ -2,31 +2,31 @@
 
 import importlib.util
 import os
+import signal
+import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ig3d_ray.cli.options import Address, SpecStorage, SpecUri
 from ig3d_ray.errors import Ig3dError
 
-OPEN = ("0.0.0.0", "::")  # noqa: S104 (named to be told of)
+ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 (to warn about them)
 
 
 def serve(
-    spec: Annotated[str, typer.Argument(metavar="SPEC", help="A best_ensemble.json, as a file or URI.")],
-    storage: Annotated[
-        str | None, typer.Option(metavar="URI", help="Where the spec's checkpoints lie; by default where it lies.")
-    ] = None,
-    host: Annotated[str, typer.Option(help="What to listen on; without, nobody else reaches it.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    replicas: Annotated[int, typer.Option(min=1, help="Copies of the ensemble.")] = 1,
-    gpus: Annotated[float, typer.Option(min=0, help="Of each copy.")] = 0.0,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster, host:port or auto.")] = None,
+    spec: SpecUri,
+    storage: SpecStorage = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Interface to listen on; the default is this machine alone.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    replicas: Annotated[int, typer.Option(min=1, help="Replicas of the ensemble.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each replica.")] = 0.0,
+    address: Address = None,
 ) -> None:
-    """Answer POST /predict until told to end; GET /healthz, /metrics, /docs. No password: mind who reaches it."""
-    import signal
-    import threading
-
+    """Answer POST /predict until terminated; also GET /healthz, /metrics and /docs. Requests are not authenticated."""
     from ig3d_ray.ensembles.spec import read_ensemble, storage_of
 
     if importlib.util.find_spec("fastapi") is None:
@@ -34,26 +34,26 @@ def serve(
     from ig3d_ray.on_ray.cluster import connected
 
     read_ensemble(spec)
-    # A copy of the ensemble starts in another folder.
-    whole = spec if "://" in spec else str(Path(spec).absolute())
-    args = {"spec": whole, "storage": storage or storage_of(spec), "replicas": replicas, "gpus": gpus}
-    over = threading.Event()
+    # A replica starts in another folder.
+    uri = spec if "://" in spec else str(Path(spec).absolute())
+    args = {"spec": uri, "storage": storage or storage_of(spec), "replicas": replicas, "gpus": gpus}
+    ended = threading.Event()
     with connected(address, None):
         from ig3d_ray.on_ray.serve import check_room, end_service, others_serve, run_service
 
         shared = others_serve()
         check_room(gpus)
-        alone = address is None and "RAY_ADDRESS" not in os.environ
+        own_ray = address is None and "RAY_ADDRESS" not in os.environ
         try:
             run_service(args, host, port)
             for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: over.set())
-            if host in OPEN:
-                print("anybody who reaches this machine can ask; put what checks them in front of it")
+                signal.signal(number, lambda *_: ended.set())
+            if host in ALL_INTERFACES:
+                print("warning: whoever reaches this machine can send requests; put an authenticating proxy in front")
             where = "/predict at the port of this cluster's Ray Serve" if shared else f"http://{host}:{port}/predict"
-            print(f"{where} answers; /docs says how; end it with Ctrl-C", flush=True)
-            over.wait()
+            print(f"{where} answers; /docs describes it; stop it with Ctrl-C", flush=True)
+            ended.wait()
         except RuntimeError as error:
             raise Ig3dError(f"{spec}: the service could not start: {str(error).splitlines()[0]}") from error
         finally:
-            end_service(alone)
+            end_service(own_ray)

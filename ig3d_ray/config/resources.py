@@ -30,7 +30,7 @@ class Resources(Frozen):
     cohort: int = Field(default=32, ge=1)
     """3D classifiers of a run that differ in loss weights, inputs and seeds train as one network, up to so many."""
     image_memory_gib: float = Field(default=2.0, ge=0)
-    """Decoded pictures of a split are kept on the device up to this; more are decoded anew in every epoch."""
+    """Decoded images of a split are kept on the device up to this; more are decoded anew in every epoch."""
     compile: Literal["none", "images"] = "none"
     """Whether torch.compile is applied to image networks: minutes at the start, for trainings of hours on GPUs."""
     events: Literal["none", "tensorboard"] = "none"

@@ -96,7 +96,7 @@ class SearchSpec(Frozen):
     seed: int | None = Field(default=None, ge=0)
     """Of the sampler; the space's own seed by default."""
     second_objective: Literal["members", "cost"] | None = None
-    """Optuna minimises this too, and the front of the two is shown; the ensemble is chosen by the first."""
+    """Optuna minimizes this too, and the front of the two is shown; the ensemble is chosen by the first."""
     costs: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """For `cost`: what a member costs to run, in any unit; names may hold `*`, the first that fits counts."""
 

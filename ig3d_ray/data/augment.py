@@ -1,6 +1,6 @@
-"""What is done to training pictures: a whole batch at once, on its device, each picture by draws of its own.
+"""What is done to training images: a whole batch at once, on its device, each image by draws of its own.
 
-The published scripts augment one picture at a time on the CPU. Here the numbers are drawn for the whole batch
+The published scripts augment one image at a time on the CPU. Here the numbers are drawn for the whole batch
 from a seeded generator, so that the result doesn't depend on who trains which share of it, and one resampling
 does all that is geometric. Rotations and affine maps are bilinear where torchvision's default is the nearest pixel.
 """
@@ -21,12 +21,12 @@ class Augmentation:
     Attributes:
         flip, flip_rows: probability of mirroring left-right, upside down.
         warp: probability of rotation (up to `degrees` each way), shift and scale.
-        shift: largest shift as a share of the side; scale: of the picture's content.
+        shift: largest shift as a share of the side; scale: of the image's content.
         perspective: largest move of a corner, as a share of half the side; perspective_p: its probability.
         elastic: displacement in pixels at 224; its field is smoothed with deviation `elastic_smooth` pixels.
         blur: range of the Gaussian's deviation in pixels.
         jitter: brightness, contrast, saturation (factor 1 +- it) and hue (turns).
-        grey: probability of losing colour; autocontrast: of stretching each channel to its full range.
+        gray: probability of losing color; autocontrast: of stretching each channel to its full range.
         erase: probability of an erased rectangle; `area` its share, `ratio` of its sides; noise instead of the mean.
     """
 
@@ -42,7 +42,7 @@ class Augmentation:
     elastic_smooth: float = 5.0
     blur: Range | None = None
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    grey: float = 0.0
+    gray: float = 0.0
     autocontrast: float = 0.0
     erase: float = 0.0
     area: Range = (0.02, 0.33)
@@ -52,12 +52,12 @@ class Augmentation:
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(),
-    # Mirror images, and a hole in every fourth picture.
+    # Mirror images, and a hole in every fourth image.
     "mirror": Augmentation(flip=0.5, erase=0.25, area=(0.03, 0.15), ratio=(0.5, 2.0)),
     # DDAMFN on AffectNet, and all of Ig3D's classification scripts.
     "ddamfn": Augmentation(flip=0.5, warp=0.7, degrees=20, shift=0.2, scale=(0.8, 1.0), erase=0.5),
     "ddamfn++": Augmentation(flip=0.5, warp=0.7, degrees=20, shift=0.2, scale=(0.8, 1.0), erase=1.0, area=(0.05, 0.05)),
-    # DDAMFN on RAF-DB: the crop of 112 from a picture padded by 8 is a shift by up to 8/112.
+    # DDAMFN on RAF-DB: the crop of 112 from a image padded by 8 is a shift by up to 8/112.
     "rafdb": Augmentation(flip=0.5, warp=0.2, degrees=5, shift=8 / 112, erase=0.5, area=(0.02, 0.25)),
     "rafdb++": Augmentation(flip=0.5, warp=0.5, degrees=5, shift=8 / 112, erase=0.5, area=(0.02, 0.25)),
     # CAGE's combined and valence-arousal trainings.
@@ -68,12 +68,12 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         perspective=0.2,
         perspective_p=0.5,
         jitter=(0.2, 0.2, 0.2, 0.1),
-        grey=0.01,
+        gray=0.01,
         erase=0.5,
         area=(0.02, 0.2),
         erase_with_noise=True,
     ),
-    # CAGE's discrete training; it turns pictures upside down, not left-right.
+    # CAGE's discrete training; it turns images upside down, not left-right.
     "cage_discrete": Augmentation(
         flip_rows=0.5,
         warp=1.0,
@@ -81,17 +81,17 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         elastic=5.0,
         blur=(0.1, 5.0),
         jitter=(0.15, 0.15, 0.15, 0.0),
-        grey=0.1,
+        gray=0.1,
         autocontrast=0.4,
     ),
 }
 
 
 class Draws:
-    """Uniform numbers in [0, 1) for each picture of a batch, in a fixed order, of which a worker takes its share.
+    """Uniform numbers in [0, 1) for each image of a batch, in a fixed order, of which a worker takes its share.
 
     Args:
-        batch: pictures of all workers together. mine: the slice of them that is here.
+        batch: images of all workers together. mine: the slice of them that is here.
         generator: CPU generator. device: where the numbers are wanted.
     """
 
@@ -99,12 +99,12 @@ class Draws:
         self.batch, self.mine, self.generator, self.device = batch, mine, generator, device
 
     def uniform(self, *shape: int) -> torch.Tensor:
-        """`[B, *shape]` for the pictures that are here."""
+        """`[B, *shape]` for the images that are here."""
         drawn = torch.rand(self.batch, *shape, generator=self.generator)[self.mine]
         return drawn.to(self.device, non_blocking=True)
 
     def noise(self, *shape: int) -> torch.Tensor:
-        """`[B, *shape]` normal noise for the pictures that are here, made on the device: it is too much to be sent."""
+        """`[B, *shape]` normal noise for the images that are here, made on the device: it is too much to be sent."""
         seed = int(torch.randint(2**31, (1,), generator=self.generator))
         own = torch.Generator(self.device).manual_seed(seed)
         return torch.randn(self.batch, *shape, generator=own, device=self.device)[self.mine]
@@ -119,7 +119,7 @@ class Draws:
 
 
 def augment(images: torch.Tensor, how: Augmentation, draws: Draws) -> torch.Tensor:
-    """Everything but erasing, which follows on the standardised pictures (`erase`).
+    """Everything but erasing, which follows on the standardized images (`erase`).
 
     Args:
         images: `[B, 3, H, W]` uint8 or float in 0..255.
@@ -138,18 +138,18 @@ def augment(images: torch.Tensor, how: Augmentation, draws: Draws) -> torch.Tens
         images = _blur(images, draws.between(*how.blur))
     if any(how.jitter):
         images = _jitter(images, how.jitter, draws)
-    if how.grey:
-        images = torch.where(draws.chance(how.grey)[:, None, None, None], _grey(images), images)
+    if how.gray:
+        images = torch.where(draws.chance(how.gray)[:, None, None, None], _grey(images), images)
     if how.autocontrast:
         images = torch.where(draws.chance(how.autocontrast)[:, None, None, None], _stretched(images), images)
     return images
 
 
 def erase(images: torch.Tensor, how: Augmentation, draws: Draws) -> torch.Tensor:
-    """One rectangle of some pictures replaced by 0, the mean, or by noise.
+    """One rectangle of some images replaced by 0, the mean, or by noise.
 
     Args:
-        images: `[B, 3, H, W]` standardised.
+        images: `[B, 3, H, W]` standardized.
     """
     if not how.erase:
         return images
@@ -173,7 +173,7 @@ def _resample(images: torch.Tensor, how: Augmentation, draws: Draws) -> torch.Te
     batch, _, height, width = images.shape
     hit = draws.chance(how.warp).float()
     angle = hit * draws.between(-how.degrees, how.degrees) * math.pi / 180
-    # A grid of output places in -1..1 says where each pixel comes from: the inverse of what happens to the picture.
+    # A grid of output places in -1..1 says where each pixel comes from: the inverse of what happens to the image.
     shrink = 1 / (1 + hit * (draws.between(*how.scale) - 1))
     moved = 2 * how.shift * hit[:, None] * draws.between(-1, 1, 2)
     cos, sin = torch.cos(angle) * shrink, torch.sin(angle) * shrink
@@ -205,7 +205,7 @@ def _displacement(batch: int, height: int, width: int, how: Augmentation, draws:
 
 
 def _gaussian(images: torch.Tensor, deviations: torch.Tensor, radius: int) -> torch.Tensor:
-    """Each picture blurred by its own deviation `[B]`, in pixels."""
+    """Each image blurred by its own deviation `[B]`, in pixels."""
     batch, channels, height, width = images.shape
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     kernel = torch.softmax(-0.5 * (offsets[None] / deviations[:, None]) ** 2, dim=1).repeat_interleave(channels, 0)
@@ -235,13 +235,13 @@ def _jitter(images: torch.Tensor, jitter: tuple[float, float, float, float], dra
     images = (images * brightness).clamp(0, 255)
     middle = _grey(images).mean((1, 2, 3), keepdim=True)
     images = (middle + contrast * (images - middle)).clamp(0, 255)
-    grey = _grey(images)
-    images = (grey + saturation * (images - grey)).clamp(0, 255)
+    gray = _grey(images)
+    images = (gray + saturation * (images - gray)).clamp(0, 255)
     return _turn_hue(images, draws.between(-jitter[3], jitter[3])) if jitter[3] else images
 
 
 def _turn_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """Colours turned around the grey axis; `[B]` turns. YIQ's rotation, which keeps luma, rather than HSV's."""
+    """Colors turned around the gray axis; `[B]` turns. YIQ's rotation, which keeps luma, rather than HSV's."""
     to_yiq = torch.tensor(
         [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], device=images.device
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ig3d_ray.data import datasets
-from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.ingest.build import class_table
 from ig3d_ray.data.ingest.features import missing_by_split
 from ig3d_ray.data.representations import WIDTHS
@@ -41,7 +41,7 @@ class DataCheck:
 
 
 def check_data(store: Store, samples: Samples) -> DataCheck:
-    """Counts per class and split, missing features, pictures that stand twice, empty classes."""
+    """Counts per class and split, missing features, images that stand twice, empty classes."""
     about, table = datasets.dataset(samples.dataset), class_table(samples)
     rows = [(split, counts.tolist(), int(counts.sum())) for split, counts in table.items()]
     notes, faults = _against_published(samples.dataset, table)
@@ -53,11 +53,11 @@ def check_data(store: Store, samples: Samples) -> DataCheck:
         if sum(missing.values()) == len(samples):
             notes.append(f"no sample has {feature}")
         elif missing:
-            told = ", ".join(f"{count} {split}" for split, count in sorted(missing.items()))
-            notes.append(f"without {feature}: {told}; members that look at it are compared on the others")
-    unlabelled = int((samples.expression < 0).sum())
-    if unlabelled:
-        notes.append(f"{unlabelled} samples have no class")
+            message = ", ".join(f"{count} {split}" for split, count in sorted(missing.items()))
+            notes.append(f"without {feature}: {message}; members that look at it are compared on the others")
+    unlabeled = int((samples.expression < 0).sum())
+    if unlabeled:
+        notes.append(f"{unlabeled} samples have no class")
     if about.has_va and np.isnan(samples.va).any():
         notes.append(f"{int(np.isnan(samples.va).any(axis=1).sum())} samples have no valence and arousal")
     for message, is_fault in _doubles(store, samples):
@@ -94,30 +94,30 @@ def _empty(class_names: Sequence[str], table: dict[str, np.ndarray]) -> list[str
     found = []
     for split, counts in table.items():
         if not counts.sum():
-            found.append(f"{split} has no labelled samples")
+            found.append(f"{split} has no labeled samples")
             continue
         found += [f"no {split} sample is {name}" for name, count in zip(class_names, counts, strict=True) if not count]
     return found
 
 
 def _doubles(store: Store, samples: Samples) -> list[tuple[str, bool]]:
-    """Pictures with the same bytes: (message, whether they stand in two splits)."""
-    pictured = samples.with_feature("image")
-    if not len(pictured):
+    """Images with the same bytes: (message, whether they stand in two splits)."""
+    imaged = samples.with_feature("image")
+    if not len(imaged):
         return []
-    pictures, splits = Pictures(store, pictured, 1), pictured.table["split"].to_pylist()
+    images, splits = ImageSet(store, imaged, 1), imaged.table["split"].to_pylist()
     seen: dict[bytes, int] = {}
     within: list[tuple[int, int]] = []
     across: list[tuple[int, int]] = []
-    for index in range(len(pictures)):
-        digest = hashlib.sha256(pictures.encoded(index)[0]).digest()
+    for index in range(len(images)):
+        digest = hashlib.sha256(images.encoded(index)[0]).digest()
         first = seen.setdefault(digest, index)
         if first != index:
             (within if splits[first] == splits[index] else across).append((first, index))
-    told = []
+    message = []
     for pairs, is_fault, where in ((across, True, "in two splits"), (within, False, "twice in a split")):
         if pairs:
             a, b = pairs[0]
-            example = f"{pictured.ids[a]} ({splits[a]}) and {pictured.ids[b]} ({splits[b]})"
-            told.append((f"{len(pairs)} pictures stand {where}, such as {example}", is_fault))
-    return told
+            example = f"{imaged.ids[a]} ({splits[a]}) and {imaged.ids[b]} ({splits[b]})"
+            message.append((f"{len(pairs)} images stand {where}, such as {example}", is_fault))
+    return message

@@ -1,4 +1,4 @@
-"""Which encoder a data set's 3D parameters came from, so that new pictures can be given theirs in the same way."""
+"""Which encoder a data set's 3D parameters came from, so that new images can be given theirs in the same way."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ class EncoderRecord:
 
     Attributes:
         weights: the name of its weights in the storage. sha256: of them.
-        landmarks: the name of the landmark model that faces were cropped by; None: pictures were taken as they are.
+        landmarks: the name of the landmark model that faces were cropped by; None: images were taken as they are.
     """
 
     weights: str

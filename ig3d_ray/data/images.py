@@ -1,7 +1,7 @@
 """Sample images: packed, found again and decoded.
 
 A sample's `image` is a path below `datasets/<dataset>/`, or `<pack>.parquet#<sample_id>`: a row of a
-Parquet file that holds many encoded pictures, so that a store isn't asked for each one.
+Parquet file that holds many encoded images, so that a store isn't asked for each one.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ from ig3d_ray.storage.store import Store
 
 DECODING_THREADS = 8
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
-"""What is opened: others run programs of the picture's maker (EPS), or decode before they tell their size (ICO)."""
+"""What is opened: others run programs of the image's maker (EPS), or decode before they tell their size (ICO)."""
 
 
 class UnreadableImageError(Ig3dError):
-    """Bytes that are no picture, as opposed to a storage that doesn't answer."""
+    """Bytes that are no image, as opposed to a storage that doesn't answer."""
 
 
 def pack_images(store: Store, dataset: str, encoded: dict[str, bytes]) -> dict[str, str]:
-    """Publish encoded pictures as one Parquet file named by their content.
+    """Publish encoded images as one Parquet file named by their content.
 
     Returns:
         sample_id -> the value of the samples table's `image` column.
@@ -46,17 +46,17 @@ def pack_images(store: Store, dataset: str, encoded: dict[str, bytes]) -> dict[s
     return {sample_id: f"{pack}#{sample_id}" for sample_id in encoded}
 
 
-class Pictures:
-    """The encoded pictures of samples that all have one, and how to decode any of them.
+class ImageSet:
+    """The encoded images of samples that all have one, and how to decode any of them.
 
-    Packed pictures are held encoded in memory, others are read when they are wanted. A copy in another
+    Packed images are held encoded in memory, others are read when they are wanted. A copy in another
     process of this machine (a loader's worker) shares that memory.
 
     Args:
-        size: decoded pictures are `[3, size, size]`.
+        size: decoded images are `[3, size, size]`.
 
     Raises:
-        Ig3dError: a pack is missing or broken; a sample has no picture.
+        Ig3dError: a pack is missing or broken; a sample has no image.
     """
 
     def __init__(self, store: Store, samples: Samples, size: int) -> None:
@@ -75,7 +75,7 @@ class Pictures:
         return len(self.ids)
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        """The bytes of one picture, and what to call it in messages."""
+        """The bytes of one image, and what to call it in messages."""
         sample_id, place = self.ids[index], self.places[index]
         if place is None:
             raise Ig3dError(f"{self.dataset}: sample {sample_id} has no image")
@@ -92,12 +92,12 @@ class Pictures:
         return self.store.read(name), self.store.locate(name)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """One picture as `[3, size, size]` uint8 RGB."""
+        """One image as `[3, size, size]` uint8 RGB."""
         data, what = self.encoded(index)
         return decode_image(data, self.size, what)
 
     def some(self, indices: range | None = None) -> np.ndarray:
-        """Pictures, all by default, decoded by threads: `[K, 3, size, size]` uint8, in the order of the samples."""
+        """Images, all by default, decoded by threads: `[K, 3, size, size]` uint8, in the order of the samples."""
         indices = range(len(self)) if indices is None else indices
         decoded = np.empty((len(indices), 3, self.size, self.size), np.uint8)
 
@@ -113,10 +113,10 @@ UNDECODABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.D
 
 
 def decode_image(data: bytes, size: int, what: str) -> np.ndarray:
-    """One encoded picture, grey and 16-bit ones too, as `[3, size, size]` uint8 RGB.
+    """One encoded image, gray and 16-bit ones too, as `[3, size, size]` uint8 RGB.
 
     Raises:
-        Ig3dError: it is no picture; the message begins with `what`.
+        Ig3dError: it is no image; the message begins with `what`.
     """
     image = open_image(data, what)
     if image.size != (size, size):
@@ -125,20 +125,20 @@ def decode_image(data: bytes, size: int, what: str) -> np.ndarray:
 
 
 def open_image(data: bytes, what: str) -> Image.Image:
-    """One encoded picture, decoded, in RGB.
+    """One encoded image, decoded, in RGB.
 
     Raises:
-        UnreadableImageError: it is no picture; the message begins with `what`.
+        UnreadableImageError: it is no image; the message begins with `what`.
     """
     try:
         return in_rgb(Image.open(io.BytesIO(data), formats=FORMATS))
     except UNDECODABLE as error:
-        told = f"{what}: not a readable image; replace it or leave its `image` null"
-        raise UnreadableImageError(told) from error
+        message = f"{what}: not a readable image; replace it or leave its `image` null"
+        raise UnreadableImageError(message) from error
 
 
 def in_rgb(image: Image.Image) -> Image.Image:
-    """Any picture in RGB: Pillow cuts 16-bit grey at 255; its upper eight bits are what is meant.
+    """Any image in RGB: Pillow cuts 16-bit gray at 255; its upper eight bits are what is meant.
 
     Raises:
         One of `UNDECODABLE`: it was opened, but can't be decoded.
@@ -149,7 +149,7 @@ def in_rgb(image: Image.Image) -> Image.Image:
 
 
 def _read_pack(store: Store, dataset: str, pack: str, wanted: list[str]) -> tuple[dict[str, int], pa.Array]:
-    """The row of each wanted picture, and these pictures: a split's lie among another's, which would fill memory."""
+    """The row of each wanted image, and these images: a split's lie among another's, which would fill memory."""
     name = paths.dataset_file(dataset, pack)
     try:
         table = table_from_bytes(store.read(name))

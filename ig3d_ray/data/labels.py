@@ -110,12 +110,12 @@ def merge_labels(known: Labels, brought: Labels, what: str) -> Labels:
     if differ.any():
         first = int(differ.argmax())
         names = datasets.dataset(known.dataset).class_names
-        told = [
+        message = [
             f"{names[label] if label >= 0 else 'no class'}, valence {va[0]:g}, arousal {va[1]:g}"
             for label, va in ((b[first], va_b[first]), (a[first], va_a[first]))
         ]
         raise Ig3dError(
-            f"{what}: sample {shared[first]}: its label is ({told[0]}) but known as ({told[1]}); {int(differ.sum())}"
+            f"{what}: sample {shared[first]}: its label is ({message[0]}) but known as ({message[1]}); {int(differ.sum())}"
             " samples differ: these are not the same samples, or not in the same order (if the file imported before"
             f" was wrong: delete {paths.labels_table(known.dataset, known.split)} and import again)"
         )

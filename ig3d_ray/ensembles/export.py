@@ -1,10 +1,11 @@
 """Publishes a finished search: space, candidates and the ensemble spec, under the search's own name."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import yaml
 
@@ -67,11 +68,11 @@ def build_spec(
             for cost, r in board.pareto
         ),
         compared_with={key: against(row) for key, row in compared.items()},
-        left_out=board.left_out,
+        excluded=board.excluded,
         fallbacks=build_fallbacks(space, plan.parts[0], board.chosen.result, members),
         encoders=_encoders(store, space.dataset, members),
         provenance=Provenance(
-            versions={package: version(package) for package in _VERSIONED},
+            versions=_versions(),
             seed=space.seed,
             search_space=name,
             search_space_hash=space.hash,
@@ -80,6 +81,15 @@ def build_spec(
             candidates=board.candidates,
         ),
     )
+
+
+def _versions() -> dict[str, str]:
+    """The versions of what decides the numbers, as far as it is installed."""
+    found = {}
+    for package in _VERSIONED:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def _encoders(store: Store, dataset: str, members: Sequence[EnsembleMember]) -> dict[str, UsedEncoder]:

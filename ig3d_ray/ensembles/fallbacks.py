@@ -30,7 +30,7 @@ def build_fallbacks(
             known[rest] = _best(space, pool.only(rest))
         best = known[rest]
         score = round(best.score, DECIMALS)
-        found.append(Fallback(lacking=lacking, members=best.members, fusion=best.fusion, selection=score))
+        found.append(Fallback(missing=lacking, members=best.members, fusion=best.fusion, selection=score))
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""Pictures as people have them: a folder, files, bytes, arrays, Pillow images."""
+"""Images as people have them: a folder, files, bytes, arrays, Pillow images."""
 
 import io
 from collections.abc import Sequence
@@ -17,34 +17,34 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".ti
 
 @dataclass(frozen=True)
 class Item:
-    """One picture: what it is called, and its encoded or decoded content. None: it could not be read."""
+    """One image: what it is called, and its encoded or decoded content. None: it could not be read."""
 
     name: str
     content: bytes | np.ndarray | None
 
 
 def items_of(images: str | Path | Sequence[ImageLike]) -> list[tuple[str, ImageLike]]:
-    """(name, what) of each picture: of a folder the relative paths, of files what was given, of others numbers.
+    """(name, what) of each image: of a folder the relative paths, of files what was given, of others numbers.
 
     Raises:
-        Ig3dError: no such file, or a folder without pictures; an empty list.
+        Ig3dError: no such file, or a folder without images; an empty list.
     """
     if isinstance(images, str | Path):
         return _files(Path(images))
     found: list[tuple[str, ImageLike]] = []
     for number, image in enumerate(images):
         if isinstance(image, str | Path):
-            # Folders may hold pictures of one name: with several, their own names are part of it.
+            # Folders may hold images of one name: with several, their own names are part of it.
             within = f"{Path(image).as_posix()}/" if len(images) > 1 and Path(image).is_dir() else ""
             found += [(within + name, file) for name, file in _files(Path(image))]
         else:
             found.append((str(number), image))
     if not found:
-        raise Ig3dError("no pictures; give a folder, files, arrays or Pillow images")
+        raise Ig3dError("no images; give a folder, files, arrays or Pillow images")
     if len({name for name, _ in found}) < len(found):
         names = [name for name, _ in found]
         twice = next(name for name in names if names.count(name) > 1)
-        raise Ig3dError(f"{twice}: two pictures are called so; give each once")
+        raise Ig3dError(f"{twice}: two images are called so; give each once")
     return found
 
 
@@ -52,15 +52,15 @@ def _files(path: Path) -> list[tuple[str, ImageLike]]:
     if path.is_dir():
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         if not inside:
-            raise Ig3dError(f"{path}: no pictures in this folder; known endings: {' '.join(sorted(IMAGE_SUFFIXES))}")
+            raise Ig3dError(f"{path}: no images in this folder; known endings: {' '.join(sorted(IMAGE_SUFFIXES))}")
         return [(p.relative_to(path).as_posix(), p) for p in inside]
     if not path.is_file():
-        raise Ig3dError(f"{path}: no such file or folder of pictures")
+        raise Ig3dError(f"{path}: no such file or folder of images")
     return [(str(path), path)]
 
 
 def read_item(name: str, content: ImageLike) -> Item:
-    """A picture ready for the networks; a file that can't be read has no content."""
+    """A image ready for the networks; a file that can't be read has no content."""
     if isinstance(content, str | Path):
         try:
             return Item(name, Path(content).read_bytes())
@@ -78,7 +78,7 @@ def decoded(item: Item, size: int) -> np.ndarray:
     """`[3, size, size]` uint8.
 
     Raises:
-        Ig3dError: it is no picture.
+        Ig3dError: it is no image.
     """
     if isinstance(item.content, bytes):
         return decode_image(item.content, size, item.name)
@@ -91,10 +91,10 @@ def decoded(item: Item, size: int) -> np.ndarray:
 
 
 def encoded(item: Item) -> bytes:
-    """The picture as a file's bytes, without loss.
+    """The image as a file's bytes, without loss.
 
     Raises:
-        Ig3dError: it is no picture.
+        Ig3dError: it is no image.
     """
     if isinstance(item.content, bytes):
         return item.content
@@ -107,6 +107,6 @@ def encoded(item: Item) -> bytes:
 
 def _pillow(array: np.ndarray, name: str) -> Image.Image:
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        told = f"an array {array.shape} of {array.dtype}; pictures are [height, width, 3] uint8 RGB"
-        raise UnreadableImageError(f"{name}: {told}")
+        message = f"an array {array.shape} of {array.dtype}; images are [height, width, 3] uint8 RGB"
+        raise UnreadableImageError(f"{name}: {message}")
     return Image.fromarray(array)

@@ -1,4 +1,4 @@
-"""3D parameters that somebody has already, for pictures that are in no data set: found by the picture's name."""
+"""3D parameters that somebody has already, for images that are in no data set: found by the image's name."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Parameters:
     """Parameter vectors by name.
 
     Attributes:
-        rows: a picture's relative path without suffix, or the last part of it -> row.
+        rows: a image's relative path without suffix, or the last part of it -> row.
         vectors: `[K, 334 | 358]` float32.
         exact: whether only a whole name counts.
     """
@@ -26,22 +26,22 @@ class Parameters:
     exact: bool = False
 
     def of(self, name: str) -> np.ndarray | None:
-        """The vector of a picture; None where there is none."""
+        """The vector of a image; None where there is none."""
         row = self.row(name)
         return None if row is None else self.vectors[row]
 
     def row(self, name: str) -> int | None:
-        """Which vector is a picture's."""
+        """Which vector is a image's."""
         if self.exact:
             return self.rows.get(name)
         stem = name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name
         return self.rows.get(name, self.rows.get(stem, self.rows.get(stem.rsplit("/", 1)[-1])))
 
     def check(self, names: Iterable[str]) -> None:
-        """Look whether each vector belongs to one picture at most.
+        """Look whether each vector belongs to one image at most.
 
         Raises:
-            Ig3dError: two pictures would get one vector.
+            Ig3dError: two images would get one vector.
         """
         taken: dict[int, str] = {}
         for name in names:
@@ -70,7 +70,7 @@ def parameters_from(source: Path, representation: Representation) -> Parameters:
 
 
 def parameters_of(names: list[str], vectors_ND: np.ndarray, representation: Representation) -> Parameters:
-    """Vectors `[N, 334 | 358]` of named pictures; a row of NaN says that there are none.
+    """Vectors `[N, 334 | 358]` of named images; a row of NaN says that there are none.
 
     Raises:
         Ig3dError: another width or number of rows.
@@ -78,6 +78,6 @@ def parameters_of(names: list[str], vectors_ND: np.ndarray, representation: Repr
     vectors = np.asarray(vectors_ND, dtype=np.float32)
     wanted = (len(names), WIDTHS[representation])
     if vectors.shape != wanted:
-        raise Ig3dError(f"{representation}: parameters are {vectors.shape}, but {len(names)} pictures need {wanted}")
+        raise Ig3dError(f"{representation}: parameters are {vectors.shape}, but {len(names)} images need {wanted}")
     usable = np.asarray(np.isfinite(vectors).all(axis=1))
     return Parameters({name: row for row, name in enumerate(names) if usable[row]}, vectors, exact=True)

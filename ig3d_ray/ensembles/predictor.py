@@ -1,4 +1,4 @@
-"""An exported ensemble at work on pictures that are in no data set: encoders, members, fusion, batch by batch.
+"""An exported ensemble at work on images that are in no data set: encoders, members, fusion, batch by batch.
 
 The spec, the files that it names and torch are enough; Ray is not needed.
 """
@@ -27,7 +27,7 @@ from ig3d_ray.models.face3d.extraction import Extractor
 from ig3d_ray.models.inference import network_scores
 from ig3d_ray.models.inputs import Inputs
 from ig3d_ray.models.registry import has_network
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import PREDICTIONS, ImageInput, Input
 from ig3d_ray.storage.store import Store
 
@@ -39,15 +39,15 @@ NOT_FINITE = "the networks give no finite numbers for it; are its parameters the
 
 @dataclass(frozen=True)
 class Batch:
-    """The predictions of some pictures.
+    """The predictions of some images.
 
     Attributes:
         frame: a row for each that could be predicted.
-        left_out: (name, why) of the others.
+        excluded: (name, why) of the others.
     """
 
     frame: pd.DataFrame
-    left_out: list[tuple[str, str]]
+    excluded: list[tuple[str, str]]
 
 
 class Ensemble:
@@ -71,7 +71,7 @@ class Ensemble:
             for name, used in spec.encoders.items()
         }
 
-    def _network(self, store: Store, member: EnsembleMember) -> Standardised:
+    def _network(self, store: Store, member: EnsembleMember) -> Standardized:
         network = load_checkpoint(store, self.spec.dataset, member.fingerprint, member.checkpoint_sha256)
         return network.to(self.device)
 
@@ -80,7 +80,7 @@ class Ensemble:
         """What its members look at: `image`, `emoca`, `smirk`; `predictions` if one was imported as such."""
         return tuple(sorted({feature for member in self.spec.members for feature in member.features}))
 
-    def network(self, member: str) -> Standardised:
+    def network(self, member: str) -> Standardized:
         """A member's network, in evaluation mode."""
         return self._networks[member]
 
@@ -91,15 +91,15 @@ class Ensemble:
     def prepared(
         self, images: Sequence[ImageLike], given: Mapping[str, np.ndarray]
     ) -> tuple[dict[int, np.ndarray], dict[str, np.ndarray]]:
-        """What the members are fed for pictures: `[N, 3, size, size]` by size, and parameters by representation."""
+        """What the members are fed for images: `[N, 3, size, size]` by size, and parameters by representation."""
         items = [read_item(name, content) for name, content in items_of(images)]
         names = [item.name for item in items]
         parameters = {name: parameters_of(names, values, name) for name, values in given.items()}  # type: ignore[arg-type]
-        pictures, why = self._pictures(items)
+        by_size, why = self._images(items)
         vectors = {str(n): self._vectors(str(n), items, parameters, why) for n in WIDTHS if n in self.features}
         if why:
             raise Ig3dError(next(iter(why.values())))
-        return pictures, vectors
+        return by_size, vectors
 
     def predict(
         self,
@@ -108,21 +108,21 @@ class Ensemble:
         emoca: np.ndarray | Parameters | None = None,
         smirk: np.ndarray | Parameters | None = None,
     ) -> pd.DataFrame:
-        """Predictions for pictures, aligned and cropped as the data set's are.
+        """Predictions for images, aligned and cropped as the data set's are.
 
         Args:
             images: a folder, a file, or a list of files, encoded bytes, `[H, W, 3]` uint8 RGB arrays or Pillow images.
             missing: what to do where something is missing that a member looks at. `fail`: raise; `skip`: leave the
-                picture out; `fallback`: by the best fusion of the other members, which the spec carries.
-            emoca, smirk: parameters if the spec has no encoder for them: `[N, 334]` and `[N, 358]` in the pictures'
+                image out; `fallback`: by the best fusion of the other members, which the spec carries.
+            emoca, smirk: parameters if the spec has no encoder for them: `[N, 334]` and `[N, 358]` in the images'
                 order, a row of NaN for none.
 
         Returns:
-            A row for each picture: `sample_id`, `label` and `probability_<class>`, or `valence` and `arousal`; and
-            `lacked`, what was missing, if something was. A list of pictures without names is numbered from 0.
+            A row for each image: `sample_id`, `label` and `probability_<class>`, or `valence` and `arousal`; and
+            `missing`, what was missing, if something was. A list of images without names is numbered from 0.
 
         Raises:
-            Ig3dError: under `fail`, something is missing; nothing is a picture; parameters of another width.
+            Ig3dError: under `fail`, something is missing; nothing is a image; parameters of another width.
         """
         items = items_of(images)
         names = [name for name, _ in items]
@@ -147,10 +147,10 @@ class Ensemble:
             yield self._batch(batch, missing, given or {})
 
     def _batch(self, items: list[Item], missing: Missing, given: Mapping[str, Parameters]) -> Batch:
-        pictures, why = self._pictures(items)
+        images, why = self._images(items)
         vectors = {str(name): self._vectors(str(name), items, given, why) for name in WIDTHS if name in self.features}
         lacks = [tuple(f for f in self.features if (f, row) in why or f == PREDICTIONS) for row in range(len(items))]
-        frames, left_out = [], []
+        frames, excluded = [], []
         for lacking in dict.fromkeys(lacks):
             rows = [row for row, found in enumerate(lacks) if found == lacking]
             reasons = [self._reason(row, lacking, why) for row in rows]
@@ -158,48 +158,48 @@ class Ensemble:
                 raise Ig3dError(f"{items[rows[0]].name}: {reasons[0]}; choose what to do: --missing skip or fallback")
             fallback = self.spec.fallback(lacking) if lacking else None
             if lacking and (missing == "skip" or fallback is None):
-                left_out += [(items[row].name, reason) for row, reason in zip(rows, reasons, strict=True)]
+                excluded += [(items[row].name, reason) for row, reason in zip(rows, reasons, strict=True)]
                 continue
-            fused = self._fused(rows, pictures, vectors, fallback)
+            fused = self._fused(rows, images, vectors, fallback)
             finite = np.isfinite(fused).all(axis=1)
             unusable = [(items[row].name, NOT_FINITE) for row, good in zip(rows, finite, strict=True) if not good]
             if unusable and missing == "fail":
                 raise Ig3dError(f"{unusable[0][0]}: {NOT_FINITE}")
-            left_out += unusable
+            excluded += unusable
             rows = [row for row, good in zip(rows, finite, strict=True) if good]
             frames.append(self._frame([items[row].name for row in rows], rows, fused[finite], fallback, lacking))
         frame = pd.concat(frames) if frames else self._frame([], [], np.zeros((0, self._width)), None, ())
-        return Batch(frame.sort_index().reset_index(drop=True), left_out)
+        return Batch(frame.sort_index().reset_index(drop=True), excluded)
 
     def _reason(self, row: int, lacking: tuple[str, ...], why: Mapping[tuple[str, int], str]) -> str:
         if not lacking:
             return ""
         first = lacking[0]
         unable = [member.name for member in self.spec.members if first in member.features]
-        told = why.get((first, row), "its predictions were imported, and nobody can ask it about new pictures")
-        return f"{unable[0]} lacks its {first} ({told})"
+        message = why.get((first, row), "its predictions were imported, and nobody can ask it about new images")
+        return f"{unable[0]} lacks its {first} ({message})"
 
     def _sizes(self) -> set[int]:
         specs = [spec for spec in self._specs.values() if has_network(spec)]
         return {spec.image.size for spec in specs if spec.image is not None}
 
-    def _pictures(self, items: list[Item]) -> tuple[dict[int, np.ndarray], dict[tuple[str, int], str]]:
-        """size -> `[B, 3, size, size]` uint8, zeros where a picture can't be read; and ("image", row) -> why not."""
-        pictures = {size: np.zeros((len(items), 3, size, size), np.uint8) for size in self._sizes()}
+    def _images(self, items: list[Item]) -> tuple[dict[int, np.ndarray], dict[tuple[str, int], str]]:
+        """size -> `[B, 3, size, size]` uint8, zeros where a image can't be read; and ("image", row) -> why not."""
+        images = {size: np.zeros((len(items), 3, size, size), np.uint8) for size in self._sizes()}
         why: dict[tuple[str, int], str] = {}
 
         def put(row: int) -> None:
             try:
-                for size, of_size in pictures.items():
+                for size, of_size in images.items():
                     of_size[row] = decoded(items[row], size)
-                if not pictures:
+                if not images:
                     decoded(items[row], 1)
             except Ig3dError as error:
                 why["image", row] = str(error)
 
         with ThreadPoolExecutor(DECODING_THREADS) as pool:
             list(pool.map(put, range(len(items))))
-        return pictures, why
+        return images, why
 
     def _vectors(
         self, name: str, items: list[Item], given: Mapping[str, Parameters], why: dict[tuple[str, int], str]
@@ -219,27 +219,27 @@ class Ensemble:
             why |= {(name, rows[i]): reason for i, reason in enumerate(reasons) if reason}
         elif rows:
             way_out = f"give --{name}, or extract them with `ig3d extract` and search again"
-            told = f"the spec has no encoder for them: {way_out}"
-            why |= {(name, row): "no parameters of this name" if name in given else told for row in rows}
+            message = f"the spec has no encoder for them: {way_out}"
+            why |= {(name, row): "no parameters of this name" if name in given else message for row in rows}
         return vectors
 
     def outputs(
-        self, names: Collection[str], pictures: Mapping[int, np.ndarray], vectors: Mapping[str, np.ndarray]
+        self, names: Collection[str], images: Mapping[int, np.ndarray], vectors: Mapping[str, np.ndarray]
     ) -> np.ndarray:
-        """Members' outputs `[M, B, C]` or `[M, B, 2]` on pictures by size and parameters by representation."""
+        """Members' outputs `[M, B, C]` or `[M, B, 2]` on images by size and parameters by representation."""
         found = []
         for name in names:
             spec = self._specs[name]
             assert has_network(spec)
-            parts = [self._input(one, pictures, vectors) for one in spec.inputs]
+            parts = [self._input(one, images, vectors) for one in spec.inputs]
             scores = network_scores(self._networks[name], Inputs(parts))
             classes = len(self.spec.class_names)
             found.append(scores[:, self.spec.task.columns(classes)])
         return np.stack(found)
 
-    def _input(self, one: Input, pictures: Mapping[int, np.ndarray], vectors: Mapping[str, np.ndarray]) -> torch.Tensor:
+    def _input(self, one: Input, images: Mapping[int, np.ndarray], vectors: Mapping[str, np.ndarray]) -> torch.Tensor:
         if isinstance(one, ImageInput):
-            return torch.from_numpy(pictures[one.size]).to(self.device)
+            return torch.from_numpy(images[one.size]).to(self.device)
         return torch.from_numpy(vectors[one.representation][:, one.columns].copy()).to(self.device)
 
     @property
@@ -249,13 +249,13 @@ class Ensemble:
     def _fused(
         self,
         rows: list[int],
-        pictures: Mapping[int, np.ndarray],
+        images: Mapping[int, np.ndarray],
         vectors: Mapping[str, np.ndarray],
         fallback: Fallback | None,
     ) -> np.ndarray:
         """`[rows, C]` or `[rows, 2]`."""
         names = fallback.members if fallback else tuple(member.name for member in self.spec.members)
-        some = {size: of_size[rows] for size, of_size in pictures.items()}
+        some = {size: of_size[rows] for size, of_size in images.items()}
         chosen = {name: of_name[rows] for name, of_name in vectors.items()}
         return (fallback or self.spec).fusion.apply(self.outputs(names, some, chosen), self.spec.task)
 
@@ -275,7 +275,7 @@ class Ensemble:
             columns["label"] = pd.array([self.spec.class_names[i] for i in fused.argmax(axis=1)], dtype="string")
             likely = fusion.probabilities(fused)
             columns |= {f"probability_{name}": likely[:, i] for i, name in enumerate(self.spec.class_names)}
-        columns["lacked"] = pd.array([", ".join(lacking)] * len(rows), dtype="string")
+        columns["missing"] = pd.array([", ".join(lacking)] * len(rows), dtype="string")
         return pd.DataFrame(columns, index=rows)
 
 

@@ -62,7 +62,7 @@ def predict(spec: EnsembleSpec, store: Store, split: Split) -> Prediction:
         raise Ig3dError(f"{spec.dataset}: no labels for {split} in {store.uri}")
     pool = align(tables, labels, spec.task)
     fused = spec.predict(pool)
-    rows = np.flatnonzero(~np.isin(pool.ids, spec.left_out.get(split, ())))
+    rows = np.flatnonzero(~np.isin(pool.ids, spec.excluded.get(split, ())))
     compared = pool.take(rows)
     scores = metrics.score(spec.task, fused, pool.labels)
     again = metrics.score(spec.task, fused[rows], compared.labels)[spec.objective]

@@ -1,6 +1,6 @@
-"""What a service is asked, checked before any network sees it: pictures, parameters, limits.
+"""What a service is asked, checked before any network sees it: images, parameters, limits.
 
-A request is one encoded picture (`Content-Type: image/...`, with `?missing=...` where wanted), or JSON:
+A request is one encoded image (`Content-Type: image/...`, with `?missing=...` where wanted), or JSON:
 `{"images": [base64, ...], "emoca": [[334 numbers], ...], "smirk": [[358 numbers], ...], "missing": "fail"}`,
 where `images` or parameters may be left away, and a row of parameters may be null.
 """
@@ -26,12 +26,12 @@ MISSING = ("fail", "skip", "fallback")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask: bytes of its body, pixels of a picture and of all, pictures, seconds to arrive."""
+    """What one request may ask: bytes of its body, pixels of a image and of all, images, seconds to arrive."""
 
     body: int = 16 * 2**20
     pixels: int = 25_000_000
     all_pixels: int = 50_000_000
-    pictures: int = 64
+    images: int = 64
     seconds: float = 30.0
 
 
@@ -48,7 +48,7 @@ class Request:
     """A request that can be worked on.
 
     Attributes:
-        items: the pictures, numbered from 0. given: representation -> a vector or None for each.
+        items: the images, numbered from 0. given: representation -> a vector or None for each.
         missing: what to do where a member lacks something.
     """
 
@@ -64,7 +64,7 @@ def parse_request(content_type: str, body: bytes, limits: Limits, missing: str =
         missing: what to do where a member lacks something, unless the content says it.
 
     Raises:
-        RefusedError: it is not of a form that is understood, too large, or no picture.
+        RefusedError: it is not of a form that is understood, too large, or no image.
     """
     if len(body) > limits.body:
         raise RefusedError(TOO_LARGE, f"a body of more than {limits.body} bytes")
@@ -73,7 +73,7 @@ def parse_request(content_type: str, body: bytes, limits: Limits, missing: str =
         raise RefusedError(BAD, f"missing: allowed: {', '.join(MISSING)}")
     if kind.startswith("image/"):
         _pixels("0", body, limits)
-        return Request([_picture("0", body)], {}, missing)
+        return Request([_image("0", body)], {}, missing)
     if kind != "application/json":
         raise RefusedError(UNKNOWN_TYPE, f"Content-Type {kind or 'missing'!r}: send image/... or application/json")
     try:
@@ -97,18 +97,18 @@ def _from_json(content: Any, limits: Limits, missing: str) -> Request:
     if len(counts) != 1:
         raise RefusedError(BAD, "give images, parameters, or as many of the one as of the other")
     (count,) = counts
-    if count > limits.pictures:
-        raise RefusedError(TOO_LARGE, f"{count} pictures at once; at most {limits.pictures}")
+    if count > limits.images:
+        raise RefusedError(TOO_LARGE, f"{count} images at once; at most {limits.images}")
     missing = content.get("missing", missing)
     if missing not in MISSING:
         raise RefusedError(BAD, f"missing: allowed: {', '.join(MISSING)}")
     images = lists.get("images", [None] * count)
     contents = [_from_base64(str(row), image) for row, image in enumerate(images)]
-    # All sizes are looked at before anything is decoded: small files may hold huge pictures.
+    # All sizes are looked at before anything is decoded: small files may hold huge images.
     pixels = sum(_pixels(str(row), data, limits) for row, data in enumerate(contents) if data is not None)
     if pixels > limits.all_pixels:
         raise RefusedError(TOO_LARGE, f"{pixels} pixels in all; at most {limits.all_pixels}")
-    items = [Item(str(row), None) if data is None else _picture(str(row), data) for row, data in enumerate(contents)]
+    items = [Item(str(row), None) if data is None else _image(str(row), data) for row, data in enumerate(contents)]
     given = {
         str(name): [_vector(name, row, v) for row, v in enumerate(lists[name])] for name in WIDTHS if name in lists
     }
@@ -119,32 +119,32 @@ def _from_base64(name: str, text: object) -> bytes | None:
     if text is None:
         return None
     if not isinstance(text, str):
-        raise RefusedError(BAD, f"images.{name}: not a text; pictures are base64")
+        raise RefusedError(BAD, f"images.{name}: not a text; images are base64")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise RefusedError(BAD, f"images.{name}: not base64") from error
 
 
-def _picture(name: str, data: bytes) -> Item:
+def _image(name: str, data: bytes) -> Item:
     """Decoded once, so that what can't be is refused."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             image.load()
     except UNDECODABLE as error:
-        raise RefusedError(UNUSABLE, f"picture {name}: not an image that can be read") from error
+        raise RefusedError(UNUSABLE, f"image {name}: not an image that can be read") from error
     return Item(name, data)
 
 
 def _pixels(name: str, data: bytes, limits: Limits) -> int:
-    """How many an encoded picture says that it has."""
+    """How many an encoded image says that it has."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
     except UNDECODABLE as error:
-        raise RefusedError(UNUSABLE, f"picture {name}: not an image that can be read") from error
+        raise RefusedError(UNUSABLE, f"image {name}: not an image that can be read") from error
     if width * height > limits.pixels:
-        raise RefusedError(TOO_LARGE, f"picture {name}: {width} x {height} pixels; at most {limits.pixels}")
+        raise RefusedError(TOO_LARGE, f"image {name}: {width} x {height} pixels; at most {limits.pixels}")
     return width * height
 
 

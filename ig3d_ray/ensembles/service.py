@@ -1,4 +1,4 @@
-"""Requests of many people answered together: one pass of the ensemble over all of their pictures."""
+"""Requests of many people answered together: one pass of the ensemble over all of their images."""
 
 import logging
 from collections.abc import Sequence
@@ -43,19 +43,19 @@ def answer_together(ensemble: Ensemble, requests: Sequence[Request]) -> list[Ans
         for batch in batches
         for row in batch.frame.to_dict("records")
     }
-    left_out = {name: why for batch in batches for name, why in batch.left_out}
-    return [_answer(number, request, rows, left_out) for number, request in enumerate(requests)]
+    excluded = {name: why for batch in batches for name, why in batch.excluded}
+    return [_answer(number, request, rows, excluded) for number, request in enumerate(requests)]
 
 
-def _answer(number: int, request: Request, rows: dict[str, Answer], left_out: dict[str, str]) -> Answer | RefusedError:
+def _answer(number: int, request: Request, rows: dict[str, Answer], excluded: dict[str, str]) -> Answer | RefusedError:
     predictions, without = [], {}
     for item in request.items:
         name = f"{number}/{item.name}"
-        lacked = left_out.get(name) or (f"lacks {rows[name]['lacked']}" if rows[name]["lacked"] else "")
+        lacked = excluded.get(name) or (f"lacks {rows[name]['missing']}" if rows[name]["lacked"] else "")
         if lacked and request.missing == "fail":
-            return RefusedError(UNUSABLE, f"picture {item.name}: {lacked}; `missing` may be skip or fallback")
-        if name in left_out or (lacked and request.missing == "skip"):
+            return RefusedError(UNUSABLE, f"image {item.name}: {lacked}; `missing` may be skip or fallback")
+        if name in excluded or (lacked and request.missing == "skip"):
             without[item.name] = lacked
             continue
         predictions.append({**rows[name], "sample_id": item.name})
-    return {"predictions": predictions, "left_out": without}
+    return {"predictions": predictions, "excluded": without}

@@ -21,7 +21,7 @@ from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Frozen, Split, Task, View
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class EnsembleMember(Frozen):
@@ -99,11 +99,11 @@ class ParetoPoint(Frozen):
 class Fallback(Frozen):
     """The best fusion of the members that can still speak where something that others look at is missing.
 
-    `lacking` are columns of the samples table (`image`, `emoca`, `smirk`), or `predictions` for imported members,
+    `missing` are columns of the samples table (`image`, `emoca`, `smirk`), or `predictions` for imported members,
     which say nothing of new samples. Chosen on the selection set, where `selection` is its score.
     """
 
-    lacking: tuple[str, ...]
+    missing: tuple[str, ...]
     members: tuple[str, ...]
     fusion: Fusion
     selection: float
@@ -120,7 +120,7 @@ class UsedEncoder(Frozen):
 class EnsembleSpec(Frozen):
     """`best_ensemble.json`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     dataset: str
     task: Task
     class_names: tuple[str, ...]
@@ -134,7 +134,7 @@ class EnsembleSpec(Frozen):
     """Ascending in `cost`: the number of members, or what `search.costs` says; judged on the selection set."""
     compared_with: dict[str, Compared]
     """`best_single`, `best_2d` and `mean` (the plain mean of the same members)."""
-    left_out: dict[Split, tuple[str, ...]]
+    excluded: dict[Split, tuple[str, ...]]
     """Samples that some member of the pool lacks, so that nothing was compared on them."""
     fallbacks: tuple[Fallback, ...] = ()
     encoders: dict[str, UsedEncoder] = Field(default_factory=dict)
@@ -154,10 +154,10 @@ class EnsembleSpec(Frozen):
         """The spec as it is published: sorted keys, two blanks, a newline at the end."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
-    def fallback(self, lacking: Collection[str]) -> Fallback | None:
+    def fallback(self, missing: Collection[str]) -> Fallback | None:
         """What to do for samples that lack these; None if no member is left."""
-        wanted = tuple(sorted(lacking))
-        return next((f for f in self.fallbacks if f.lacking == wanted), None)
+        wanted = tuple(sorted(missing))
+        return next((f for f in self.fallbacks if f.missing == wanted), None)
 
     def predict(self, pool: Pool) -> np.ndarray:
         """The fused outputs `[N, C]` of a pool that holds this ensemble's members."""

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import binomtest
 
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.types import Frozen, Task
@@ -132,7 +132,8 @@ class Bootstrap:
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     """Compare two classifiers by which samples each has right, bool `[N]`."""
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
-    p = min(1.0, 2 * float(binom.cdf(min(only_first, only_second), only_first + only_second, 0.5)))
+    differing = only_first + only_second
+    p = float(binomtest(only_first, differing).pvalue) if differing else 1.0
     return McNemar(only_first=only_first, only_second=only_second, p=float(f"{p:.6g}"))
 
 

@@ -58,9 +58,9 @@ def _expression_metrics(sums: Sums) -> dict[str, np.ndarray]:
     f1 = _ratio(2 * hits, support + predicted)
     # As scikit-learn: a class counts in the macro mean if it has a label or a prediction.
     seen = (support + predicted) > 0
-    labelled = support > 0
+    labeled = support > 0
     metrics = {"accuracy": _ratio(hits.sum(axis=-1), total)}
-    metrics["balanced_accuracy"] = _ratio((recall * labelled).sum(axis=-1), labelled.sum(axis=-1).astype(float))
+    metrics["balanced_accuracy"] = _ratio((recall * labeled).sum(axis=-1), labeled.sum(axis=-1).astype(float))
     for name, per_class in (("f1", f1), ("precision", precision), ("recall", recall)):
         metrics[f"macro_{name}"] = _ratio((per_class * seen).sum(axis=-1), seen.sum(axis=-1).astype(float))
         metrics[f"weighted_{name}"] = _ratio((per_class * support).sum(axis=-1), total)

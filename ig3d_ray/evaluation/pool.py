@@ -24,7 +24,7 @@ class Pool:
         ids: `[N]` str, ascending: so no score can depend on the order of anybody's rows.
         outputs_MNC: `[M, N, C]` float32 logits, or `[M, N, 2]` valence and arousal.
         labels: `[N]` int64 classes, or `[N, 2]` float32.
-        left_out: the ids that some member had and another lacked, ascending.
+        excluded: the ids that some member had and another lacked, ascending.
     """
 
     dataset: str
@@ -36,7 +36,7 @@ class Pool:
     ids: np.ndarray
     outputs_MNC: np.ndarray
     labels: np.ndarray
-    left_out: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,7 +60,7 @@ class Pool:
         """The pool on some of its samples, `rows` being ascending indices."""
         parts = (self.ids[rows], np.take(self.outputs_MNC, rows, axis=1), self.labels[rows])
         about = (self.dataset, self.split, self.task, self.names, self.fingerprints, self.views)
-        return Pool(*about, *parts, self.left_out)
+        return Pool(*about, *parts, self.excluded)
 
     def only(self, names: Sequence[str]) -> "Pool":
         """The pool with some of its members, in this order."""
@@ -131,5 +131,5 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
         ids=common,
         outputs_MNC=outputs_MNC,
         labels=labels.of(common, task),
-        left_out=tuple(np.setdiff1d(union, common).tolist()),
+        excluded=tuple(np.setdiff1d(union, common).tolist()),
     )

@@ -46,7 +46,7 @@ def fit_weights(
     """Members' non-negative weights `[M]`, or `[M, C]` where each column has its own.
 
     Args:
-        method: `stack` minimises the log-loss; `greedy` selects with replacement; `coordinate` starts from a stack
+        method: `stack` minimizes the log-loss; `greedy` selects with replacement; `coordinate` starts from a stack
             and solves one weight at a time for the objective; `least_squares` and `concordance` are the global
             optima for valence and arousal.
         space: of the outputs. outputs_MNC: `[M, N, C]`, or `[M, N, 2]` valence and arousal.

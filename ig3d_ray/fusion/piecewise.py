@@ -82,35 +82,6 @@ class Steps:
         return BestWeight(weight, low, high, float(top))
 
 
-def hit_steps(
-    first_NC: np.ndarray,
-    direction_NC: np.ndarray,
-    labels_N: np.ndarray,
-    low: float = 0.0,
-    high: float = 1.0,
-    worth_N: np.ndarray | None = None,
-) -> Steps:
-    """The worth of the samples that first + w * direction classifies correctly, over the worth of all.
-
-    Args:
-        first_NC, direction_NC: `[N, C]`. For two members the direction is second - first.
-        labels_N: `[N]` int classes.
-        worth_N: `[N]`: what each sample counts; all the same by default (accuracy). The inverse of its class's
-            count makes it balanced accuracy.
-
-    Source: for each other class c the label's margin over it, a_c + w * b_c, must not be negative: a half-line
-    of w. Their intersection is one interval. O(N C + N log N).
-    """
-    count = len(first_NC)
-    if direction_NC.shape != first_NC.shape or labels_N.shape != (count,):
-        raise ValueError(f"shapes differ: {first_NC.shape}, {direction_NC.shape}, labels {labels_N.shape}")
-    blocks = [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
-    parts = [
-        _right_between(_classes_first(first_NC[b]), _classes_first(direction_NC[b]), labels_N[b], low) for b in blocks
-    ]
-    return _count(parts, worth_N, count, low, high)
-
-
 def pair_steps(
     first_NC: np.ndarray,
     second_NC: np.ndarray,
@@ -119,7 +90,25 @@ def pair_steps(
     high: float = 1.0,
     worth_N: np.ndarray | None = None,
 ) -> Steps:
-    """`hit_steps` of (1 - w) * first + w * second, without the difference of the two ever being in memory."""
+    """The worth of the samples that (1 - w) * first + w * second classifies correctly, over the worth of all.
+
+    The difference of the two is in memory for a block of samples at a time only.
+
+    Args:
+        first_NC: `[N, C]` class scores of the first member.
+        second_NC: `[N, C]` of the second.
+        labels_N: `[N]` int classes.
+        low: lowest weight of the second member.
+        high: highest weight.
+        worth_N: `[N]`: what each sample counts; all the same by default (accuracy). The inverse of its class's count
+            makes it balanced accuracy.
+
+    Raises:
+        ValueError: the shapes differ.
+
+    Source: for each other class c the label's margin over it, a_c + w * b_c, must not be negative: a half-line of w.
+    Their intersection is one interval. O(N C + N log N).
+    """
     count, parts = len(first_NC), []
     if second_NC.shape != first_NC.shape or labels_N.shape != (count,):
         raise ValueError(f"shapes differ: {first_NC.shape}, {second_NC.shape}, labels {labels_N.shape}")

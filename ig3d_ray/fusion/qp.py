@@ -6,7 +6,7 @@ _RIDGE = 1e-12
 _ROUNDS_PER_WEIGHT = 50
 
 
-def minimise_quadratic(
+def minimize_quadratic(
     hessian_KK: np.ndarray, gradient_K: np.ndarray, total: float | None = 1.0, groups_K: np.ndarray | None = None
 ) -> np.ndarray:
     """The u >= 0 with the least u'Hu / 2 + g'u.

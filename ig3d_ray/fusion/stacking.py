@@ -7,7 +7,7 @@ import numpy as np
 
 from ig3d_ray.evaluation.folds import stratified
 from ig3d_ray.fusion.losses import FoldedLoss, Local, LogitLoss, MixtureLoss
-from ig3d_ray.fusion.qp import minimise_quadratic
+from ig3d_ray.fusion.qp import minimize_quadratic
 
 STRENGTHS = (0.01, 0.1, 1.0)
 FREE = 1e-8
@@ -156,7 +156,7 @@ class _Problem:
         """Where Newton's method goes next: the minimum of the quadratic model, constraints kept."""
         hessian = local.hessian + self.pull * np.eye(len(weights))
         gradient = local.gradient + self.pull * (weights - self.target)
-        return minimise_quadratic(hessian, gradient - hessian @ weights, self.total)
+        return minimize_quadratic(hessian, gradient - hessian @ weights, self.total)
 
     def value(self, local: Local, weights: np.ndarray) -> float:
         return local.value + 0.5 * self.pull * float(((weights - self.target) ** 2).sum())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ig3d_ray.fusion.qp import minimise_quadratic
+from ig3d_ray.fusion.qp import minimize_quadratic
 
 _ROUNDS = 100
 
@@ -18,7 +18,7 @@ def least_squares(outputs_MN: np.ndarray, truth_N: np.ndarray, total: float | No
     """
     outputs = np.asarray(outputs_MN, dtype=np.float64)
     count = outputs.shape[1]
-    return minimise_quadratic(outputs @ outputs.T / count, -(outputs @ truth_N) / count, total)
+    return minimize_quadratic(outputs @ outputs.T / count, -(outputs @ truth_N) / count, total)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def most_concordant(about: Concordance, groups_K: np.ndarray | None = None) -> n
         return u
     curved = about.V + np.outer(about.m, about.m)
     for _ in range(_ROUNDS):
-        found = minimise_quadratic(2 * r * curved, -2 * about.c - 2 * r * about.t * about.m, 1.0, groups)
+        found = minimize_quadratic(2 * r * curved, -2 * about.c - 2 * r * about.t * about.m, 1.0, groups)
         reached = about.at(found)
         if not reached > r + 1e-15:
             break

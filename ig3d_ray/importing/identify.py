@@ -11,7 +11,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.build import build_network
 from ig3d_ray.models.recipe import LossSpec
 from ig3d_ray.models.registry import spec_class
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import Origin, PublishedLayers, TrainedSpec
 
 VaOrder = Literal["valence-first", "arousal-first"]
@@ -34,7 +34,7 @@ class Identified:
     """
 
     spec: TrainedSpec
-    network: Standardised
+    network: Standardized
     notes: list[str]
 
 

@@ -99,8 +99,8 @@ def sample_ids(file: Path, columns: dict[str, np.ndarray], row_order_is_id: bool
     if "sample_id" in columns:
         if row_order_is_id:
             raise Ig3dError(f"{file}: has a column sample_id; leave --row-order-is-id away")
-        told = columns["sample_id"].tolist()
-        ids = np.asarray([v.decode() if isinstance(v, bytes) else str(v) for v in told], dtype=np.str_)
+        message = columns["sample_id"].tolist()
+        ids = np.asarray([v.decode() if isinstance(v, bytes) else str(v) for v in message], dtype=np.str_)
         empty = ids == ""
         if empty.any():
             raise Ig3dError(f"{file}: row {int(empty.argmax()) + 1} has an empty sample_id")
@@ -116,16 +116,16 @@ def sample_ids(file: Path, columns: dict[str, np.ndarray], row_order_is_id: bool
 def numbers(file: Path, columns: dict[str, np.ndarray], name: str) -> np.ndarray:
     """A column as `[N]` float64, finite."""
     values = columns[name]
-    told = values.tolist()
-    for row, value in enumerate(told, start=1):
+    message = values.tolist()
+    for row, value in enumerate(message, start=1):
         try:
             # Python reads 1_0 as ten.
             if isinstance(value, bool) or "_" in str(value):
                 raise ValueError
-            told[row - 1] = float(value)
+            message[row - 1] = float(value)
         except (ValueError, TypeError) as error:
             raise Ig3dError(f"{file}: row {row}, column {name}: {value!r} is not a number") from error
-    found = np.asarray(told, dtype=np.float64)
+    found = np.asarray(message, dtype=np.float64)
     too_large = np.isfinite(found) & (np.abs(found) > np.finfo(np.float32).max)
     if too_large.any():
         row = int(too_large.argmax())
@@ -190,9 +190,9 @@ def _log_probabilities(file: Path, probabilities: np.ndarray) -> np.ndarray:
     wrong = outside | (np.abs(sums - 1) > PROBABILITY_SLACK)
     if wrong.any():
         row = int(wrong.argmax())
-        told = "holds a number outside [0, 1]" if outside[row] else f"sums to {sums[row]:.4g}, not 1"
+        message = "holds a number outside [0, 1]" if outside[row] else f"sums to {sums[row]:.4g}, not 1"
         raise Ig3dError(
-            f"{file}: row {row + 1}: prob_ {told} ({int(wrong.sum())} such rows); raw scores are called logit_"
+            f"{file}: row {row + 1}: prob_ {message} ({int(wrong.sum())} such rows); raw scores are called logit_"
         )
     return np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
 
@@ -205,11 +205,11 @@ def classes_of(file: Path, columns: dict[str, np.ndarray], name: str, dataset: s
     classes = np.empty(len(columns[name]), dtype=np.int64)
     for row, value in enumerate(columns[name].tolist()):
         # pandas writes whole numbers as 3.0 when a column had gaps.
-        told = str(value).strip().lower().removesuffix(".0")
-        if told not in known:
+        message = str(value).strip().lower().removesuffix(".0")
+        if message not in known:
             raise Ig3dError(
                 f"{file}: row {row + 1}, column {name}: {value!r} is no class of {dataset};"
                 f" allowed: 0 to {len(names) - 1} ({', '.join(names)})"
             )
-        classes[row] = known[told]
+        classes[row] = known[message]
     return classes

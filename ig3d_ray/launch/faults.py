@@ -12,12 +12,12 @@ class Fault:
 
     Attributes:
         rule: its name. where: the field, such as `available_node_types.gpu.resources`.
-        told: what is wrong and what to do, one line.
+        message: what is wrong and what to do, one line.
     """
 
     rule: str
     where: str
-    told: str
+    message: str
 
 
 _SECRETS = {
@@ -67,8 +67,8 @@ def unpinned_packages(where: str, command: str) -> Iterator[Fault]:
             name = word.strip("'\"")
             is_package = not name.startswith("-") and not name.startswith((".", "/", "~", "$"))
             if is_package and "==" not in name and "@" not in name and not name.endswith(".whl"):
-                told = f"pip install {name}: no version; write {name}==VERSION, or give --constraint constraints.txt"
-                yield Fault("version", where, told)
+                message = f"pip install {name}: no version; write {name}==VERSION, or give --constraint constraints.txt"
+                yield Fault("version", where, message)
 
 
 def at(content: object, *path: str | int) -> Any:

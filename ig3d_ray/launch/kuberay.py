@@ -10,7 +10,7 @@ from ig3d_ray.launch.faults import Fault, at, count, items, mapping, unpinned_im
 
 SUBMISSION_MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
 GPU = "nvidia.com/gpu"
-# To write checkpoints, after Ray has been told.
+# To write checkpoints, after Ray has been message.
 SHORTEST_GRACE_SECONDS = 30
 _SECRET_NAMES = re.compile(r"(SECRET|TOKEN|PASSWORD|ACCESS_KEY)", re.IGNORECASE)
 
@@ -58,18 +58,18 @@ def _service(spec: dict[str, Any]) -> Iterator[Fault]:
             yield Fault("application", f"{place}.args.spec", "names no best_ensemble.json: which ensemble?")
     cluster, path = mapping(spec.get("rayClusterConfig")), "spec.rayClusterConfig"
     if at(cluster, "authOptions", "mode") != "token":
-        told = "not token: everyone in the Kubernetes network could run anything on the cluster"
-        yield Fault("token", f"{path}.authOptions.mode", told)
+        message = "not token: everyone in the Kubernetes network could run anything on the cluster"
+        yield Fault("token", f"{path}.authOptions.mode", message)
     yield from _head(mapping(cluster.get("headGroupSpec")), f"{path}.headGroupSpec")
     groups = items(cluster.get("workerGroupSpecs"))
     for i, group in enumerate(groups):
         low, high = count(at(group, "minReplicas")), at(group, "maxReplicas")
         if not isinstance(high, int):
-            told = "missing: Kubernetes would allow any number, it is your bill"
-            yield Fault("count", f"{path}.workerGroupSpecs[{i}].maxReplicas", told)
+            message = "missing: Kubernetes would allow any number, it is your bill"
+            yield Fault("count", f"{path}.workerGroupSpecs[{i}].maxReplicas", message)
         elif not 0 < count(at(group, "replicas")) <= high or not low:
-            told = "a service needs one at least, and no more than maxReplicas"
-            yield Fault("count", f"{path}.workerGroupSpecs[{i}]", told)
+            message = "a service needs one at least, and no more than maxReplicas"
+            yield Fault("count", f"{path}.workerGroupSpecs[{i}]", message)
     for name, group in [("headGroupSpec", cluster.get("headGroupSpec")), *_numbered(groups)]:
         yield from _pod(mapping(at(group, "template", "spec")), f"{path}.{name}.template.spec", cluster)
 
@@ -85,17 +85,17 @@ def _job(spec: dict[str, Any]) -> Iterator[Fault]:
     if not spec.get("entrypoint") and mode != "InteractiveMode":
         yield Fault("entrypoint", "spec.entrypoint", "missing: what is the job to run?")
     if not spec.get("shutdownAfterJobFinishes"):
-        told = "not true: the cluster would stay and cost after the run"
-        yield Fault("idle", "spec.shutdownAfterJobFinishes", told)
+        message = "not true: the cluster would stay and cost after the run"
+        yield Fault("idle", "spec.shutdownAfterJobFinishes", message)
     if not spec.get("backoffLimit"):
-        told = "0 or missing: a lost driver would not be started again; a new one goes on where it was"
-        yield Fault("restart", "spec.backoffLimit", told)
+        message = "0 or missing: a lost driver would not be started again; a new one goes on where it was"
+        yield Fault("restart", "spec.backoffLimit", message)
 
 
 def _cluster(cluster: dict[str, Any], path: str) -> Iterator[Fault]:
     if at(cluster, "authOptions", "mode") != "token":
-        told = "not token: everyone in the Kubernetes network could run anything on the cluster"
-        yield Fault("token", f"{path}.authOptions.mode", told)
+        message = "not token: everyone in the Kubernetes network could run anything on the cluster"
+        yield Fault("token", f"{path}.authOptions.mode", message)
     if not cluster.get("enableInTreeAutoscaling"):
         yield Fault("autoscaling", f"{path}.enableInTreeAutoscaling", "not true: no worker would come or go by itself")
     elif at(cluster, "autoscalerOptions", "version") != "v2":
@@ -104,8 +104,8 @@ def _cluster(cluster: dict[str, Any], path: str) -> Iterator[Fault]:
 
 def _head(head: dict[str, Any], path: str) -> Iterator[Fault]:
     if at(head, "rayStartParams", "num-cpus") != "0":
-        told = 'not "0": members would train on the head beside the driver, and all goes down with it'
-        yield Fault("head", f"{path}.rayStartParams.num-cpus", told)
+        message = 'not "0": members would train on the head beside the driver, and all goes down with it'
+        yield Fault("head", f"{path}.rayStartParams.num-cpus", message)
     if _gpus(head):
         yield Fault("head", path, f"asks for {GPU}, as long as the cluster is up; give it to workers")
     kind = head.get("serviceType", "ClusterIP")
@@ -126,21 +126,23 @@ def _workers(group: dict[str, Any], path: str) -> Iterator[Fault]:
         yield Fault("count", f"{path}.minReplicas", f"{low}: these never go, used or not; use 0")
     spec = mapping(at(group, "template", "spec"))
     if _gpus(group) and GPU not in [at(t, "key") for t in items(spec.get("tolerations"))]:
-        told = f"no toleration of {GPU}: nodes with GPUs take no pod without it"
-        yield Fault("toleration", f"{path}.template.spec.tolerations", told)
+        message = f"no toleration of {GPU}: nodes with GPUs take no pod without it"
+        yield Fault("toleration", f"{path}.template.spec.tolerations", message)
     if (count(spec.get("terminationGracePeriodSeconds")) or 30) < SHORTEST_GRACE_SECONDS:
-        told = f"below {SHORTEST_GRACE_SECONDS}: too short for checkpoints"
-        yield Fault("notice", f"{path}.template.spec.terminationGracePeriodSeconds", told)
+        message = f"below {SHORTEST_GRACE_SECONDS}: too short for checkpoints"
+        yield Fault("notice", f"{path}.template.spec.terminationGracePeriodSeconds", message)
     for i, container in enumerate(items(spec.get("containers"))[:1]):
         if "notice" not in str(at(container, "lifecycle", "preStop")):
-            told = "no preStop that calls ig3d_ray.on_ray.notice --now: trainings would not hear that their node goes"
-            yield Fault("notice", f"{path}.template.spec.containers[{i}].lifecycle", told)
+            message = (
+                "no preStop that calls ig3d_ray.on_ray.notice --now: trainings would not hear that their node goes"
+            )
+            yield Fault("notice", f"{path}.template.spec.containers[{i}].lifecycle", message)
 
 
 def _pod(spec: dict[str, Any], path: str, cluster: dict[str, Any]) -> Iterator[Fault]:
     if not spec.get("serviceAccountName"):
-        told = "missing: the pod could not use the bucket without keys"
-        yield Fault("role", f"{path}.serviceAccountName", told)
+        message = "missing: the pod could not use the bucket without keys"
+        yield Fault("role", f"{path}.serviceAccountName", message)
     volumes = {at(volume, "name") for volume in items(spec.get("volumes"))}
     for i, container in enumerate(items(spec.get("containers"))):
         where = f"{path}.containers[{i}]"

@@ -66,8 +66,8 @@ def closed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
         yield Fault("open-port", "head_start_ray_commands", "missing: Ray's default opens the dashboard to the network")
     for command in starts:
         if re.search(r"--dashboard-host[= ](0\.0\.0\.0|::)", command):
-            told = "the dashboard listens to the network; use --dashboard-host=127.0.0.1 and `ray dashboard`"
-            yield Fault("open-port", "head_start_ray_commands", told)
+            message = "the dashboard listens to the network; use --dashboard-host=127.0.0.1 and `ray dashboard`"
+            yield Fault("open-port", "head_start_ray_commands", message)
 
 
 def guarded(file: dict[str, Any], _: Path) -> Iterator[Fault]:
@@ -76,22 +76,22 @@ def guarded(file: dict[str, Any], _: Path) -> Iterator[Fault]:
     for key in STARTS:
         text = options + " ".join(_commands(file, key))
         if "RAY_AUTH_MODE=token" not in text:
-            told = (
+            message = (
                 "no RAY_AUTH_MODE=token, there or in docker.run_options: everyone who reaches a port can run anything"
             )
-            yield Fault("token", key, told)
+            yield Fault("token", key, message)
 
 
 def started(file: dict[str, Any], _: Path) -> Iterator[Fault]:
     """What makes the head scale, and workers find it."""
     heads = " ".join(_commands(file, "head_start_ray_commands"))
     if heads and "--autoscaling-config" not in heads:
-        told = "no --autoscaling-config=~/ray_bootstrap_config.yaml: no worker would ever come up"
-        yield Fault("autoscaling", "head_start_ray_commands", told)
+        message = "no --autoscaling-config=~/ray_bootstrap_config.yaml: no worker would ever come up"
+        yield Fault("autoscaling", "head_start_ray_commands", message)
     workers = " ".join(_commands(file, "worker_start_ray_commands"))
     if workers and "$RAY_HEAD_IP" not in workers:
-        told = "no --address=$RAY_HEAD_IP:6379: workers would not find the head"
-        yield Fault("autoscaling", "worker_start_ray_commands", told)
+        message = "no --address=$RAY_HEAD_IP:6379: workers would not find the head"
+        yield Fault("autoscaling", "worker_start_ray_commands", message)
     for key in ("setup_commands", *STARTS):
         if key not in file:
             yield Fault(
@@ -117,8 +117,8 @@ def bounded(file: dict[str, Any], _: Path) -> Iterator[Fault]:
     """Machines that nobody uses must go by themselves."""
     minutes = file.get("idle_timeout_minutes")
     if not isinstance(minutes, int | float) or not 0 < minutes <= LONGEST_IDLE_MINUTES:
-        told = f"{minutes}: idle machines would stay and cost; use 5 to 15"
-        yield Fault("idle", "idle_timeout_minutes", told)
+        message = f"{minutes}: idle machines would stay and cost; use 5 to 15"
+        yield Fault("idle", "idle_timeout_minutes", message)
 
 
 def mounted(file: dict[str, Any], folder: Path) -> Iterator[Fault]:
@@ -126,8 +126,8 @@ def mounted(file: dict[str, Any], folder: Path) -> Iterator[Fault]:
     for target, source in mapping(file.get("file_mounts")).items():
         path = Path(str(source)).expanduser()
         if not (path if path.is_absolute() else folder / path).exists():
-            told = f"{source}: no such file or folder here; call it from the folder that `ray up` is called from"
-            yield Fault("file-mount", f"file_mounts.{target}", told)
+            message = f"{source}: no such file or folder here; call it from the folder that `ray up` is called from"
+            yield Fault("file-mount", f"file_mounts.{target}", message)
 
 
 def _commands(file: dict[str, Any], key: str) -> list[str]:

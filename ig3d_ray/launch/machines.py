@@ -94,12 +94,12 @@ def falls_back(file: dict[str, Any], _: Path) -> Iterator[Fault]:
             continue
         mine = count(at(kind, "priority"))
         if not on_demand:
-            told = "no on-demand kind with GPUs beside it: when no spot machine is to be had, the run waits"
-            yield Fault("fallback", f"available_node_types.{name}", told)
+            message = "no on-demand kind with GPUs beside it: when no spot machine is to be had, the run waits"
+            yield Fault("fallback", f"available_node_types.{name}", message)
         for other, fallback in on_demand.items():
             if mine <= count(at(fallback, "priority")):
-                told = f"{mine} is not above {other}'s: the dearer machines would be started first"
-                yield Fault("fallback", f"available_node_types.{name}.priority", told)
+                message = f"{mine} is not above {other}'s: the dearer machines would be started first"
+                yield Fault("fallback", f"available_node_types.{name}.priority", message)
 
 
 def keyless(file: dict[str, Any], _: Path) -> Iterator[Fault]:

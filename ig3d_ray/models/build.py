@@ -4,7 +4,7 @@ from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.recipe import LossSpec
 from ig3d_ray.models.registry import network_module
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec
 
 # What a second training begins anew: CAGE's whole head, or the last layer (with the batch norm that DDAMFN registers).
@@ -17,7 +17,7 @@ def outputs_of(loss: LossSpec, dataset: Dataset) -> int:
     return len(dataset.class_names) * loss.has_classes + 2 * loss.has_va
 
 
-def build_network(spec: TrainedSpec, dataset: Dataset, stage: int = -1) -> Standardised:
+def build_network(spec: TrainedSpec, dataset: Dataset, stage: int = -1) -> Standardized:
     """The untrained network of a spec.
 
     Args:
@@ -26,11 +26,11 @@ def build_network(spec: TrainedSpec, dataset: Dataset, stage: int = -1) -> Stand
         stage: which of its trainings the outputs are for; the last one by default.
     """
     outputs = outputs_of(spec.stages[stage].loss, dataset)
-    network: Standardised = network_module(spec.kind).build(spec, outputs, len(dataset.class_names))
+    network: Standardized = network_module(spec.kind).build(spec, outputs, len(dataset.class_names))
     return network
 
 
-def carry_over(before: Standardised, after: Standardised) -> None:
+def carry_over(before: Standardized, after: Standardized) -> None:
     """Give a stage's network the weights of the stage before; what has another shape or name stays new.
 
     Raises:

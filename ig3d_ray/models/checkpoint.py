@@ -11,7 +11,7 @@ from ig3d_ray.data import datasets
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.build import build_network
 from ig3d_ray.models.registry import parse_spec
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
@@ -20,7 +20,7 @@ FORMAT = 2
 
 
 def save_checkpoint(
-    store: Store, dataset: str, member: str, spec: TrainedSpec, network: Standardised, name: str | None = None
+    store: Store, dataset: str, member: str, spec: TrainedSpec, network: Standardized, name: str | None = None
 ) -> None:
     """Publish a member's weights with what is needed to use them: spec, classes, parameter groups.
 
@@ -38,7 +38,7 @@ def save_checkpoint(
     store.write(name or paths.checkpoint(dataset, member), to_bytes(content))
 
 
-def load_checkpoint(store: Store, dataset: str, member: str, sha256: str | None = None) -> Standardised:
+def load_checkpoint(store: Store, dataset: str, member: str, sha256: str | None = None) -> Standardized:
     """The trained network of a member, on the CPU, in evaluation mode.
 
     Args:

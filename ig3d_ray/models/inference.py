@@ -8,7 +8,7 @@ from ig3d_ray.data.samples import Samples
 from ig3d_ray.evaluation.logits import LogitTable
 from ig3d_ray.models.inputs import Feeding, Inputs, member_inputs, member_samples
 from ig3d_ray.models.precision import tf32
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec, spec_json
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split
@@ -17,11 +17,11 @@ BATCH = 512
 
 
 @torch.inference_mode()
-def network_scores(network: Standardised, x: Inputs, batch: int | None = None) -> np.ndarray:
+def network_scores(network: Standardized, x: Inputs, batch: int | None = None) -> np.ndarray:
     """`[N, outputs]` float32 raw scores of raw inputs, in evaluation mode, in fp32 (no TF32 either).
 
     Args:
-        batch: samples at once; by default as many as a network on pictures of this size has room for.
+        batch: samples at once; by default as many as a network on images of this size has room for.
     """
     network.eval()
     if batch is None:
@@ -32,7 +32,7 @@ def network_scores(network: Standardised, x: Inputs, batch: int | None = None) -
 
 
 def logit_table(
-    network: Standardised,
+    network: Standardized,
     spec: TrainedSpec,
     member: str,
     samples: Samples,

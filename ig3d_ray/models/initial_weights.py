@@ -3,13 +3,13 @@
 import torch
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 
 # The layers of DDAMFN's backbone as its own pretrained file names them, and as DDAMFN counts them.
 MFN_LAYERS = ("conv1", "conv2_dw", "conv_23", "conv_3", "conv_34", "conv_4", "conv_45", "conv_5", "conv_6_sep")
 
 
-def start_from(network: Standardised, weights: dict[str, torch.Tensor], what: str) -> None:
+def start_from(network: Standardized, weights: dict[str, torch.Tensor], what: str) -> None:
     """Put brought weights into a network's image part; classifiers and fusion layers stay new.
 
     Args:

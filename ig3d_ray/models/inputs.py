@@ -1,4 +1,4 @@
-"""What a network is fed: parameters and small picture sets lie on its device, large ones are decoded ahead of it."""
+"""What a network is fed: parameters and small image sets lie on its device, large ones are decoded ahead of it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.spec import Input, ParameterInput, TrainedSpec
@@ -26,8 +26,8 @@ class Feeding:
     """How inputs reach the network.
 
     Attributes:
-        device: the network's. decoders: processes that decode pictures ahead; none, and it is done in between.
-        memory: decoded pictures of a split are kept on the device up to so many bytes.
+        device: the network's. decoders: processes that decode images ahead; none, and it is done in between.
+        memory: decoded images of a split are kept on the device up to so many bytes.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -36,7 +36,7 @@ class Feeding:
 
 
 class Inputs:
-    """Raw inputs of samples, in their order: resident tensors `[N, ...]`, and pictures that are decoded when wanted."""
+    """Raw inputs of samples, in their order: resident tensors `[N, ...]`, and images that are decoded when wanted."""
 
     def __init__(self, parts: Sequence["torch.Tensor | Decoded"]) -> None:
         self.parts = tuple(parts)
@@ -51,16 +51,16 @@ class Inputs:
 
     @property
     def image_size(self) -> int | None:
-        """The side of the pictures, None if there are none."""
+        """The side of the images, None if there are none."""
         for part in self.parts:
             if isinstance(part, Decoded):
-                return part.pictures.size
+                return part.images.size
             if part.dim() == 4:
                 return int(part.shape[-1])
         return None
 
     def some(self, index: int) -> torch.Tensor:
-        """One of the inputs, for fitting means and deviations: all parameters, or some thousand pictures."""
+        """One of the inputs, for fitting means and deviations: all parameters, or some thousand images."""
         part = self.parts[index]
         if isinstance(part, torch.Tensor) and part.dim() == 2:
             return part
@@ -76,19 +76,19 @@ def _picked(x: torch.Tensor, order: Sequence[torch.Tensor]) -> Iterator[torch.Te
 
 
 class Decoded:
-    """Pictures `[N, 3, H, W]` uint8 that loader processes decode ahead of the training."""
+    """Images `[N, 3, H, W]` uint8 that loader processes decode ahead of the training."""
 
-    def __init__(self, pictures: Pictures, feeding: Feeding) -> None:
-        self.pictures, self.feeding = pictures, feeding
+    def __init__(self, images: ImageSet, feeding: Feeding) -> None:
+        self.images, self.feeding = images, feeding
         self._order: list[list[int]] = []
         # One loader for all epochs: its processes stay, and ask for the order of the epoch that begins.
         self._loader: DataLoader[Any] | None = None
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def batches(self, order: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The pictures of each batch of rows, on the device."""
+        """The images of each batch of rows, on the device."""
         self._order[:] = [rows.tolist() for rows in order]
         if self._loader is None:
             decoders, pinned = self.feeding.decoders, self.feeding.device.type == "cuda"
@@ -96,29 +96,29 @@ class Decoded:
             # A loader draws a seed for its processes; from the global generator it would disturb dropout's draws.
             own: dict[str, Any] = {"generator": torch.Generator(), "pin_memory": pinned}
             self._loader = DataLoader(
-                _Decoding(self.pictures), batch_sampler=self._order, num_workers=decoders, **own, **ahead
+                _Decoding(self.images), batch_sampler=self._order, num_workers=decoders, **own, **ahead
             )
-        for pictures in self._loader:
-            yield pictures.to(self.feeding.device, non_blocking=True)
+        for images in self._loader:
+            yield images.to(self.feeding.device, non_blocking=True)
 
 
 class _Decoding(Dataset[torch.Tensor]):
-    def __init__(self, pictures: Pictures) -> None:
-        self.pictures = pictures
+    def __init__(self, images: ImageSet) -> None:
+        self.images = images
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(self.pictures[index]))
+        return torch.from_numpy(np.ascontiguousarray(self.images[index]))
 
 
-def _resident(pictures: Pictures, device: torch.device) -> torch.Tensor:
-    """All pictures on the device; of a GPU's, never more than some are in this machine's own memory."""
-    x = torch.empty((len(pictures), 3, pictures.size, pictures.size), dtype=torch.uint8, device=device)
-    for start in range(0, len(pictures), DECODED_AT_ONCE):
-        some = range(start, min(start + DECODED_AT_ONCE, len(pictures)))
-        x[start : some.stop] = torch.from_numpy(pictures.some(some)).to(device)
+def _resident(images: ImageSet, device: torch.device) -> torch.Tensor:
+    """All images on the device; of a GPU's, never more than some are in this machine's own memory."""
+    x = torch.empty((len(images), 3, images.size, images.size), dtype=torch.uint8, device=device)
+    for start in range(0, len(images), DECODED_AT_ONCE):
+        some = range(start, min(start + DECODED_AT_ONCE, len(images)))
+        x[start : some.stop] = torch.from_numpy(images.some(some)).to(device)
     return x
 
 
@@ -147,6 +147,6 @@ def _part(one: Input, samples: Samples, store: Store, feeding: Feeding) -> torch
     if isinstance(one, ParameterInput):
         values = samples.params(one.representation)[:, one.columns]
         return torch.from_numpy(values.copy()).to(feeding.device)
-    pictures = Pictures(store, samples, one.size)
-    fits = len(pictures) * 3 * one.size**2 <= feeding.memory
-    return _resident(pictures, feeding.device) if fits else Decoded(pictures, feeding)
+    images = ImageSet(store, samples, one.size)
+    fits = len(images) * 3 * one.size**2 <= feeding.memory
+    return _resident(images, feeding.device) if fits else Decoded(images, feeding)

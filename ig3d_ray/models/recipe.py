@@ -1,4 +1,4 @@
-"""How a member is trained, as plain data: the loss, and the recipe of its optimiser, sampling and pictures."""
+"""How a member is trained, as plain data: the loss, and the recipe of its optimizer, sampling and images."""
 
 from typing import Literal
 
@@ -18,7 +18,7 @@ class LossSpec(Frozen):
     """
 
     class_weights: Literal["none", "inverse_frequency", "cage"] = "none"
-    """Of the cross entropy: none, 1 / count normalised to mean 1, or the numbers that CAGE publishes for AffectNet."""
+    """Of the cross entropy: none, 1 / count normalized to mean 1, or the numbers that CAGE publishes for AffectNet."""
     va_terms: Literal["none", "random", "fixed", "mse", "ccc"] = "none"
     """`random` draws alpha, beta, gamma from [0, 1] for every batch (the paper); `fixed` takes those below."""
     alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False)
@@ -69,12 +69,12 @@ class TrainingRecipe(Frozen):
     epochs: int = Field(default=100, ge=1)
     patience: int | None = Field(default=3, ge=1)
     """Stop after this many epochs without a better score on dev, or never (null); the best epoch is kept anyway."""
-    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     weight_decay: float = Field(default=1e-5, ge=0, allow_inf_nan=False)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of sgd."""
     sam_rho: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Sharpness-aware minimisation with this radius around the optimiser: two passes per step."""
+    """Sharpness-aware minimization with this radius around the optimizer: two passes per step."""
     schedule: Literal["cyclic", "constant", "exponential", "step", "cosine", "plateau"] = "cyclic"
     """`cyclic` and `cosine` move between base_lr and max_lr with every step; the others begin at max_lr, and
     multiply it by lr_factor: after every epoch, after every lr_epochs, or when the dev loss did not fall."""
@@ -90,7 +90,7 @@ class TrainingRecipe(Frozen):
     mask: float = Field(default=0.0, ge=0, le=1)
     """In training, the probability with which a parameter group of a sample loses a random number of its values."""
     augment: Augmentation = "mirror"
-    """What is done to training pictures."""
+    """What is done to training images."""
     clip_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Largest norm of the gradient."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -8,7 +8,7 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class Scaling(nn.Module):
-    """The standardisation of one kind of input, whose numbers travel in the checkpoint.
+    """The standardization of one kind of input, whose numbers travel in the checkpoint.
 
     Args:
         shape: of `mean` and `scale`, broadcast over a batch: `[D]` or `[3, 1, 1]`.
@@ -37,11 +37,11 @@ class Scaling(nn.Module):
         return (x.float() - self.mean) / self.scale
 
 
-class Standardised(nn.Module):
-    """A network behind the standardisation of its inputs.
+class Standardized(nn.Module):
+    """A network behind the standardization of its inputs.
 
     Args:
-        network: what sees standardised inputs.
+        network: what sees standardized inputs.
         scalings: one per input, in the network's order.
     """
 
@@ -60,13 +60,13 @@ class Standardised(nn.Module):
         """Where the weights lie."""
         return next(self.network.parameters()).device
 
-    def standardise(self, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        """Each raw input standardised."""
+    def standardize(self, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """Each raw input standardized."""
         return tuple(scaling(x) for scaling, x in zip(self.scalings, inputs, strict=True))
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
         """Raw inputs `[B, ...]` to scores `[B, outputs]`."""
-        scores: torch.Tensor = self.network(*self.standardise(inputs))
+        scores: torch.Tensor = self.network(*self.standardize(inputs))
         return scores
 
 

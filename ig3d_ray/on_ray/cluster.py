@@ -18,7 +18,7 @@ from ig3d_ray.errors import Ig3dError
 # Less what starting this program takes, so that the answer comes within 10 s.
 ANSWER_SECONDS = 8.0
 ARRIVAL_SECONDS = 20.0
-# What Ray Train's controller, cleaner and synchroniser of one training hold on the driver's machine: measured in
+# What Ray Train's controller, cleaner and synchronizer of one training hold on the driver's machine: measured in
 # docs/scale.md, 456 MiB.
 CONTROLLER_BYTES = 2**29
 ENVIRONMENT = {

@@ -26,7 +26,7 @@ def extract_on_ray(
 
     Args:
         gpus_per_worker: of each encoder; 0 for CPUs alone.
-        on_piece: called with each piece that is done, and how many of its pictures gave nothing.
+        on_piece: called with each piece that is done, and how many of its images gave nothing.
     """
     missing = extraction.missing()
     if not missing:
@@ -35,8 +35,8 @@ def extract_on_ray(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     fit = encoders_that_fit(gpus_per_worker, cpus_per_worker)
     if fit < 1 and not has_autoscaler():
-        told = f"an encoder asks for {cpus_per_worker} CPUs and {gpus_per_worker:g} GPUs"
-        raise Ig3dError(f"{told}, and no machine here has them; lower --cpus-per-worker or --gpus-per-worker")
+        message = f"an encoder asks for {cpus_per_worker} CPUs and {gpus_per_worker:g} GPUs"
+        raise Ig3dError(f"{message}, and no machine here has them; lower --cpus-per-worker or --gpus-per-worker")
     workers = max(1, min(fit, len(missing)))
     # Where machines are started for those that wait, there may be more of them later.
     most = len(missing) if has_autoscaler() else workers

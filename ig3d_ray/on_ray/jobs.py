@@ -80,9 +80,9 @@ def follow(address: str, job: str, show: Callable[[str], None]) -> int:
                 return call(job)
             except OSError as error:  # as all of requests' errors are
                 if time.monotonic() >= deadline:
-                    told = f"--address {address}: answers no longer ({_first_line(error)})"
+                    message = f"--address {address}: answers no longer ({_first_line(error)})"
                     raise Ig3dError(
-                        f"{told}; the job goes on: ray job logs --address {address} --follow {job}"
+                        f"{message}; the job goes on: ray job logs --address {address} --follow {job}"
                     ) from error
             time.sleep(POLL_SECONDS)
 

@@ -46,8 +46,8 @@ class News:
 
     def cached(self, called: str, size: int, timing: Timing | None) -> None:
         """A member's logits are published, so many bytes; and what it took, if all of it was on this worker."""
-        told = timing.model_dump() if timing is not None else None
-        self._tell({"member": called, "cached": True, "bytes": size, "timing": told})
+        message = timing.model_dump() if timing is not None else None
+        self._tell({"member": called, "cached": True, "bytes": size, "timing": message})
 
     def _tell(self, news: dict[str, Any]) -> None:
         if self.rank == 0:

@@ -41,12 +41,12 @@ class Service:
         self.ensemble, self.limits = load_ensemble(spec, storage), Limits()
         self.registry = CollectorRegistry()
         self.requests = Counter("ig3d_requests", "Requests by status.", ["status"], registry=self.registry)
-        self.pictures = Counter("ig3d_pictures", "Pictures predicted.", registry=self.registry)
+        self.images = Counter("ig3d_images", "Images predicted.", registry=self.registry)
         self.seconds = Histogram("ig3d_seconds", "From a request to its answer.", registry=self.registry)
 
     @api.post("/predict", openapi_extra=_BODY)
     async def predict(self, request: HttpRequest) -> dict[str, Any]:
-        """One picture (image/...), or JSON: {"images": [base64, ...], "emoca": [[...]], "missing": "fail"}."""
+        """One image (image/...), or JSON: {"images": [base64, ...], "emoca": [[...]], "missing": "fail"}."""
         started = time.monotonic()
         try:
             try:
@@ -54,7 +54,7 @@ class Service:
                     body = await self._body(request)
             except TimeoutError as error:
                 raise RefusedError(TOO_SLOW, f"no whole body within {self.limits.seconds:g} s") from error
-            # Decoding headers of pictures takes time that other requests should not wait for.
+            # Decoding headers of images takes time that other requests should not wait for.
             kind, missing = request.headers.get("content-type", ""), request.query_params.get("missing", "fail")
             asked = await asyncio.to_thread(parse_request, kind, body, self.limits, missing)
             answer = await self.answer(asked)
@@ -64,7 +64,7 @@ class Service:
             self.requests.labels(str(refused.status)).inc()
             raise HTTPException(refused.status, refused.why) from refused
         self.requests.labels("200").inc()
-        self.pictures.inc(len(answer["predictions"]))
+        self.images.inc(len(answer["predictions"]))
         self.seconds.observe(time.monotonic() - started)
         return answer
 

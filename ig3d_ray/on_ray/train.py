@@ -90,8 +90,8 @@ def train_runs(
     for run, future in zip(runs, going, strict=True):
         error = future.exception()
         if error is not None:
-            told = _one_line(error)
-            failed |= {f: told for f, _ in run.members if f in wanted - cached}
+            message = _one_line(error)
+            failed |= {f: message for f, _ in run.members if f in wanted - cached}
         else:
             failed |= future.result()
             left = [f for f, _ in run.members if f in wanted - failed.keys() - cached]

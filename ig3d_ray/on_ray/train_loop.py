@@ -12,7 +12,7 @@ from ray.train.collective import barrier, broadcast_from_rank_zero
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.build import carry_over
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.on_ray.state import last_state, obey
 from ig3d_ray.on_ray.watch import Leave, Word
@@ -98,7 +98,7 @@ def _train_alone(work: Work, fingerprint: str, spec: TrainedSpec, resumed: dict[
     started = time.monotonic()
     first = resumed["stage"] if resumed else 0
     history: list[HistoryRow] = list(resumed["earlier"]) if resumed else []
-    network: Standardised | None = None
+    network: Standardized | None = None
     for stage in range(first, len(spec.stages)):
         trainer = work.trainer(spec, stage)
         if network is not None:
@@ -111,7 +111,7 @@ def _train_alone(work: Work, fingerprint: str, spec: TrainedSpec, resumed: dict[
             rows = _stage(work, content, trainer, resumed["state"] if resumed and stage == first else None)
         except Ig3dError as error:
             if work.world > 1 and not isinstance(error, NonFiniteLoss):
-                # One worker's broken picture: the others wait for its gradients, so all must go down.
+                # One worker's broken image: the others wait for its gradients, so all must go down.
                 raise
             return work.failed(fingerprint, spec, network, last_line(error))
         history = history + [row | {"stage": stage + 1} for row in rows]

@@ -18,7 +18,7 @@ from ig3d_ray.models.checkpoint import load_checkpoint, read_weights
 from ig3d_ray.models.initial_weights import start_from
 from ig3d_ray.models.inputs import GIB, Feeding
 from ig3d_ray.models.registry import parse_spec
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.on_ray.news import News
 from ig3d_ray.on_ray.watch import Watch
@@ -79,8 +79,8 @@ class Work:
 
     def given_up(self) -> Failures:
         """The members of this run that could not be trained before its workers were started again."""
-        told: Failures = ray.get(self.config["board"].given_up.remote())
-        return {fingerprint: told[fingerprint] for fingerprint, _ in self.members if fingerprint in told}
+        message: Failures = ray.get(self.config["board"].given_up.remote())
+        return {fingerprint: message[fingerprint] for fingerprint, _ in self.members if fingerprint in message}
 
     def give_up(self, failures: Failures) -> None:
         """Tell the driver of members that can't be trained, before anything else happens."""
@@ -114,8 +114,8 @@ class Work:
             worker = Worker(self.rank, self.world, wrap, lambda score: float(broadcast_from_rank_zero(score)))
         return Trainer(
             network=network,
-            train=self.data.labelled(spec, "train"),
-            dev=self.data.labelled(spec, "dev"),
+            train=self.data.labeled(spec, "train"),
+            dev=self.data.labeled(spec, "dev"),
             stage=spec.stages[stage],
             seed=spec.seed,
             classes=len(self.about.class_names),
@@ -126,7 +126,7 @@ class Work:
             compiled=self.resources.compile == "images" and "image" in spec.features,
         )
 
-    def start_from(self, spec: TrainedSpec, network: Standardised) -> None:
+    def start_from(self, spec: TrainedSpec, network: Standardized) -> None:
         name = spec.initial_weights
         if name is not None:
             start_from(network, read_weights(self.store, name), f"weights {name}")
@@ -135,7 +135,7 @@ class Work:
         self,
         fingerprint: str,
         spec: TrainedSpec,
-        network: Standardised,
+        network: Standardized,
         history: list[HistoryRow] | None,
         seconds: float | None = None,
     ) -> None:
@@ -154,7 +154,7 @@ class Work:
             )
         self.news.cached(spec.name, size, timing)
 
-    def failed(self, fingerprint: str, spec: TrainedSpec, network: Standardised, message: str) -> Failures:
+    def failed(self, fingerprint: str, spec: TrainedSpec, network: Standardized, message: str) -> Failures:
         """Say of a member in the storage why it could not be trained, beside its last good weights."""
         if self.rank == 0:
             publish_failed(self.store, self.dataset, fingerprint, spec, network, message)

@@ -1,6 +1,6 @@
 """How figures look, and how one drawing serves a page in light and dark, a PNG and an SVG file.
 
-Figures are drawn in a few fixed colours. In a page each of them becomes a CSS variable, so that the page's theme
+Figures are drawn in a few fixed colors. In a page each of them becomes a CSS variable, so that the page's theme
 decides; in files they stay what they are.
 """
 
@@ -60,11 +60,11 @@ def _svg(figure: Figure) -> str:
 
 
 def inline_svg(figure: Figure, label: str) -> str:
-    """The figure for a page: an `<svg>` whose colours are the page's variables."""
+    """The figure for a page: an `<svg>` whose colors are the page's variables."""
     text = _svg(figure)
     text = text[text.index("<svg") :]
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
+    for color, variable in _VARIABLES.items():
+        text = text.replace(color, f"var(--{variable})")
     # Names that several figures of a page would share, and sizes that the page decides.
     text = re.sub(r' id="[a-z]+[a-z0-9.]*_\d+"', "", text)
     text = re.sub(

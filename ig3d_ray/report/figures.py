@@ -26,12 +26,12 @@ def leaderboard(findings: Findings) -> Figure | None:
     """Every row's report score with its interval."""
     rows, objective = findings.board.rows, findings.space.objective
     shown = [*rows[-ROWS_AT_MOST:]] if len(rows) > ROWS_AT_MOST else [*rows]
-    colours = {"single": FIRST, "reference": FOURTH, "family": THIRD, "chosen": SECOND}
+    colors = {"single": FIRST, "reference": FOURTH, "family": THIRD, "chosen": SECOND}
     with drawing(WIDE, 0.8 + 0.24 * len(shown)) as (figure, (axes,)):
         for place, row in enumerate(reversed(shown)):
             score = row.scores.report.metrics[objective]
-            axes.plot([score.low, score.high], [place, place], color=colours[row.group], linewidth=2, alpha=0.5)
-            axes.plot(score.value, place, "o", color=colours[row.group], markersize=5)
+            axes.plot([score.low, score.high], [place, place], color=colors[row.group], linewidth=2, alpha=0.5)
+            axes.plot(score.value, place, "o", color=colors[row.group], markersize=5)
         names = [_short(row.label.split(":")[0] if row.group != "single" else row.label, 46) for row in reversed(shown)]
         axes.set_yticks(range(len(shown)), names)
         for group, word in (
@@ -41,7 +41,7 @@ def leaderboard(findings: Findings) -> Figure | None:
             ("chosen", "chosen"),
         ):
             if any(row.group == group for row in shown):
-                axes.plot([], [], "o", color=colours[group], label=word)
+                axes.plot([], [], "o", color=colors[group], label=word)
         axes.set_xlabel(f"{objective} on {findings.board.chosen.scores.report.split}, 95 % interval")
         axes.grid(visible=False, axis="y")
         axes.legend(loc="best", fontsize=8)
@@ -122,8 +122,8 @@ def _matrix(axes: Axes, matrix: np.ndarray, signed: bool, names: tuple[str, ...]
     most = max(float(np.abs(matrix).max()), 1e-9)
     for (row, column), value in np.ndenumerate(matrix):
         good = (value > 0) == (row == column)
-        colour = (THIRD if good else SECOND) if signed else FIRST
-        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, alpha=0.7 * abs(value) / most, linewidth=0))
+        color = (THIRD if good else SECOND) if signed else FIRST
+        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=color, alpha=0.7 * abs(value) / most, linewidth=0))
         if abs(value) >= 0.005:
             text = f"{100 * value:+.0f}" if signed else f"{100 * value:.0f}"
             axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=INK)
@@ -145,9 +145,9 @@ def per_class(findings: Findings) -> Figure | None:
     height = 0.8 / len(rows)
     with drawing(WIDE, 0.9 + 0.45 * len(names)) as (figure, (axes,)):
         for number, (label, row) in enumerate(rows.items()):
-            colour = SECOND if label == "ensemble" else (FIRST, MUTED)[number % 2]
+            color = SECOND if label == "ensemble" else (FIRST, MUTED)[number % 2]
             places = np.arange(len(names)) + height * (number - (len(rows) - 1) / 2)
-            axes.barh(places, findings.recalls(row), height * 0.9, color=colour, label=_short(label, 48))
+            axes.barh(places, findings.recalls(row), height * 0.9, color=color, label=_short(label, 48))
         axes.set_yticks(range(len(names)), [_short(name, 20) for name in names])
         axes.invert_yaxis()
         axes.set_xlabel("recall on the report set")
@@ -157,13 +157,13 @@ def per_class(findings: Findings) -> Figure | None:
 
 
 def circumplex(findings: Findings) -> Figure | None:
-    """Valence and arousal as labelled and as predicted, and how far off the ensemble is in each region."""
+    """Valence and arousal as labeled and as predicted, and how far off the ensemble is in each region."""
     if findings.space.task.has_classes:
         return None
     truth, fused = findings.plan.report.labels.astype(float), findings.fused
     step = -(-len(truth) // POINTS_AT_MOST)
     with drawing(WIDE, 4.3, 1, 2) as (figure, (points, regions)):
-        points.plot(*truth[::step].T, ".", color=MUTED, markersize=2.5, alpha=0.5, label="labelled")
+        points.plot(*truth[::step].T, ".", color=MUTED, markersize=2.5, alpha=0.5, label="labeled")
         points.plot(*fused[::step].T, ".", color=SECOND, markersize=2.5, alpha=0.5, label="ensemble")
         points.legend(fontsize=8, loc="lower right")
         edges = np.linspace(-1, 1, 9).tolist()
@@ -189,7 +189,7 @@ def circumplex(findings: Findings) -> Figure | None:
                     fontsize=6,
                     color=INK,
                 )
-        for axes, title in ((points, "labels and predictions"), (regions, "mean distance by labelled region")):
+        for axes, title in ((points, "labels and predictions"), (regions, "mean distance by labeled region")):
             axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=MUTED, linewidth=0.8))
             axes.set_xlim(-1.08, 1.08)
             axes.set_ylim(-1.08, 1.08)
@@ -231,11 +231,11 @@ def tried(findings: Findings) -> Figure | None:
     ]
     step = -(-len(results) // POINTS_AT_MOST)
     with drawing(WIDE, 3.2) as (figure, (axes,)):
-        for kind, colour in (("alone", FIRST), ("pair", THIRD), ("many", FOURTH)):
+        for kind, color in (("alone", FIRST), ("pair", THIRD), ("many", FOURTH)):
             at = [i for i in range(0, len(results), step) if kinds[i] == kind]
             if at:
                 words = {"alone": "one member", "pair": "two members", "many": "many members"}
-                axes.plot(np.array(at) + 1, scores[at], ".", color=colour, markersize=3, alpha=0.6, label=words[kind])
+                axes.plot(np.array(at) + 1, scores[at], ".", color=color, markersize=3, alpha=0.6, label=words[kind])
         axes.step(np.arange(len(results)) + 1, best, where="post", color=SECOND, linewidth=1.5, label="best so far")
         # A hopeless candidate would press all others into a line.
         low, high = np.quantile(scores, [0.02, 0.98])

@@ -25,7 +25,7 @@ CHANGED_AT_MOST = 24
 THUMBNAIL = 72
 ROWS_AT_MOST = 60
 Thumbnail = Callable[[str], bytes | None]
-"""The encoded picture of a sample of the report set, None where there is none."""
+"""The encoded image of a sample of the report set, None where there is none."""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _LIGHT = "--ink:#1c1c1e;--muted:#68686b;--rule:#d9d9dc;--paper:#fefefd;--first:#1f6fb4;--second:#c4561a;"
 _LIGHT += "--third:#2f8f5b;--fourth:#8d5bb0"
@@ -96,7 +96,7 @@ def report_page(
 
     Args:
         name: of the search. figures: those that were drawn, by name.
-        thumbnail: gives pictures to embed; None embeds none.
+        thumbnail: gives images to embed; None embeds none.
         paper: set the paper's tables beside our numbers.
     """
     space, board = findings.space, findings.board
@@ -185,8 +185,8 @@ def _about_weight(findings: Findings) -> str:
     width = curve.high - curve.low
     flat = f"from {curve.low:.4f} to {curve.high:.4f} all weights are as good" if width > 0 else "no other is as good"
     named = "".join(f" {name}: {weight:g}." for name, weight in curve.references)
-    told = f"{curve.members[0]} and {curve.members[1]}: solved weight {curve.best:.4f}; {flat}.{named}"
-    return f'<p class="muted">{escape(told)}</p>'
+    message = f"{curve.members[0]} and {curve.members[1]}: solved weight {curve.best:.4f}; {flat}.{named}"
+    return f'<p class="muted">{escape(message)}</p>'
 
 
 def _changed(findings: Findings, thumbnail: Thumbnail | None) -> list[str]:
@@ -199,7 +199,7 @@ def _changed(findings: Findings, thumbnail: Thumbnail | None) -> list[str]:
         items = "".join(f"<li>{_face(i, thumbnail)}{escape(i)}</li>" for i in ids[:CHANGED_AT_MOST])
         parts.append(f'<ul class="faces">{items}</ul>')
     if thumbnail is None:
-        parts.append('<p class="muted">Pictures of people are embedded only when asked for: --thumbnails.</p>')
+        parts.append('<p class="muted">Images of people are embedded only when asked for: --thumbnails.</p>')
     return parts
 
 
@@ -254,7 +254,7 @@ def _number(value: float | None) -> str:
 def _provenance(findings: Findings, name: str) -> str:
     spec, board = findings.spec, findings.board
     report = board.chosen.scores.report
-    lacked = len(board.left_out.get(report.split, ()))
+    lacked = len(board.excluded.get(report.split, ()))
     facts = {
         "search": name,
         "protocol": PROTOCOLS[findings.space.protocol.kind],

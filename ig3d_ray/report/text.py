@@ -38,10 +38,10 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
     better = "more" if metrics.metric_of(metric).greater_is_better else "less"
     size = f"{abs(gain.value):.4f} {better if gain.value >= 0 else _opposite(better)} {metric}"
     single = board.best_single.result.members[0]
-    told = f"{size} than the best single member ({single}), 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
+    message = f"{size} than the best single member ({single}), 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
     if test is not None:
         of_what = "McNemar" if metric == "accuracy" else "McNemar on accuracy"
-        told += f", {of_what} p {'< 1e-9' if test.p < 1e-9 else f'= {test.p:.2g}'}"
+        message += f", {of_what} p {'< 1e-9' if test.p < 1e-9 else f'= {test.p:.2g}'}"
     # With few samples the bootstrap is too sure of itself where the exact test is not.
     doubted = metric == "accuracy" and test is not None and test.p >= LEVEL
     if board.singles == 1:
@@ -49,12 +49,12 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
     if len(members) == 1:
         return f"No gain: cross-fitted on {space.protocol.choose_on}, no fusion did better than {members[0]} alone."
     if space.protocol.kind == "paper":
-        return f"The ensemble has {told}; it was chosen on the same samples, so this is optimistic."
+        return f"The ensemble has {message}; it was chosen on the same samples, so this is optimistic."
     if gain.low > 0 and not doubted:
-        return f"The gain is real: the ensemble has {told}."
+        return f"The gain is real: the ensemble has {message}."
     if gain.high < 0:
-        return f"The ensemble is worse: {told}."
-    return f"No gain can be claimed: the ensemble has {told}."
+        return f"The ensemble is worse: {message}."
+    return f"No gain can be claimed: the ensemble has {message}."
 
 
 def optimism(board: Leaderboard) -> str:
@@ -165,12 +165,12 @@ def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool
     selection, report = board.chosen.scores.selection, board.chosen.scores.report
     singles = sum(row.group == "single" for row in board.rows)
     hidden = "" if singles == board.singles else f"; the best {singles} of {board.singles} members shown"
-    lacked = len(board.left_out[report.split])
-    left_out = f"; {lacked} {report.split} samples left out that some member lacks" if lacked else ""
+    lacked = len(board.excluded[report.split])
+    excluded = f"; {lacked} {report.split} samples left out that some member lacks" if lacked else ""
     table = Table(
         title=f"{space.dataset}: {objective}, {PROTOCOLS[space.protocol.kind]}",
         caption=f"{board.candidates:,} candidates scored{hidden}; selection scores are optimistic: these samples chose;"
-        f" [..] 95 % bootstrap intervals, those of gains paired{left_out}",
+        f" [..] 95 % bootstrap intervals, those of gains paired{excluded}",
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -220,13 +220,13 @@ def _every_metric(space: SearchSpace, board: Leaderboard, named: bool) -> Table:
 
 def _solved(space: SearchSpace, board: Leaderboard) -> Table:
     title = f"Exact best 3D weight of {' + '.join(board.solved_for)}"
-    told = (
+    message = (
         "report, optimistic:\nthe same samples"
         if space.protocol.kind == "paper"
         else "report, weight\nchosen without it"
     )
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("metric", "best weight", "equally good", "selection", told):
+    for name in ("metric", "best weight", "equally good", "selection", message):
         table.add_column(name, justify="left" if name == "metric" else "right")
     for line in board.solved:
         flat = f"{line.low:.4f} to {line.high:.4f}" if line.low < line.high else "a single point"

@@ -93,7 +93,7 @@ class LateFusion:
         return hasattr(self, "fusion_")
 
     def fit(self, pool: Pool) -> "LateFusion":
-        """Choose members and weights on a labelled pool."""
+        """Choose members and weights on a labeled pool."""
         objective = self.objective or pool.task.default_metric
         known = sorted(metrics.score(pool.task, pool.outputs_MNC[0], pool.labels))
         if objective not in known:
@@ -144,7 +144,7 @@ class LateFusion:
         return np.asarray(self.fusion_.probabilities(fused))
 
     def score(self, pool: Pool) -> float:
-        """The objective on a labelled pool; optimistic on the one that it was fitted on (see `score_`)."""
+        """The objective on a labeled pool; optimistic on the one that it was fitted on (see `score_`)."""
         objective = self.objective or pool.task.default_metric
         return metrics.score(pool.task, self.decision_function(pool), pool.labels)[objective]
 
@@ -156,9 +156,9 @@ class LateFusion:
             for name, weight in zip(self.members_, self.fusion_.weight_texts(len(self.members_)), strict=True)
         )
         how = self.fusion_.label
-        told = f"{self.score_.value:.4f} [{self.score_.low:.4f}, {self.score_.high:.4f}]"
+        message = f"{self.score_.value:.4f} [{self.score_.low:.4f}, {self.score_.high:.4f}]"
         gain = f"{self.gain_.value:+.4f} [{self.gain_.low:+.4f}, {self.gain_.high:+.4f}]"
         return (
-            f"<table><caption>{escape(how)}: {told} cross-fitted, {gain} over the best single member</caption>"
+            f"<table><caption>{escape(how)}: {message} cross-fitted, {gain} over the best single member</caption>"
             f"<tr><th>member</th><th>weight</th></tr>{rows}</table>"
         )

@@ -6,10 +6,11 @@ on the search space and the seed alone, not on how many machines scored the batc
 whether the search was killed half-way and went on from what it remembered.
 """
 
+import contextlib
 import itertools
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,6 +53,17 @@ class _Study:
     order: list[Result] = field(default_factory=list)
 
 
+@contextlib.contextmanager
+def _quiet_optuna() -> Iterator[None]:
+    """Inside, Optuna logs warnings alone; its verbosity outside is the user's."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
 class Explorer:
     """Asks for rounds of batches, one study per part, and takes the results back in order.
 
@@ -62,8 +74,6 @@ class Explorer:
     """
 
     def __init__(self, space: SearchSpace, pools: Sequence[Pool], remembered: Remembered | None = None) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        warnings.filterwarnings("ignore", message=".*``group`` is an experimental", category=ExperimentalWarning)
         self.space, self.pools, self.remembered = space, pools, remembered or {}
         # A member without a cost is better told now than at the end.
         cost_of(space.search, pools[0].names)
@@ -82,13 +92,17 @@ class Explorer:
         sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
         if search.sampler == "tpe":
             # Grouped, because a subset of three members has other parameters than one of two.
-            sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
         elif search.sampler == "nsga2":
             sampler = optuna.samplers.NSGAIISampler(seed=seed)
         directions = [self.direction] + (["minimize"] if search.second_objective else [])
         enumerable = among.pairs is not None and among.pairs <= search.enumerate_up_to
         asks_pairs = among.has_pairs and not enumerable
-        return _Study(optuna.create_study(sampler=sampler, directions=directions), asks_pairs)
+        with _quiet_optuna():
+            study = optuna.create_study(sampler=sampler, directions=directions)
+        return _Study(study, asks_pairs)
 
     @property
     def scored(self) -> int:

@@ -72,7 +72,7 @@ class SolvedWeight:
 class Leaderboard:
     """Every row, the chosen one, what it is compared with, and the solved weights of the best pair.
 
-    `left_out` are the samples that some member lacks, so that nothing was compared on them; `bootstrap`
+    `excluded` are the samples that some member lacks, so that nothing was compared on them; `bootstrap`
     holds the resamples of the report set, for further comparisons; `singles` counts all members, shown or not.
     """
 
@@ -88,7 +88,7 @@ class Leaderboard:
     optimism: Optimism
     candidates: int
     singles: int
-    left_out: dict[Split, tuple[str, ...]]
+    excluded: dict[Split, tuple[str, ...]]
     bootstrap: Bootstrap
 
     def gain_over(self, other: Row, objective: str) -> Interval:
@@ -177,7 +177,7 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         optimism=_optimism(judge, chosen, own),
         candidates=sum(len(found) for found in results),
         singles=len(plan.report.names),
-        left_out={side.split: side.left_out for side in (plan.parts[0], plan.report)},
+        excluded={side.split: side.excluded for side in (plan.parts[0], plan.report)},
         bootstrap=judge.on_report,
     )
 

@@ -7,12 +7,13 @@ is not deleted, which two others could do at once, but followed by one of the ne
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store, at_once
 
+logger = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
 # Three beats may be lost, or a storage may have to be asked for half a minute.
 EXPIRES_SECONDS = 60.0
@@ -173,18 +175,22 @@ class Leases:
 
 
 @contextlib.contextmanager
-def alone(store: Store, name: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Inside, nobody else works on this name; who does is waited for.
+def exclusive(store: Store, name: str) -> Iterator[None]:
+    """Inside, no other driver works under this name; one that does is waited for, which is logged.
 
     Args:
-        say: called with a line for people, if there is somebody.
+        store: where the drivers meet.
+        name: of the work.
+
+    Raises:
+        Ig3dError: the storage could not be written for too long.
     """
     with Leases(store) as leases:
-        told = False
+        logged = False
         while owner := leases.acquire(name):
-            if not told:
-                say(f"another driver ({owner.host}, pid {owner.pid}) is at it: waiting for it")
-                told = True
+            if not logged:
+                logger.info(f"another driver ({owner.host}, pid {owner.pid}) works on {name}: waiting for it")
+                logged = True
             leases.check()
             time.sleep(WAIT_SECONDS)
         yield
@@ -211,8 +217,8 @@ def _stat(pid: int) -> list[str]:
 
 def _began(pid: int) -> int:
     """When a process began, in ticks since its machine did; 0 where that isn't told."""
-    told = _stat(pid)
-    return int(told[19]) if told else 0
+    message = _stat(pid)
+    return int(message[19]) if message else 0
 
 
 def _process_exists(pid: int, began: int) -> bool:
@@ -222,6 +228,6 @@ def _process_exists(pid: int, began: int) -> bool:
         return False
     except PermissionError:
         return True
-    told = _stat(pid)
+    message = _stat(pid)
     # A killed child that nobody has waited for is no longer at work; nor is who had this number before.
-    return not told or (told[0] != "Z" and began in (0, _began(pid)))
+    return not message or (message[0] != "Z" and began in (0, _began(pid)))

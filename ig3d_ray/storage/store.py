@@ -7,8 +7,8 @@ put of finished bytes. Nobody ever reads half a file. What an object store refus
 import contextlib
 import errno
 import os
+import secrets
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -162,7 +162,7 @@ class Store:
         """Publish bytes under a name that nothing is published under; of many who try, one succeeds.
 
         Args:
-            data: must tell its writer from all others: an answer that was lost is recognised by it.
+            data: must tell its writer from all others: an answer that was lost is recognized by it.
 
         Returns:
             Whether it was this caller's.
@@ -272,15 +272,14 @@ def _replace_file(path: Path, data: bytes, only_new: bool) -> None:
         if path.parent.exists():
             raise
         raise FileNotFoundError(str(path.parent)) from error  # it was deleted after all
-    prefix = f".{path.name}.{socket.gethostname()}.{os.getpid()}."
-    handle, partial = tempfile.mkstemp(prefix=prefix, suffix=PARTIAL_SUFFIX, dir=path.parent)
+    writer = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+    partial = path.parent / f".{path.name}.{writer}{PARTIAL_SUFFIX}"
     try:
-        with os.fdopen(handle, "wb") as file:
+        # The system applies the user's umask to a new file.
+        with open(partial, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes the file private; a shared storage folder follows the user's umask instead.
-        os.chmod(partial, 0o666 & ~_umask())
         if only_new:
             # A link is refused where a name is taken; a rename would replace it.
             os.link(partial, path)
@@ -291,12 +290,6 @@ def _replace_file(path: Path, data: bytes, only_new: bool) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _remove(path: Path) -> None:

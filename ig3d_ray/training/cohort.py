@@ -2,7 +2,7 @@
 
 A small network keeps a GPU waiting for the next kernel to be launched; a cohort gives it the work of many members
 in the same number of launches. Each member draws what it would draw alone (`epochs.py`), has its own batch norm,
-dropout, optimiser state, best epoch and end, and comes out as it would have alone, up to rounding.
+dropout, optimizer state, best epoch and end, and comes out as it would have alone, up to rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,14 +16,14 @@ from torch.nn import functional
 from ig3d_ray.models.inference import BATCH
 from ig3d_ray.models.mlp3d.network import Mlp3d
 from ig3d_ray.models.precision import tf32
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.training.cohort_network import CohortMlp3d
 from ig3d_ray.training.losses import class_weights, member_loss, va_weights
-from ig3d_ray.training.optim import Schedule, make_optimiser
+from ig3d_ray.training.optim import Schedule, make_optimizer
 from ig3d_ray.training.sampling import EpochDraws, EpochPlan
 from ig3d_ray.training.state import Epoch, HistoryRow, NonFiniteLoss, OnStep, Progress, State, Within
-from ig3d_ray.training.trainer import Labelled, Trainer, dev_metrics, dev_score
+from ig3d_ray.training.trainer import Labeled, Trainer, dev_metrics, dev_score
 
 # Above this a CPU is busy with one member's weights, and a cohort's don't fit its caches (benchmarks/training.md).
 WIDEST_ON_CPU = 512
@@ -65,21 +65,21 @@ def _kind_of_cohort(spec: TrainedSpec, steps: Callable[[TrainedSpec], int]) -> o
 class _Shared:
     """The distinct inputs and labels of a cohort's members, one after another, and where each member's begin."""
 
-    def __init__(self, data: Sequence[Labelled], networks: Sequence[Standardised], widest: int) -> None:
-        firsts = {id(labelled): (labelled, network) for labelled, network in zip(data, networks, strict=True)}
+    def __init__(self, data: Sequence[Labeled], networks: Sequence[Standardized], widest: int) -> None:
+        firsts = {id(labeled): (labeled, network) for labeled, network in zip(data, networks, strict=True)}
         starts, parts, start = {}, [], 0
-        for key, (labelled, network) in firsts.items():
-            raw = labelled.x.parts[0]
+        for key, (labeled, network) in firsts.items():
+            raw = labeled.x.parts[0]
             assert isinstance(raw, torch.Tensor)
-            (standardised,) = network.standardise((raw,))
-            parts.append(functional.pad(standardised, (0, widest - standardised.shape[1])))
+            (standardized,) = network.standardize((raw,))
+            parts.append(functional.pad(standardized, (0, widest - standardized.shape[1])))
             starts[key] = start
-            start += len(labelled.labels)
+            start += len(labeled.labels)
         self.x = torch.cat(parts)
-        self.labels = torch.cat([labelled.labels for labelled, _ in firsts.values()])
-        self.va = torch.cat([labelled.va for labelled, _ in firsts.values()])
-        self.starts = torch.tensor([starts[id(labelled)] for labelled in data], device=self.x.device)
-        self.sizes = [len(labelled.labels) for labelled in data]
+        self.labels = torch.cat([labeled.labels for labeled, _ in firsts.values()])
+        self.va = torch.cat([labeled.va for labeled, _ in firsts.values()])
+        self.starts = torch.tensor([starts[id(labeled)] for labeled in data], device=self.x.device)
+        self.sizes = [len(labeled.labels) for labeled in data]
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class CohortTrainer:
             return {
                 "active": self.active,
                 "network": self.network.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "scalings": [[s.state_dict() for s in t.network.scalings] for t in self.trainers],
                 "progress": [vars(p) for p in self.progress],
@@ -162,15 +162,15 @@ class CohortTrainer:
         self.active = list(range(len(self.trainers)))
         self.progress = [Progress() for _ in self.trainers]
         self.failed: dict[int, str] = {}
-        self.optimiser = make_optimiser(self.recipe, self.network.parameters())
-        self.schedule = Schedule(self.recipe, self.optimiser, self.steps)
+        self.optimizer = make_optimizer(self.recipe, self.network.parameters())
+        self.schedule = Schedule(self.recipe, self.optimizer, self.steps)
         if state is not None:
             self.progress = [Progress(**p) for p in state["progress"]]
             self.failed, self.active = dict(state["failed"]), list(state["active"])
             if self.active:
-                self.network.keep(self.active, self.optimiser)
+                self.network.keep(self.active, self.optimizer)
                 self.network.load_state_dict(state["network"])
-                self.optimiser.load_state_dict(state["optimiser"])
+                self.optimizer.load_state_dict(state["optimizer"])
                 self.schedule.load_state_dict(state["schedule"])
 
     def _epoch(self, number: int, after_step: Callable[[], None]) -> list[int]:
@@ -189,8 +189,8 @@ class CohortTrainer:
         for slot, i in enumerate(self.active):
             if not bool(finite[:, slot].all()):
                 step = int((~finite[:, slot]).int().argmax()) + 1
-                told = f"the loss became {float(losses[step - 1, slot])} in epoch {number}, about step {step}"
-                self.failed[i] = f"{told}; lower recipe.max_lr"
+                message = f"the loss became {float(losses[step - 1, slot])} in epoch {number}, about step {step}"
+                self.failed[i] = f"{message}; lower recipe.max_lr"
                 continue
             trainer, progress = self.trainers[i], self.progress[i]
             found = dev_metrics(scores[slot], trainer.dev, trainer.loss, self.classes)
@@ -204,7 +204,7 @@ class CohortTrainer:
             self.active = [self.active[slot] for slot in going]
             self.within = Within((self.steps, len(going)), device)
             if going:
-                self.network.keep(going, self.optimiser)
+                self.network.keep(going, self.optimizer)
         return took_part
 
     def _pass(self, number: int, draws: list[EpochDraws], after_step: Callable[[], None]) -> torch.Tensor:
@@ -221,7 +221,7 @@ class CohortTrainer:
             for i, generator in zip(self.active, self.network.generators, strict=True):
                 generator.manual_seed(self.plans[i].dropout_seed(number, step))
             at = rows[step]
-            self.optimiser.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad(set_to_none=True)
             scores = self.network(self.train.x[at])
             loss = member_loss(
                 scores, self.train.labels[at], self.train.va[at], classes, weights_of_classes, weights_of_va[step]
@@ -229,7 +229,7 @@ class CohortTrainer:
             # Members share no weight, so the gradient of the sum is each member's own.
             loss.sum().backward()
             self._clip()
-            self.optimiser.step()
+            self.optimizer.step()
             self.schedule.after_step()
             self.within.add(loss.detach())
             after_step()

@@ -36,7 +36,7 @@ class CohortMlp3d(nn.Module):
         self.generators: list[torch.Generator] = []
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`[M, B, D]` standardised parameters to `[M, B, outputs]` raw scores."""
+        """`[M, B, D]` standardized parameters to `[M, B, outputs]` raw scores."""
         # Samples last: gradients come in the layout of the weights, and batch norm sees M * W channels as they lie.
         x = x.transpose(1, 2)
         for index, layer in enumerate(LAYERS):
@@ -53,8 +53,8 @@ class CohortMlp3d(nn.Module):
             state[_dotted(name)] = part[:, : self.inputs[index]].clone() if name == "fc1_weight" else part
         return state
 
-    def keep(self, members: Sequence[int], optimiser: torch.optim.Optimizer) -> None:
-        """Go on with some members only; their optimiser state goes along."""
+    def keep(self, members: Sequence[int], optimizer: torch.optim.Optimizer) -> None:
+        """Go on with some members only; their optimizer state goes along."""
         index = torch.tensor(members, dtype=torch.long).to(self.fc1_weight.device)  # type: ignore[arg-type]
         self.inputs = [self.inputs[i] for i in members]
         for name, buffer in list(self.named_buffers()):
@@ -62,14 +62,14 @@ class CohortMlp3d(nn.Module):
         parameters = list(self.named_parameters())
         for name, old in parameters:
             new = nn.Parameter(old.detach()[index], requires_grad=old.requires_grad)
-            state = optimiser.state.pop(old, None)
+            state = optimizer.state.pop(old, None)
             if state is not None:
-                optimiser.state[new] = {
+                optimizer.state[new] = {
                     key: value[index] if torch.is_tensor(value) and value.dim() else value
                     for key, value in state.items()
                 }
             setattr(self, name, new)
-        optimiser.param_groups[0]["params"] = [p for p in self.parameters() if p.requires_grad]
+        optimizer.param_groups[0]["params"] = [p for p in self.parameters() if p.requires_grad]
 
     def _linear(self, x: torch.Tensor, name: str) -> torch.Tensor:
         weight, bias = getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")

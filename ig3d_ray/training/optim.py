@@ -1,22 +1,24 @@
-"""The recipe's optimiser and learning-rate schedule, as torch has them."""
+"""The recipe's optimizer and learning-rate schedule, as torch has them."""
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
+from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
 from ig3d_ray.models.recipe import TrainingRecipe
 
 
-def make_optimiser(recipe: TrainingRecipe, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
-    """The optimiser of a recipe, over the parameters that are trained."""
+def make_optimizer(recipe: TrainingRecipe, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
+    """The optimizer of a recipe, over the parameters that are trained."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     decay = recipe.weight_decay
     # The learning rate is where the schedule begins; schedules that climb begin at the bottom.
     lr = recipe.base_lr if recipe.schedule == "cyclic" else recipe.max_lr
-    if recipe.optimiser == "sgd":
+    if recipe.optimizer == "sgd":
         return torch.optim.SGD(trained, lr, recipe.momentum, weight_decay=decay)
-    kind = torch.optim.AdamW if recipe.optimiser == "adamw" else torch.optim.Adam
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     return kind(trained, lr, weight_decay=decay, fused=True)
 
 
@@ -27,8 +29,8 @@ class Schedule:
         steps: batches in an epoch.
     """
 
-    def __init__(self, recipe: TrainingRecipe, optimiser: Optimizer, steps: int) -> None:
-        self.optimiser = optimiser
+    def __init__(self, recipe: TrainingRecipe, optimizer: Optimizer, steps: int) -> None:
+        self.optimizer = optimizer
         self.by_epoch: lr_scheduler.LRScheduler | None = None
         self.by_step: lr_scheduler.LRScheduler | None = None
         self.plateau: lr_scheduler.ReduceLROnPlateau | None = None
@@ -36,21 +38,21 @@ class Schedule:
         if recipe.schedule == "cyclic":
             half = recipe.half_cycle or max(1, steps // 2)
             base, top = recipe.base_lr, recipe.max_lr
-            self.by_step = lr.CyclicLR(optimiser, base, top, step_size_up=half, cycle_momentum=False)
+            self.by_step = lr.CyclicLR(optimizer, base, top, step_size_up=half, cycle_momentum=False)
         elif recipe.schedule == "cosine":
             half = recipe.half_cycle or max(1, steps * recipe.epochs)
-            self.by_step = lr.CosineAnnealingLR(optimiser, half, recipe.base_lr)
+            self.by_step = lr.CosineAnnealingLR(optimizer, half, recipe.base_lr)
         elif recipe.schedule == "exponential":
-            self.by_epoch = lr.ExponentialLR(optimiser, recipe.lr_factor)
+            self.by_epoch = lr.ExponentialLR(optimizer, recipe.lr_factor)
         elif recipe.schedule == "step":
-            self.by_epoch = lr.StepLR(optimiser, recipe.lr_epochs, recipe.lr_factor)
+            self.by_epoch = lr.StepLR(optimizer, recipe.lr_epochs, recipe.lr_factor)
         elif recipe.schedule == "plateau":
-            self.plateau = lr.ReduceLROnPlateau(optimiser, "min", recipe.lr_factor, patience=0)
+            self.plateau = lr.ReduceLROnPlateau(optimizer, "min", recipe.lr_factor, patience=0)
 
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
-        return float(self.optimiser.param_groups[0]["lr"])
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def after_step(self) -> None:
         """Move, if the schedule moves with every step."""
@@ -80,21 +82,40 @@ class Schedule:
             getattr(self, name).load_state_dict(part)
 
 
+@contextlib.contextmanager
+def _frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Inside, batch norms use their batch's statistics and leave the running ones as they are."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
 def sam_step(
-    optimiser: Optimizer, rho: float, backward: Callable[[], torch.Tensor], clip: Callable[[], None]
+    network: nn.Module, optimizer: Optimizer, rho: float, backward: Callable[[], torch.Tensor], clip: Callable[[], None]
 ) -> torch.Tensor:
-    """One step of sharpness-aware minimisation: the gradient is taken at the worst place within `rho`.
+    """One step of sharpness-aware minimization: the gradient is taken at the worst place within `rho`.
+
+    Running statistics of batch norms follow the first pass alone, as in the authors' implementation: the second pass
+    sees weights that no step ends at.
 
     Args:
+        network: what is trained.
+        optimizer: of its weights.
+        rho: the radius around the weights.
         backward: computes the loss and its gradients afresh, the same way each time.
-        clip: limits the gradients before the optimiser steps.
+        clip: limits the gradients before the optimizer steps.
 
     Returns:
         The loss where the weights were.
 
     Source: Foret et al. 2021.
     """
-    trained = [p for group in optimiser.param_groups for p in group["params"]]
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
     loss = backward()
     gradients = [p.grad for p in trained if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients)
@@ -103,11 +124,12 @@ def sam_step(
         for parameter in trained:
             if parameter.grad is not None:
                 parameter.add_(parameter.grad * (rho / (norm + 1e-12)))
-    optimiser.zero_grad(set_to_none=True)
-    backward()
+    optimizer.zero_grad(set_to_none=True)
+    with _frozen_statistics(network):
+        backward()
     with torch.no_grad():
         for parameter, value in zip(trained, before, strict=True):
             parameter.copy_(value)
     clip()
-    optimiser.step()
+    optimizer.step()
     return loss

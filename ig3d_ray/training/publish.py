@@ -13,7 +13,7 @@ from ig3d_ray.evaluation.logits import LogitStore
 from ig3d_ray.models.checkpoint import load_checkpoint, save_checkpoint
 from ig3d_ray.models.inference import logit_table
 from ig3d_ray.models.inputs import Feeding
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.parquet import table_to_bytes
@@ -27,7 +27,7 @@ def publish(
     samples: Samples,
     member: str,
     spec: TrainedSpec,
-    network: Standardised,
+    network: Standardized,
     history: Sequence[HistoryRow] | None,
     feeding: Feeding,
     events: bool = False,
@@ -58,7 +58,7 @@ def publish(
     return len(store.read(paths.checkpoint(dataset, member)))
 
 
-def publish_failed(store: Store, dataset: str, member: str, spec: TrainedSpec, network: Standardised, why: str) -> None:
+def publish_failed(store: Store, dataset: str, member: str, spec: TrainedSpec, network: Standardized, why: str) -> None:
     """The best weights that a member had before it failed, under another name than a trained member's, and why."""
     if all(bool(value.isfinite().all()) for value in network.state_dict().values() if value.is_floating_point()):
         save_checkpoint(store, dataset, member, spec, network, paths.last_good_weights(dataset, member))

@@ -6,19 +6,19 @@ from ig3d_ray.data.samples import Samples
 from ig3d_ray.models.inputs import Feeding, member_inputs, member_samples
 from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.storage.store import Store
-from ig3d_ray.training.trainer import Labelled
+from ig3d_ray.training.trainer import Labeled
 
 
 class RunData:
     """A data set on a run's device.
 
     Args:
-        store: where its pictures lie. samples: the whole table. feeding: how inputs reach the networks.
+        store: where its images lie. samples: the whole table. feeding: how inputs reach the networks.
     """
 
     def __init__(self, store: Store, samples: Samples, feeding: Feeding) -> None:
         self.store, self.samples, self.feeding = store, samples, feeding
-        self._read: dict[tuple[object, ...], Labelled] = {}
+        self._read: dict[tuple[object, ...], Labeled] = {}
         self._chosen: dict[object, Samples] = {}
 
     def chosen(self, spec: TrainedSpec, split: str) -> Samples:
@@ -32,15 +32,15 @@ class RunData:
         """`[N]` classes of a member's training samples."""
         return torch.from_numpy(self.chosen(spec, "train").expression)
 
-    def labelled(self, spec: TrainedSpec, split: str) -> Labelled:
+    def labeled(self, spec: TrainedSpec, split: str) -> Labeled:
         """A split's inputs and labels on the device."""
         key = (*spec.inputs, split)
         if key not in self._read:
             if spec.image is not None:
-                # Pictures are large: no others stay.
+                # Images are large: no others stay.
                 self._read = {other: kept for other, kept in self._read.items() if other[:-1] == key[:-1]}
             chosen, device = self.chosen(spec, split), self.feeding.device
             inputs = member_inputs(spec, chosen, self.store, self.feeding)
             labels, va = torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va).nan_to_num()
-            self._read[key] = Labelled(inputs, labels.to(device), va.to(device))
+            self._read[key] = Labeled(inputs, labels.to(device), va.to(device))
         return self._read[key]

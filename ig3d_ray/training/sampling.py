@@ -63,8 +63,8 @@ class EpochPlan:
         """Of a step's dropout; each worker drops for itself."""
         return (((self.seed * 1_000_003 + number) * 1_000_003 + step) * 1_009 + rank) % 2**63
 
-    def picture_seed(self, number: int, step: int) -> int:
-        """Of what is drawn for a step's pictures and masks, by all workers alike."""
+    def image_seed(self, number: int, step: int) -> int:
+        """Of what is drawn for a step's images and masks, by all workers alike."""
         return self.dropout_seed(number, step, 1_008)
 
     def _rows(self, generator: torch.Generator) -> torch.Tensor:
@@ -100,7 +100,7 @@ def mask_params(
     """Parameters of which some groups of some samples lost a random number of values, which become 0.
 
     Args:
-        params: `[B, D]` standardised. groups: (name, size) of the D columns.
+        params: `[B, D]` standardized. groups: (name, size) of the D columns.
         probability: for each group of each sample.
         uniform: `[B, D + 2 G]` draws in [0, 1): the values', then whether and how many per group.
 

@@ -20,10 +20,10 @@ from ig3d_ray.models.inputs import Batch, Inputs
 from ig3d_ray.models.mlp3d.network import SeededDropout
 from ig3d_ray.models.precision import tf32
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import Attention
 from ig3d_ray.training.losses import ATTENTION_WEIGHT, attention_loss, class_weights, member_loss, va_weights
-from ig3d_ray.training.optim import Schedule, make_optimiser, sam_step
+from ig3d_ray.training.optim import Schedule, make_optimizer, sam_step
 from ig3d_ray.training.sampling import EpochPlan, mask_params
 from ig3d_ray.training.state import HistoryRow, NonFiniteLoss, OnEpoch, OnStep, Progress, State, Within
 from ig3d_ray.types import Task
@@ -32,7 +32,7 @@ BF16_SINCE = (8, 0)
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """Inputs with their labels, on the training device.
 
     Attributes:
@@ -84,9 +84,9 @@ class Trainer:
         worker: this worker's part; alone by default. compiled: whether torch.compile is applied.
     """
 
-    network: Standardised
-    train: Labelled
-    dev: Labelled
+    network: Standardized
+    train: Labeled
+    dev: Labeled
     stage: Stage
     seed: int
     classes: int
@@ -127,11 +127,11 @@ class Trainer:
         self.model = self.worker.wrap(self.network.network)
         if self.compiled:
             self.model = torch.compile(self.model)  # type: ignore[assignment]
-        optimiser = make_optimiser(self.recipe, self.network.parameters())
-        schedule = Schedule(self.recipe, optimiser, self.plan.steps)
+        optimizer = make_optimizer(self.recipe, self.network.parameters())
+        schedule = Schedule(self.recipe, optimizer, self.plan.steps)
         progress = Progress()
         if state is not None:
-            optimiser.load_state_dict(state["optimiser"])
+            optimizer.load_state_dict(state["optimizer"])
             schedule.load_state_dict(state["schedule"])
             progress = Progress(**state["progress"])
         self.within = Within(self.plan.steps, self.network.device, state)
@@ -139,7 +139,7 @@ class Trainer:
         def current() -> State:
             return {
                 "network": self.network.state_dict(),
-                "optimiser": optimiser.state_dict(),
+                "optimizer": optimizer.state_dict(),
                 "schedule": schedule.state_dict(),
                 "progress": vars(progress),
                 "within": self.within.state(),
@@ -153,7 +153,7 @@ class Trainer:
             while not progress.finished(self.recipe):
                 number = len(progress.history) + 1
                 with tf32(self.recipe.precision != "fp32"):
-                    loss = self._epoch(number, optimiser, schedule, after_step)
+                    loss = self._epoch(number, optimizer, schedule, after_step)
                 scores = self._dev_scores(schedule)
                 row = {"epoch": number, "loss": loss, "lr": schedule.rate} | scores
                 schedule.after_epoch(scores.get("dev_loss", 0.0))
@@ -165,7 +165,7 @@ class Trainer:
         return progress.history
 
     def fit_scalings(self) -> None:
-        """Fit the standardisation of the inputs to the training data."""
+        """Fit the standardization of the inputs to the training data."""
         for index, scaling in enumerate(self.network.scalings):
             if scaling.fitted:
                 scaling.fit_to(self.train.x.some(index))
@@ -184,7 +184,7 @@ class Trainer:
         self.class_weights = class_weights(self.loss, self.train.labels.cpu(), self.classes).to(device)
 
     def _epoch(
-        self, number: int, optimiser: torch.optim.Optimizer, schedule: Schedule, after_step: Callable[[], None]
+        self, number: int, optimizer: torch.optim.Optimizer, schedule: Schedule, after_step: Callable[[], None]
     ) -> float:
         """One pass over the training data, or what is left of it; the mean loss."""
         device, worker, within = self.network.device, self.worker, self.within
@@ -195,10 +195,10 @@ class Trainer:
         mine = [rows[worker.share] for rows in draws.batches]
         for step, raw in enumerate(self.train.x.batches(mine[within.step :]), within.step):
             self._reseed(number, step)
-            inputs = self._inputs(raw, draws.batches.shape[1], self.plan.picture_seed(number, step))
+            inputs = self._inputs(raw, draws.batches.shape[1], self.plan.image_seed(number, step))
             rows = mine[step].to(device, non_blocking=True)
             target = (self.train.labels[rows], self.train.va[rows], weights[step])
-            within.add(self._step(inputs, target, optimiser))
+            within.add(self._step(inputs, target, optimizer))
             schedule.after_step()
             after_step()
         losses = within.over()
@@ -223,12 +223,12 @@ class Trainer:
         self.dropping.manual_seed(seed)
 
     def _inputs(self, raw: Batch, batch_size: int, seed: int) -> Batch:
-        """What the network is trained on: augmented, standardised, erased, masked."""
+        """What the network is trained on: augmented, standardized, erased, masked."""
         how, share = AUGMENTATIONS[self.recipe.augment], self.worker.share
         of = Draws(batch_size, share, torch.Generator().manual_seed(seed), self.network.device)
         raw = tuple(augment(x, how, of) if x.dim() == 4 else x for x in raw)
         inputs = []
-        for x in self.network.standardise(raw):
+        for x in self.network.standardize(raw):
             if x.dim() == 4:
                 x = erase(x, how, of).contiguous(memory_format=self.layout)
             elif self.recipe.mask:
@@ -237,9 +237,9 @@ class Trainer:
             inputs.append(x)
         return tuple(inputs)
 
-    def _step(self, inputs: Batch, target: tuple[torch.Tensor, ...], optimiser: torch.optim.Optimizer) -> torch.Tensor:
+    def _step(self, inputs: Batch, target: tuple[torch.Tensor, ...], optimizer: torch.optim.Optimizer) -> torch.Tensor:
         def backward() -> torch.Tensor:
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             loss = self._loss(inputs, target)
             loss.backward()
             return loss.detach()
@@ -249,10 +249,10 @@ class Trainer:
                 nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
 
         if self.recipe.sam_rho is not None:
-            return sam_step(optimiser, self.recipe.sam_rho, backward, clip)
+            return sam_step(self.network, optimizer, self.recipe.sam_rho, backward, clip)
         loss = backward()
         clip()
-        optimiser.step()
+        optimizer.step()
         return loss
 
     def _loss(self, inputs: Batch, target: tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -285,7 +285,7 @@ class Trainer:
         return float(member_loss(torch.from_numpy(scores), *truth, classes, ones, weights))
 
 
-def dev_metrics(scores: Any, dev: Labelled, loss: LossSpec, classes: int) -> dict[str, float]:
+def dev_metrics(scores: Any, dev: Labeled, loss: LossSpec, classes: int) -> dict[str, float]:
     """Accuracy and macro F1 of the classes, CCC and RMSE of valence and arousal, as far as they are trained.
 
     Args:

@@ -1,8 +1,8 @@
 """Scoring what is cached while other members still train, so that little is left to search when they are."""
 
+import logging
 import threading
 import time
-from collections.abc import Callable
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.errors import Ig3dError
@@ -14,12 +14,13 @@ from ig3d_ray.search.scoring import Result, best_of, score_batch
 from ig3d_ray.storage.store import Store
 from ig3d_ray.workflow.inventory import load_pools, take_inventory
 
+logger = logging.getLogger(__name__)
 CHUNK = 50
 SHARE = 0.1
 """Of the time: the driver may share its machine with trainings, and gains nothing by being much ahead."""
 
 
-class Ahead:
+class EarlyScores:
     """Scores the members that are cached, and their pairs, in the background.
 
     A score belongs to its samples and its members' outputs: the search that follows takes it over only where it
@@ -27,16 +28,15 @@ class Ahead:
 
     Args:
         store, space: what will be searched.
-        say: told the best of what is cached, and if something is wrong.
     """
 
-    def __init__(self, store: Store, space: SearchSpace, say: Callable[[str], None]) -> None:
-        self.store, self.space, self.say = store, space, say
+    def __init__(self, store: Store, space: SearchSpace) -> None:
+        self.store, self.space = store, space
         self._found: dict[tuple[str, tuple[str, ...], Candidate], Result] = {}
         self._news, self._over = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._work, name="ahead", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="early-scores", daemon=True)
 
-    def __enter__(self) -> "Ahead":
+    def __enter__(self) -> "EarlyScores":
         self._thread.start()
         self._news.set()
         return self
@@ -46,8 +46,8 @@ class Ahead:
         self._news.set()
         self._thread.join()
 
-    def look(self) -> None:
-        """A member was cached."""
+    def notify(self) -> None:
+        """Score what has been cached since."""
         self._news.set()
 
     def remembered(self, parts: Parts) -> Remembered:
@@ -70,7 +70,7 @@ class Ahead:
                 self._score_cached()
             except Ig3dError as error:
                 # The search will come upon it too, and tell it as what it is.
-                self.say(f"search: not begun while members train: {error}")
+                logger.info(f"search: not begun while members train: {error}")
                 return
             self._over.wait((time.monotonic() - began) * (1 / SHARE - 1))
 
@@ -90,8 +90,8 @@ class Ahead:
                     self._found[self._key(part, result.candidate)] = result
             if number == 0 and fresh:
                 best = best_of([self._found[self._key(part, c)] for c in candidates], self.space.objective)
-                told = f"{best.score:.4f} ({' + '.join(best.members)})"
-                self.say(f"search: best of the {len(part.names)} members cached so far {told}")
+                message = f"{best.score:.4f} ({' + '.join(best.members)})"
+                logger.info(f"search: best of the {len(part.names)} members cached so far {message}")
 
     def _candidates(self, pool: Pool) -> list[Candidate]:
         """Members alone and in pairs; a method on all members must wait until all are there."""

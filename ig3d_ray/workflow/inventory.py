@@ -71,7 +71,7 @@ class Inventory:
         """The members of the space that lack outputs on some of these splits."""
         return [wanted for wanted in self.wanted if not wanted.ready_for(splits)]
 
-    def left_out(self, splits: Sequence[str]) -> dict[str, str]:
+    def excluded(self, splits: Sequence[str]) -> dict[str, str]:
         """Who cannot take part for lack of outputs on these splits, and which: name -> reason."""
         cached = {wanted.spec.name: wanted.cached for wanted in self.wanted}
         cached |= {card.name: card.splits for card in self.others}
@@ -136,12 +136,12 @@ def check_trainable(samples: Samples, specs: Sequence[TrainedSpec]) -> None:
             for label, lacking in needs.items():
                 if lacking.any():
                     first, count = seen.ids[int(lacking.argmax())], int(lacking.sum())
-                    told = f"{split} sample {str(first)!r} has no {label} ({count} such)"
-                    raise Ig3dError(f"{samples.dataset}: {told}, which {spec.name} needs to train")
+                    message = f"{split} sample {str(first)!r} has no {label} ({count} such)"
+                    raise Ig3dError(f"{samples.dataset}: {message}, which {spec.name} needs to train")
 
 
 def _check_classes(dataset: str, part: Samples, split: str) -> None:
-    """Every class must be there to be learnt, and more than one to choose an epoch by."""
+    """Every class must be there to be learned, and more than one to choose an epoch by."""
     names = datasets.dataset(dataset).class_names
     counts = np.bincount(part.expression[part.expression >= 0], minlength=len(names))
     there = [name for name, count in zip(names, counts, strict=True) if count]

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -22,13 +23,15 @@ from ig3d_ray.search.leaderboard import Leaderboard, build_leaderboard
 from ig3d_ray.search.protocol import Parts, plan
 from ig3d_ray.search.scoring import Result
 from ig3d_ray.storage import paths
-from ig3d_ray.storage.leases import Leases, alone
+from ig3d_ray.storage.leases import Leases, exclusive
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.runs import clear_finished
-from ig3d_ray.workflow.early_scores import Ahead
+from ig3d_ray.workflow.early_scores import EarlyScores
 from ig3d_ray.workflow.inventory import Inventory, check_startable, check_trainable, load_pools, take_inventory
 from ig3d_ray.workflow.progress import Reporter
 from ig3d_ray.workflow.train import runs_of, to_train, train_missing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ OnRound = Callable[[Explorer], None]
 Search = Callable[[SearchSpace, Parts, str, OnRound, Remembered], list[list[Result]]]
 
 
-def prepare_data(store: Store, space: SearchSpace, reporter: Reporter) -> None:
+def prepare_data(store: Store, space: SearchSpace) -> None:
     """Draw the built-in data set where it is wanted and not there yet.
 
     Raises:
@@ -66,9 +69,9 @@ def prepare_data(store: Store, space: SearchSpace, reporter: Reporter) -> None:
     """
     if space.data is None or space.dataset != "faces":
         return
-    reporter.say(f"data: {space.data.samples} faces")
+    logger.info(f"data: {space.data.samples} faces")
     made = draw_faces(store, space.data.samples, space.data.seed)
-    reporter.say(f"data: {len(made)} faces in {store.locate(paths.dataset_folder('faces'))}")
+    logger.info(f"data: {len(made)} faces in {store.locate(paths.dataset_folder('faces'))}")
 
 
 def draw_faces(store: Store, samples: int, seed: int) -> Samples:
@@ -107,7 +110,7 @@ def search_store(
     reporter: Reporter,
     optuna_storage: str | None = None,
     search: Search | None = None,
-    ahead: Ahead | None = None,
+    early_scores: EarlyScores | None = None,
 ) -> Outcome:
     """Search what the store holds for a space, and export the best.
 
@@ -117,7 +120,7 @@ def search_store(
         name: of the space, for the search's folder.
         optuna_storage: URL of a data base that gets a copy of Optuna's study.
         search: how to run it; in this process by default.
-        ahead: what was scored while members trained.
+        early_scores: what was scored while members trained.
 
     Raises:
         Ig3dError: the pool is empty, or something in the store is broken.
@@ -130,19 +133,19 @@ def search_store(
     pools, cards = load_pools(store, space, usable)
     arranged = plan(space.protocol, pools, space.seed)
     folder = search_folder(space, name, arranged)
-    with alone(store, folder, lambda told: reporter.say(f"search: {told}")):
+    with exclusive(store, folder):
         started = time.monotonic()
         known = load_results(store, folder)
         if known is not None:
-            reporter.say(f"search: done before, {sum(map(len, known))} candidates in {store.locate(folder)}")
+            logger.info(f"search: done before, {sum(map(len, known))} candidates in {store.locate(folder)}")
         results = known
         if results is None:
             journal, copy_name = Journal(store, folder), paths.parse_search(folder).label
             if journal.remembered:
-                reporter.say(f"search: goes on, {len(journal.remembered)} candidates were scored before")
-            early = ahead.remembered(arranged.parts) if ahead else {}
+                logger.info(f"search: goes on, {len(journal.remembered)} candidates were scored before")
+            early = early_scores.remembered(arranged.parts) if early_scores else {}
             if early:
-                reporter.say(f"search: {len(early)} candidates were scored while members trained")
+                logger.info(f"search: {len(early)} candidates were scored while members trained")
             on_round = _after_round(reporter, journal, optuna_storage, copy_name)
             how, short = search or _in_process, paths.parse_search(folder).search
             results = how(space, arranged.parts, short, on_round, {**early, **journal.remembered})
@@ -155,7 +158,7 @@ def search_store(
             publish(store, folder, space, results, spec, time.monotonic() - started)
             _sweep(store, folder)
         findings = Findings(space, arranged, board, spec, results)
-        return Outcome(spec, folder, board, inventory.left_out(splits), {}, 0, inventory.unused, findings)
+        return Outcome(spec, folder, board, inventory.excluded(splits), {}, 0, inventory.unused, findings)
 
 
 def _sweep(store: Store, folder: str) -> None:
@@ -233,7 +236,7 @@ def run(
         Ig3dError: something that the user can put right.
     """
     store.prepare()
-    prepare_data(store, space, reporter)
+    prepare_data(store, space)
     inventory = take_inventory(store, space)
     todo = to_train(inventory)
     if todo and any(wanted.fingerprint is None for wanted in todo):
@@ -249,25 +252,25 @@ def run(
         check_startable(store, specs)
     with ExitStack() as stack:
         leases = stack.enter_context(Leases(store))
-        ray = _LazyRay(stack, address, reporter)
+        ray = _LazyRay(stack, address)
         failed: dict[str, str] = {}
-        ahead = Ahead(store, space, reporter.say)
+        early = EarlyScores(store, space)
         if todo:
             ray.connect(space.resources)
-            with ahead:
-                failed = train_missing(store, space, inventory, leases, reporter, ahead.look)
+            with early:
+                failed = train_missing(store, space, inventory, leases, reporter, early.notify)
         else:
-            reporter.say(f"train: nothing to do, {len(space.trainable())} members cached")
+            logger.info(f"train: nothing to do, {len(space.trainable())} members cached")
         if not failed and space.trainable():
             runs = runs_of(store, space, inventory)
             clear_finished(store, runs)
             finished = [paths.member_lease(space.dataset, f) for run in runs for f, _ in run.members]
             leases.forget([paths.run_lease(run.name) for run in runs] + finished)
         for member, why in failed.items():
-            reporter.say(f"train: {member} failed: {why}")
+            logger.info(f"train: {member} failed: {why}")
         try:
             on_ray = functools.partial(ray.search, store)
-            outcome = search_store(store, space, name, reporter, optuna_storage, on_ray, ahead)
+            outcome = search_store(store, space, name, reporter, optuna_storage, on_ray, early)
         except Ig3dError as error:
             if not failed:
                 raise
@@ -282,7 +285,6 @@ class _LazyRay:
 
     stack: ExitStack
     address: str | None
-    reporter: Reporter
     is_up: bool = False
 
     def connect(self, training: Resources | None = None) -> None:
@@ -290,7 +292,7 @@ class _LazyRay:
             from ig3d_ray.on_ray.cluster import connected
 
             address = self.address or os.environ.get("RAY_ADDRESS")
-            self.reporter.say(f"ray: connecting to {address}" if address else "ray: starting on this machine")
+            logger.info(f"ray: connecting to {address}" if address else "ray: starting on this machine")
             self.stack.enter_context(connected(self.address, training))
             self.is_up = True
 
@@ -319,5 +321,5 @@ def search_on_cluster(
 ) -> Outcome:
     """`search_store`, its batches scored by Ray Tune on a cluster."""
     with ExitStack() as stack:
-        ray = _LazyRay(stack, address, reporter)
+        ray = _LazyRay(stack, address)
         return search_store(store, space, name, reporter, optuna_storage, functools.partial(ray.search, store))

@@ -1,6 +1,6 @@
 """What a person sees while a run is under way: bars on a terminal, plain lines in a log."""
 
-import sys
+import logging
 import time
 from typing import Any
 
@@ -9,34 +9,30 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from ig3d_ray.search.explorer import Explorer
 
+logger = logging.getLogger(__name__)
 LINE_SECONDS = 5.0
 NAMED = 3
 
 
 class Reporter:
-    """Tells the stages of a run on stderr, so that stdout holds results alone.
+    """Progress of trainings and of the search: log records, and bars where there is a terminal.
 
     Args:
-        quiet: say nothing (for `--json` in scripts that want one line).
+        console: the terminal of the bars; None, or one that is none, for log records alone.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=not sys.stderr.isatty())
-        self.live = self.console.is_terminal and not quiet
-        self.started = time.monotonic()
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console
+        self.live = console is not None and console.is_terminal
         self.bars: Progress | None = None
         self.members: dict[str, TaskID] = {}
         self.done = self.total = 0
         self._last_line = 0.0
 
-    def say(self, text: str) -> None:
-        """One line that stays."""
-        self.console.print(f"[{time.monotonic() - self.started:6.1f} s] {text}", markup=False)
-
     def start_training(self, total: int, cached: int) -> None:
         """Before members are trained."""
         self.done, self.total = 0, total
-        self.say(f"train: {total} members to train, {cached} cached")
+        logger.info(f"train: {total} members to train, {cached} cached")
         if self.live:
             columns = (
                 TextColumn("{task.description}"),
@@ -50,19 +46,19 @@ class Reporter:
     def training(self, event: dict[str, Any]) -> None:
         """News from a worker, or of all of them."""
         if "said" in event:
-            self.say(f"train: {event['said']}")
+            logger.info(f"train: {event['said']}")
             return
         name = event["member"]
         if "cached" in event:
             self.done += 1
             if self.bars and name in self.members:
                 self.bars.remove_task(self.members.pop(name))
-            self.say(f"train: {name} done and cached ({self.done} of {self.total})")
+            logger.info(f"train: {name} done and cached ({self.done} of {self.total})")
         elif "left" in event:
             why = "its machine is being taken away" if event["left"] == "preempted" else "told to end"
-            self.say(f"train: {name}: {why}; written at epoch {event['epoch']}, step {event['step']}")
+            logger.info(f"train: {name}: {why}; written at epoch {event['epoch']}, step {event['step']}")
         elif "resumed" in event:
-            self.say(f"train: {name} goes on at epoch {event['epoch']}, step {event['step']}")
+            logger.info(f"train: {name} goes on at epoch {event['epoch']}, step {event['step']}")
         elif "steps" in event:
             news = f"epoch {event['epoch']} of at most {event['epochs']}, step {event['step']} of {event['steps']}"
             self._news(name, event, event["epoch"] - 1 + event["step"] / event["steps"], news)
@@ -77,7 +73,7 @@ class Reporter:
             self.bars.update(self.members[name], completed=epochs_done, news=news)
         elif time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
-            self.say(f"train: {name}: {news}")
+            logger.info(f"train: {name}: {news}")
 
     def end_training(self) -> None:
         """After the last member."""
@@ -88,11 +84,11 @@ class Reporter:
     def searching(self, explorer: Explorer) -> None:
         """After a round of the search."""
         best = explorer.best
-        told = ""
+        message = ""
         if best:
             who = " + ".join(best.members) if len(best.members) <= NAMED else f"{len(best.members)} members"
-            told = f", best {best.score:.4f} ({who})"
+            message = f", best {best.score:.4f} ({who})"
         rate = explorer.scored / max(explorer.seconds, 1e-9)
         if self.live or explorer.over or time.monotonic() - self._last_line > LINE_SECONDS:
             self._last_line = time.monotonic()
-            self.say(f"search: {explorer.scored} candidates, {rate:,.0f} per second{told}")
+            logger.info(f"search: {explorer.scored} candidates, {rate:,.0f} per second{message}")

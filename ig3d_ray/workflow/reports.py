@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from pydantic import ValidationError
 
 from ig3d_ray.config.search_space import SearchSpace
-from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.samples import load_samples
 from ig3d_ray.ensembles.spec import parse_ensemble
 from ig3d_ray.errors import Ig3dError
@@ -33,13 +33,13 @@ def write_report(store: Store, findings: Findings, folder: str, paper: bool = Fa
     """Publish a search's `report.html` beside its spec.
 
     Args:
-        paper: set the paper's numbers beside ours. thumbnails: embed pictures of samples.
+        paper: set the paper's numbers beside ours. thumbnails: embed images of samples.
 
     Returns:
         Where it is.
     """
-    pictures = thumbnails_of(store, findings) if thumbnails else None
-    text = report_page(findings, paths.parse_search(folder).search, draw(findings), pictures, paper)
+    images = thumbnails_of(store, findings) if thumbnails else None
+    text = report_page(findings, paths.parse_search(folder).search, draw(findings), images, paper)
     name = paths.report(folder)
     store.write(name, text.encode())
     return store.locate(name)
@@ -52,16 +52,16 @@ def figure_files(figures: Mapping[str, Figure]) -> dict[str, bytes]:
 
 
 def thumbnails_of(store: Store, findings: Findings) -> Thumbnail | None:
-    """The pictures of the report set's samples, encoded; None where the storage has none."""
+    """The images of the report set's samples, encoded; None where the storage has none."""
     dataset = findings.space.dataset
     if not store.exists(paths.samples_table(dataset)):
         return None
     samples = load_samples(store, dataset).in_split(findings.plan.report.split).with_feature("image")
-    pictures = Pictures(store, samples, THUMBNAIL)
-    rows = {sample_id: row for row, sample_id in enumerate(pictures.ids)}
+    images = ImageSet(store, samples, THUMBNAIL)
+    rows = {sample_id: row for row, sample_id in enumerate(images.ids)}
 
     def thumbnail(sample_id: str) -> bytes | None:
-        return pictures.encoded(rows[sample_id])[0] if sample_id in rows else None
+        return images.encoded(rows[sample_id])[0] if sample_id in rows else None
 
     return thumbnail
 

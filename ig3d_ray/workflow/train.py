@@ -1,5 +1,6 @@
 """Training what a space lacks: which runs, in which order, what other drivers have; and what all that will take."""
 
+import logging
 import math
 import os
 import time
@@ -22,6 +23,8 @@ from ig3d_ray.training.runs import TRAINED_SPLITS, Run, all_cached, make_runs
 from ig3d_ray.training.schedule import Forecast, estimates, forecast, longest_first
 from ig3d_ray.workflow.inventory import Inventory, Wanted, alike, check_startable, check_trainable
 from ig3d_ray.workflow.progress import Reporter
+
+logger = logging.getLogger(__name__)
 
 
 def to_train(inventory: Inventory) -> list[Wanted]:
@@ -114,8 +117,8 @@ def train_missing(
                 failed |= train_runs(ordered, space.resources, on_event, mine, leases.check)
             elif not others:
                 _, owner = next(iter((others := found).items()))
-                told = f"{len(left)} members are being trained by another driver"
-                reporter.say(f"train: {told} ({owner.host}, pid {owner.pid}): waiting for it")
+                message = f"{len(left)} members are being trained by another driver"
+                logger.info(f"train: {message} ({owner.host}, pid {owner.pid}): waiting for it")
             if not mine:
                 leases.check()
                 time.sleep(WAIT_SECONDS)

@@ -100,13 +100,14 @@ def test_predict_covers_every_sample_and_checks_its_number_on_those_that_were_co
     words = ("--dataset", "rafdb", "--member", "few", "--view", "3d", "--storage", str(preds / "store"))
     assert ig3d(monkeypatch, "import", "predictions", str(preds / "few.csv"), *words) == 0
     ig3d(monkeypatch, "search", str(space_file), "--storage", str(preds / "store"), "--json")
-    told = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert told["members"] == ["image", "params"]
-    spec = parse_ensemble(Path(told["spec"]).read_text(), "spec")
+    message = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert message["members"] == ["image", "params"]
+    spec = parse_ensemble(Path(message["spec"]).read_text(), "spec")
     assert spec.left_out == {"test": ("s00", "s01", "s02", "s03")}
     out = preds / "out.parquet"
     assert (
-        ig3d(monkeypatch, "predict", told["spec"], "--storage", str(preds / "store"), "--out", str(out), "--json") == 0
+        ig3d(monkeypatch, "predict", message["spec"], "--storage", str(preds / "store"), "--out", str(out), "--json")
+        == 0
     )
     said = json.loads(capsys.readouterr().out)
     assert (said["samples"], said["compared"], pq.read_table(out).num_rows) == (40, 36, 40)

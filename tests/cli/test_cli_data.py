@@ -32,26 +32,28 @@ def fails(*words: object) -> str:
 
 def test_from_rafdbs_files_to_a_plan(tmp_path: Path) -> None:
     labels, out = rafdb(tmp_path / "files"), tmp_path / "runs"
-    told = ig3d("data", "rafdb", "--images", tmp_path / "files", "--labels", labels, "--out", out, "--dev-share", 0.34)
-    assert "35 samples, fingerprint" in told
-    assert "train: 14 samples; per class 2 2 2 2 2 2 2" in told
-    assert "test: 14 samples" in told
+    message = ig3d(
+        "data", "rafdb", "--images", tmp_path / "files", "--labels", labels, "--out", out, "--dev-share", 0.34
+    )
+    assert "35 samples, fingerprint" in message
+    assert "train: 14 samples; per class 2 2 2 2 2 2 2" in message
+    assert "test: 14 samples" in message
     json_folder = tmp_path / "emoca"
     json_folder.mkdir()
     samples = load_samples(Store(str(out)), "rafdb")
     for sample, vector in zip(samples.ids.tolist(), vectors("emoca", 35), strict=True):
         (json_folder / f"{sample}_aligned.json").write_text(as_json("emoca", vector))
     (json_folder / "train_0001_aligned.json").write_text("{")
-    told = ig3d("data", "features", "--dataset", "rafdb", "--emoca", json_folder, "--out", out)
-    assert "emoca: 34 of 35 samples have parameters from" in told
-    assert "skipped: 1 x not JSON, such as train_0001_aligned.json" in told
-    assert "skipped: 1 x no parameters found, such as train_0001" in told
-    assert f"all of them: {out}/datasets/rafdb/skipped.csv" in told
-    told = ig3d("data", "check", "--dataset", "rafdb", "--out", out)
-    assert "0 Surprise" in told
-    assert "published test" in told
-    assert "without emoca: 1 " in told
-    assert "no sample has smirk" in told
+    message = ig3d("data", "features", "--dataset", "rafdb", "--emoca", json_folder, "--out", out)
+    assert "emoca: 34 of 35 samples have parameters from" in message
+    assert "skipped: 1 x not JSON, such as train_0001_aligned.json" in message
+    assert "skipped: 1 x no parameters found, such as train_0001" in message
+    assert f"all of them: {out}/datasets/rafdb/skipped.csv" in message
+    message = ig3d("data", "check", "--dataset", "rafdb", "--out", out)
+    assert "0 Surprise" in message
+    assert "published test" in message
+    assert "without emoca: 1 " in message
+    assert "no sample has smirk" in message
     plan = ig3d("plan", SPACES / "rafdb.yaml", "--storage", out)
     assert "mlp3d-emoca-full" in plan
 
@@ -61,8 +63,8 @@ def test_from_affectnets_files(tmp_path: Path) -> None:
     both = [word for file in files.values() for word in ("--annotations", file)]
     images = ("--images", tmp_path / "files", "--out", out, "--dev-share", 0.34)
     for dataset, count in (("affectnet8", 40), ("affectnet7", 35), ("affectnet_va", 40)):
-        told = ig3d("data", "affectnet", "--dataset", dataset, *images, *both)
-        assert f"{count} samples, fingerprint" in told
+        message = ig3d("data", "affectnet", "--dataset", dataset, *images, *both)
+        assert f"{count} samples, fingerprint" in message
         samples = load_samples(Store(str(out)), dataset)
         assert not np.isnan(samples.va).any()
         assert len(samples.with_feature("image")) == count
@@ -71,13 +73,13 @@ def test_from_affectnets_files(tmp_path: Path) -> None:
     )
 
 
-def test_a_picture_in_two_splits_is_a_fault(tmp_path: Path) -> None:
+def test_a_image_in_two_splits_is_a_fault(tmp_path: Path) -> None:
     labels, out = rafdb(tmp_path / "files"), tmp_path / "runs"
     twice = tmp_path / "files" / "test_0003_aligned.jpg"
     twice.write_bytes((tmp_path / "files" / "train_0003_aligned.jpg").read_bytes())
     ig3d("data", "rafdb", "--images", tmp_path / "files", "--labels", labels, "--out", out)
-    told = ig3d("data", "check", "--dataset", "rafdb", "--out", out, code=1)
-    assert "FAULT: 1 pictures stand in two splits, such as test_0003 (test) and train_0003" in told
+    message = ig3d("data", "check", "--dataset", "rafdb", "--out", out, code=1)
+    assert "FAULT: 1 images stand in two splits, such as test_0003 (test) and train_0003" in message
 
 
 @pytest.mark.parametrize(

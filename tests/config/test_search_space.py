@@ -45,7 +45,7 @@ def test_the_papers_recipe_is_table_1() -> None:
     for name in ("rafdb", "affectnet8", "affectnet_va"):
         space = load_space(SHIPPED[0].with_name(f"{name}.yaml"))
         (recipe,) = {spec.recipe for spec in space.trainable()}
-        table1 = {"batch_size": 64, "epochs": 100, "patience": 3, "optimiser": "adamw", "schedule": "cyclic"}
+        table1 = {"batch_size": 64, "epochs": 100, "patience": 3, "optimizer": "adamw", "schedule": "cyclic"}
         table1 |= {"base_lr": 1e-6, "max_lr": 1e-4, "weight_decay": 1e-5, "half_cycle": None, "sampling": "shuffle"}
         assert recipe.model_dump() | table1 == recipe.model_dump()
         assert {spec.width for spec in space.trainable()} == {2048}

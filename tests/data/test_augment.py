@@ -1,4 +1,4 @@
-"""What is done to training pictures."""
+"""What is done to training images."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ig3d_ray.data.augment import AUGMENTATIONS, Augmentation, Draws, augment, e
 from ig3d_ray.data.images import decode_image
 
 
-def pictures(count: int = 8, size: int = 32) -> torch.Tensor:
+def random_images(count: int = 8, size: int = 32) -> torch.Tensor:
     return 255 * torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
@@ -25,7 +25,7 @@ def done(how: Augmentation, images: torch.Tensor, seed: int = 5, mine: slice = s
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_every_augmentation_depends_on_its_generator_alone(name: str) -> None:
-    images, how = pictures(), AUGMENTATIONS[name]
+    images, how = random_images(), AUGMENTATIONS[name]
     first = done(how, images)
     assert first.shape == images.shape
     assert torch.isfinite(first).all()
@@ -38,7 +38,7 @@ def test_every_augmentation_depends_on_its_generator_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_workers_do_to_their_shares_what_one_does_to_the_batch(name: str) -> None:
-    images, how = pictures(), AUGMENTATIONS[name]
+    images, how = random_images(), AUGMENTATIONS[name]
     whole = done(how, images)
     for rank in range(2):
         share = done(how, images, mine=slice(rank, None, 2))
@@ -46,14 +46,14 @@ def test_workers_do_to_their_shares_what_one_does_to_the_batch(name: str) -> Non
 
 
 def test_nothing_but_mirroring_mirrors() -> None:
-    images = pictures()
+    images = random_images()
     turned = done(Augmentation(flip=1.0), images) * 64 + 128
     assert torch.allclose(turned, images.flip(3), atol=1e-3)
     upside_down = done(Augmentation(flip_rows=1.0), images) * 64 + 128
     assert torch.allclose(upside_down, images.flip(2), atol=1e-3)
 
 
-def test_a_shift_moves_a_picture_by_whole_pixels_and_leaves_black_behind() -> None:
+def test_a_shift_moves_a_image_by_whole_pixels_and_leaves_black_behind() -> None:
     dot = torch.zeros(400, 3, 33, 33)
     dot[:, :, 16, 16] = 255
     moved = augment(dot, Augmentation(warp=1.0, shift=0.2), Draws(400, slice(None), torch.Generator(), dot.device))
@@ -97,12 +97,12 @@ def test_erased_areas_are_as_large_as_they_say() -> None:
     assert float(inside.std()) == pytest.approx(1, abs=0.01)
 
 
-def test_losing_colour_and_turning_hue_keep_the_luma() -> None:
-    images = 60 + 0.5 * pictures()
-    grey = augment(images, Augmentation(grey=1.0), Draws(8, slice(None), torch.Generator(), images.device))
-    assert torch.allclose(grey[:, 0], grey[:, 1])
+def test_losing_color_and_turning_hue_keep_the_luma() -> None:
+    images = 60 + 0.5 * random_images()
+    gray = augment(images, Augmentation(gray=1.0), Draws(8, slice(None), torch.Generator(), images.device))
+    assert torch.allclose(gray[:, 0], gray[:, 1])
     weights = torch.tensor([0.299, 0.587, 0.114])[None, :, None, None]
-    assert torch.allclose((images * weights).sum(1), grey[:, 0], atol=1e-3)
+    assert torch.allclose((images * weights).sum(1), gray[:, 0], atol=1e-3)
     hue = Augmentation(jitter=(0.0, 0.0, 0.0, 0.05))
     turned = augment(images, hue, Draws(8, slice(None), torch.Generator().manual_seed(3), images.device))
     assert float((turned - images).abs().max()) > 1
@@ -114,15 +114,15 @@ def encoded(image: Image.Image, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_grey_and_16_bit_pictures_decode_to_the_same_greys(tmp_path: Path) -> None:
+def test_grey_and_16_bit_images_decode_to_the_same_greys(tmp_path: Path) -> None:
     ramp = np.linspace(0, 255, 64).astype(np.uint8).reshape(8, 8)
-    colour = decode_image(encoded(Image.fromarray(ramp).convert("RGB"), tmp_path / "rgb.png"), 8, "x")
+    color = decode_image(encoded(Image.fromarray(ramp).convert("RGB"), tmp_path / "rgb.png"), 8, "x")
     for name, image in {
-        "grey": Image.fromarray(ramp),
+        "gray": Image.fromarray(ramp),
         "deep": Image.fromarray(ramp.astype(np.uint16) * 257),
         "alpha": Image.fromarray(ramp).convert("LA"),
         "palette": Image.fromarray(ramp).convert("P"),
     }.items():
         found = decode_image(encoded(image, tmp_path / f"{name}.png"), 8, "x")
         assert found.shape == (3, 8, 8)
-        assert np.abs(found.astype(int) - colour).max() <= 1, name
+        assert np.abs(found.astype(int) - color).max() <= 1, name

@@ -54,7 +54,7 @@ def test_emocas_demo_output(made: tuple[Store, Samples, Path], tmp_path: Path) -
         folder.mkdir(parents=True)
         for name, part in groups_of("emoca", vector).items():
             np.save(folder / f"{name}.npy", part[None] if name == "exp" else part)
-        (folder / "inputs.png").write_bytes(b"picture")
+        (folder / "inputs.png").write_bytes(b"image")
         expected[sample] = vector
     done = import_features(store, samples, "emoca", out)
     assert done.skipped == []
@@ -74,7 +74,7 @@ def save_arrays(folder: Path, vector: np.ndarray) -> None:
 def test_where_the_demo_found_no_face_nobody_gets_its_numbers(
     made: tuple[Store, Samples, Path], tmp_path: Path
 ) -> None:
-    # It writes what it made of such a picture under the first letter of the picture's name.
+    # It writes what it made of such a image under the first letter of the image's name.
     store, samples, _ = made
     good = vectors("emoca", 4)
     for name, vector in zip(("100", "1200", "1", "1201"), good, strict=True):
@@ -124,7 +124,7 @@ def test_numbers_with_leading_zeros_are_names_in_any_column(tmp_path: Path) -> N
     assert np.allclose(found, values)
 
 
-def test_a_train_picture_lends_its_parameters_to_no_val_sample(tmp_path: Path) -> None:
+def test_a_train_image_lends_its_parameters_to_no_val_sample(tmp_path: Path) -> None:
     # Number 15 is contempt in train, which affectnet7 leaves out, and another face in val.
     files = affectnet(tmp_path / "files")
     files["val"].write_text(files["val"].read_text().replace("\n15,7,", "\n15,0,"))

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
-from publisher_files import AFFECTNET, RAFDB, affectnet, annotations, picture, rafdb, skipped_rows
+from publisher_files import AFFECTNET, RAFDB, affectnet, annotations, image, rafdb, skipped_rows
 
 from ig3d_ray.data import datasets
 from ig3d_ray.data.check import PUBLISHED, check_data
 from ig3d_ray.data.encoder_record import EncoderRecord, encoder_records, write_encoder_record
-from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.ingest.build import class_table, ingest, reasons
 from ig3d_ray.data.ingest.layouts import annotation_part, read_affectnet, read_rafdb
 from ig3d_ray.data.samples import Samples, load_samples
@@ -47,7 +47,7 @@ def test_affectnet_becomes_a_samples_table(store: Store, tmp_path: Path) -> None
     counts = {split: of.tolist() for split, of in class_table(done.samples).items()}
     assert counts == {"train": [2] * 8, "dev": [1] * 8, "test": [2] * 8}
     assert load_samples(store, "affectnet8").fingerprint == done.samples.fingerprint
-    decoded = Pictures(store, done.samples, 24).some()
+    decoded = ImageSet(store, done.samples, 24).some()
     row = done.samples.ids.tolist().index("val/3")
     original = np.asarray(Image.open(tmp_path / "val_set" / "images" / "3.jpg").convert("RGB")).transpose(2, 0, 1)
     assert (decoded[row] == original).all()
@@ -66,7 +66,7 @@ def test_a_sample_keeps_its_split_when_others_come(tmp_path: Path) -> None:
     few = ingest(Store(str(tmp_path / "a")), "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 0, False)
     rows = [(number, number % 8, 0.0, 0.0) for number in range(32)]
     for number in range(24, 32):
-        picture(tmp_path / "train_set" / "images" / f"{number}.jpg", number)
+        image(tmp_path / "train_set" / "images" / f"{number}.jpg", number)
     files["train"] = annotations(tmp_path / "train_more.csv", rows)
     more = ingest(Store(str(tmp_path / "b")), "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 0, False)
     was = dict(zip(few.samples.ids.tolist(), few.samples.table["split"].to_pylist(), strict=True))
@@ -79,10 +79,10 @@ def test_every_defect_of_affectnet_is_listed(tmp_path: Path) -> None:
     text = files["train"].read_text()
     text = text.replace("\n5,5,", "\n5,11,").replace("\n6,6,-0.6,", "\n6,6,-2,").replace("\n7,7,", "\n7,seven,")
     files["train"].write_text(text + "3,3,0.1,0.1\n500,0,0.1,0.1\n")
-    (images / "9.jpg").write_bytes(b"not a picture")
+    (images / "9.jpg").write_bytes(b"not a image")
     (images / "10.jpg").write_bytes((images / "10.jpg").read_bytes()[:200])
-    picture(images / "777.jpg", 7)
-    picture(images / "more" / "8.jpg", 8)
+    image(images / "777.jpg", 7)
+    image(images / "more" / "8.jpg", 8)
     store = Store(str(tmp_path / "store"))
     done = ingest(store, "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.34, 0, replace=False)
     why = {what: reason for source, what, reason in skipped_rows(store, "affectnet8") if source == "images"}
@@ -90,13 +90,13 @@ def test_every_defect_of_affectnet_is_listed(tmp_path: Path) -> None:
     assert why["train/5"] == "expression 11 is outside 0..7"
     assert why["train/6"].startswith("valence -2, arousal 0.25: outside [-1, 1]")
     assert why["train_set_annotation_without_lnd.csv: 7,seven,-0.55,0.25"] == "not four numbers"
-    assert why["train/7"] == "picture without annotation"
+    assert why["train/7"] == "image without annotation"
     assert why["train/3"] == "train_set_annotation_without_lnd.csv: a second row"
-    assert why["train/500"] == "annotated, but there is no picture; kept without one"
-    assert why["train/777"] == "picture without annotation"
+    assert why["train/500"] == "annotated, but there is no image; kept without one"
+    assert why["train/777"] == "image without annotation"
     assert why["more/8.jpg"] == "the same name as 8.jpg"
     for number in (9, 10):
-        assert why[str(images / f"{number}.jpg")] == f"not a readable image; train/{number} is kept without a picture"
+        assert why[str(images / f"{number}.jpg")] == f"not a readable image; train/{number} is kept without a image"
     places = dict(zip(done.samples.ids.tolist(), done.samples.table["image"].to_pylist(), strict=True))
     assert {sample for sample, place in places.items() if place is None} == {"train/9", "train/10", "train/500"}
     assert len(done.samples) == 40 - 3 + 1
@@ -119,7 +119,7 @@ def test_what_cannot_be_a_data_set_says_why(tmp_path: Path) -> None:
     with pytest.raises(Ig3dError, match="has none of the folders train_set, train; give the one"):
         read_affectnet(tmp_path, {}, AFFECTNET)
     (tmp_path / "train").mkdir()
-    with pytest.raises(Ig3dError, match=r"train: holds no pictures \(.jpg"):
+    with pytest.raises(Ig3dError, match=r"train: holds no images \(.jpg"):
         read_affectnet(tmp_path, {}, AFFECTNET)
     with pytest.raises(Ig3dError, match=r"labels\.csv: its name must say train or val"):
         annotation_part(tmp_path / "labels.csv")
@@ -155,17 +155,17 @@ def test_every_defect_of_rafdb_is_listed(tmp_path: Path) -> None:
     labels = rafdb(tmp_path)
     text = labels.read_text().replace("train_0003.jpg 4", "train_0003.jpg 9").replace("train_0004.jpg 5", "train_0004")
     labels.write_text(text + "train_0005.jpg 6\ntrain_9999.jpg 1\nother_1.jpg 2\ntrain_0006.jpg 1\n")
-    picture(tmp_path / "test_7777_aligned.jpg", 3)
+    image(tmp_path / "test_7777_aligned.jpg", 3)
     layout = read_rafdb(tmp_path, labels, RAFDB)
     assert dict(layout.skipped) == {
         "train_0003": "expression 8 is outside 0..6",
         "list_patition_label.txt line 5": "not a file name and a label: train_0004",
-        "train_0004": "picture without label",
+        "train_0004": "image without label",
         "train_0005": "list_patition_label.txt line 36: stands twice",
         "train_0006": "list_patition_label.txt line 39: stands twice, as 7 and as 1; the first is kept",
-        "train_9999": "labelled, but there is no picture; kept without one",
+        "train_9999": "labeled, but there is no image; kept without one",
         "other_1": "neither train_... nor test_...",
-        "test_7777": "picture without label",
+        "test_7777": "image without label",
     }
     labels = rafdb(tmp_path / "folders", as_folders=1)
     for word in ("train", "test"):
@@ -180,21 +180,21 @@ def test_reasons_are_counted_apart() -> None:
     skipped += [(f"{i}", f"could be train/{i} or val/{i}; give --split") for i in range(9, 12)]
     skipped += [(f"train_{i}", f"list_patition_label.txt line {i}: stands twice") for i in range(4)]
     skipped += [("train/1", "valence -2, arousal 0.1: outside [-1, 1]"), ("a", "valence 3, arousal 2: outside [-1, 1]")]
-    told = reasons(skipped)
-    assert [line.split(",")[0] for line in told[:2]] == [
+    message = reasons(skipped)
+    assert [line.split(",")[0] for line in message[:2]] == [
         "4 x list_patition_label.txt line 0: stands twice",
         "3 x expression 8 is outside 0..7",
     ]
-    assert "3 x could be train/9 or val/9; give --split, such as 9" in told
-    assert any(line.startswith("2 x valence -2") for line in told)
+    assert "3 x could be train/9 or val/9; give --split, such as 9" in message
+    assert any(line.startswith("2 x valence -2") for line in message)
     assert reasons(skipped, at_most=2)[-1] == "8 for 3 other reasons"
 
 
-def test_pictures_of_other_names_are_an_error(tmp_path: Path) -> None:
+def test_images_of_other_names_are_an_error(tmp_path: Path) -> None:
     files = affectnet(tmp_path)
     for file in list((tmp_path / "train_set" / "images").iterdir()):
         file.rename(file.with_name(f"image_{file.name}"))
-    with pytest.raises(Ig3dError, match="not one of 24 labelled train samples has a picture, such as train/0; are the"):
+    with pytest.raises(Ig3dError, match="not one of 24 labeled train samples has a image, such as train/0; are the"):
         ingest(Store(str(tmp_path / "s")), "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.1, 0, False)
 
 
@@ -215,7 +215,7 @@ def test_a_check_finds_what_is_wrong(made: tuple[Store, Samples, Path]) -> None:
     found = check_data(store, again.samples)
     assert "no test sample is Contempt" in found.faults
     (across,) = [fault for fault in found.faults if "in two splits" in fault]
-    assert "1 pictures stand in two splits, such as " in across
+    assert "1 images stand in two splits, such as " in across
     assert "val/3 (test)" in across
     splits = dict(zip(again.samples.ids.tolist(), again.samples.table["split"].to_pylist(), strict=True))
     assert any("stand" in note for note in (*found.notes, *found.faults))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ig3d_ray.data import datasets
-from ig3d_ray.data.images import Pictures
+from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.labels import Labels, find_labels, merge_labels, save_labels
 from ig3d_ray.data.representations import GROUPS, WIDTHS, subset_columns, subset_groups
 from ig3d_ray.data.samples import Samples, load_samples
@@ -53,7 +53,7 @@ def table(**columns: list) -> pa.Table:
         ({"split": ["train", "val"]}, "sample 'b': split 'val'; allowed: train, dev, test"),
         ({"expression": [0, 7]}, r"sample 'b': expression is 7, outside \[0, 6\] \(1 such samples\)"),
         ({"valence": [0.0, float("nan")]}, r"sample 'b': valence is nan, outside \[-1, 1\]"),
-        ({"colour": ["red", "blue"]}, "unknown column 'colour'; known: sample_id, split"),
+        ({"color": ["red", "blue"]}, "unknown column 'color'; known: sample_id, split"),
         ({"expression": ["happy", "sad"]}, "column 'expression' is not int8"),
         ({"emoca": [[0.0] * 334, [float("inf")] * 334]}, "sample 'b': emoca holds NaN or infinity"),
         ({"emoca": [[0.0] * 333, [0.0] * 333]}, "column 'emoca' is not fixed_size_list"),
@@ -127,35 +127,35 @@ def test_too_few_faces_are_refused(tmp_path: Path) -> None:
 def test_images_come_in_the_order_of_the_samples(small_faces: tuple[Store, Samples]) -> None:
     store, samples = small_faces
     few = Samples("faces", samples.table.slice(0, 6))
-    images = Pictures(store, few, 112).some()
+    images = ImageSet(store, few, 112).some()
     assert images.shape == (6, 3, 112, 112)
     assert images.dtype == np.uint8
     assert images.std() > 20
-    turned = Pictures(store, Samples("faces", few.table.take([5, 4, 3, 2, 1, 0])), 112).some()
+    turned = ImageSet(store, Samples("faces", few.table.take([5, 4, 3, 2, 1, 0])), 112).some()
     assert (turned[::-1] == images).all()
-    assert Pictures(store, few, 32).some().shape == (6, 3, 32, 32)
+    assert ImageSet(store, few, 32).some().shape == (6, 3, 32, 32)
 
 
-def test_of_a_pack_only_the_pictures_of_the_samples_are_held(small_faces: tuple[Store, Samples]) -> None:
+def test_of_a_pack_only_the_images_of_the_samples_are_held(small_faces: tuple[Store, Samples]) -> None:
     store, samples = small_faces
     few = Samples("faces", samples.table.slice(3, 4))
-    pictures, everything = Pictures(store, few, 112), Pictures(store, samples, 112)
-    held = [image.as_py() for _, images in pictures.packs.values() for image in images]
-    assert sorted(held) == sorted(pictures.encoded(index)[0] for index in range(4))
-    assert [pictures.encoded(index)[0] for index in range(4)] == [everything.encoded(3 + i)[0] for i in range(4)]
+    images, everything = ImageSet(store, few, 112), ImageSet(store, samples, 112)
+    held = [image.as_py() for _, images in images.packs.values() for image in images]
+    assert sorted(held) == sorted(images.encoded(index)[0] for index in range(4))
+    assert [images.encoded(index)[0] for index in range(4)] == [everything.encoded(3 + i)[0] for i in range(4)]
 
 
 def test_a_broken_image_names_its_sample(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    store.write("datasets/faces/a.png", b"no picture")
+    store.write("datasets/faces/a.png", b"no image")
     samples = Samples("faces", table(image=["a.png", "b.png"]))
     with pytest.raises(Ig3dError, match=r"a.png: not a readable image"):
-        Pictures(store, Samples("faces", samples.table.slice(0, 1)), 112).some()
+        ImageSet(store, Samples("faces", samples.table.slice(0, 1)), 112).some()
     with pytest.raises(Ig3dError, match=r"cannot read .*b.png"):
-        Pictures(store, Samples("faces", samples.table.slice(1, 1)), 112).some()
+        ImageSet(store, Samples("faces", samples.table.slice(1, 1)), 112).some()
 
 
-def test_the_contact_sheet_is_a_picture_of_every_expression() -> None:
+def test_the_contact_sheet_is_a_image_of_every_expression() -> None:
     sheet = Image.open(io.BytesIO(contact_sheet(columns=2)))
     assert sheet.size == (72 + 2 * 112, 7 * 112)
 

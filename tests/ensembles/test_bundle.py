@@ -75,20 +75,20 @@ def run_bare(python: Path, *words: str) -> str:
 
 def test_it_runs_where_neither_torch_nor_ray_nor_this_package_is(bundle: Path, bare: Path) -> None:
     for missing in ("torch", "ray", "ig3d_ray", "PIL"):
-        told = run_bare(bare, "-c", f"import importlib.util; print(importlib.util.find_spec({missing!r}))")
-        assert told == "None\n"
-    told = run_bare(bare, str(bundle / "example.py"))
-    differences = [float(line.split(":")[1]) for line in told.splitlines() if line.startswith("largest difference")]
+        message = run_bare(bare, "-c", f"import importlib.util; print(importlib.util.find_spec({missing!r}))")
+        assert message == "None\n"
+    message = run_bare(bare, str(bundle / "example.py"))
+    differences = [float(line.split(":")[1]) for line in message.splitlines() if line.startswith("largest difference")]
     assert len(differences) == 2
     assert max(differences) < 1e-3  # the example resizes by itself, and SMIRK's encoder is in it
 
 
-def test_onnxruntime_says_of_the_test_pictures_what_the_search_fused(world: World, bundle: Path) -> None:
+def test_onnxruntime_says_of_the_test_images_what_the_search_fused(world: World, bundle: Path) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(bundle / "ensemble.onnx")
     encoder = onnxruntime.InferenceSession(bundle / "encoder_smirk.onnx")
-    names, contents = world.pictures()
+    names, contents = world.images()
     items = [read_item(name, content) for name, content in zip(names, contents, strict=True)]
     faces = np.stack([decoded(item, 224) for item in items])
     part = world.samples.in_split("test").with_feature("image").with_feature("smirk").with_feature("emoca")

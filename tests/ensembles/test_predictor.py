@@ -1,4 +1,4 @@
-"""An exported ensemble on pictures: the numbers of the spec, in whatever form they come, and what is missing."""
+"""An exported ensemble on images: the numbers of the spec, in whatever form they come, and what is missing."""
 
 import json
 import os
@@ -26,9 +26,9 @@ from ig3d_ray.types import Task
 
 @pytest.fixture(scope="module")
 def folder(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The test pictures as files, and their EMOCA parameters beside the folder."""
-    place = tmp_path_factory.mktemp("pictures")
-    names, contents = world.pictures()
+    """The test images as files, and their EMOCA parameters beside the folder."""
+    place = tmp_path_factory.mktemp("images")
+    names, contents = world.images()
     for name, content in zip(names, contents, strict=True):
         (place / "faces" / f"{name}.png").parent.mkdir(parents=True, exist_ok=True)
         (place / "faces" / f"{name}.png").write_bytes(content)
@@ -46,7 +46,7 @@ def ig3d(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     return 0
 
 
-def test_from_pictures_comes_what_the_search_fused(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_from_images_comes_what_the_search_fused(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = folder / "preds.parquet"
     words = ("--images", folder / "faces", "--emoca", folder / "emoca.npz", "--out", out)
     assert ig3d(monkeypatch, "predict", world.uri, *words) == 0
@@ -67,7 +67,7 @@ def test_the_specs_own_number_comes_out(world: World) -> None:
     ensemble = Ensemble(spec, world.store)
     part = world.samples.in_split("test")
     part = part.with_feature("image").with_feature("smirk").with_feature("emoca")
-    names, contents = world.pictures()
+    names, contents = world.images()
     emoca = parameters_of(names, part.params("emoca"), "emoca")
     items = [Item(name, content) for name, content in zip(names, contents, strict=True)]
     frame = pd.concat([batch.frame for batch in ensemble.stream(items, "fail", {"emoca": emoca})])
@@ -77,9 +77,9 @@ def test_the_specs_own_number_comes_out(world: World) -> None:
     assert right.mean() == pytest.approx(reported.metrics["accuracy"].value, abs=1e-9)
 
 
-def test_every_form_of_a_picture_gives_the_same(world: World, folder: Path) -> None:
+def test_every_form_of_a_image_gives_the_same(world: World, folder: Path) -> None:
     ensemble = load_ensemble(world.uri)
-    names, contents = world.pictures()
+    names, contents = world.images()
     files = [folder / "faces" / f"{name}.png" for name in names[:3]]
     opened = [Image.open(file) for file in files]
     emoca = world.samples.in_split("test").with_feature("smirk").with_feature("image").with_feature("emoca")
@@ -93,16 +93,16 @@ def test_every_form_of_a_picture_gives_the_same(world: World, folder: Path) -> N
 
 def test_what_a_member_lacks_is_refused_left_out_or_done_without(world: World) -> None:
     ensemble = load_ensemble(world.uri)
-    _, contents = world.pictures()
+    _, contents = world.images()
     part = world.samples.in_split("test").with_feature("image").with_feature("smirk").with_feature("emoca")
     vectors = part.params("emoca")[:4].copy()
     vectors[1] = np.nan
-    pictures = [*contents[:2], b"no picture", contents[3]]
+    images = [*contents[:2], b"no image", contents[3]]
     with pytest.raises(Ig3dError, match=r"1: .*emoca.* lacks its emoca \(no parameters of this name\); .* fallback"):
-        ensemble.predict(pictures, emoca=vectors)
-    skipped = ensemble.predict(pictures, "skip", emoca=vectors)
+        ensemble.predict(images, emoca=vectors)
+    skipped = ensemble.predict(images, "skip", emoca=vectors)
     assert skipped["sample_id"].tolist() == ["0", "3"]
-    whole = ensemble.predict(pictures, "fallback", emoca=vectors)
+    whole = ensemble.predict(images, "fallback", emoca=vectors)
     assert whole["sample_id"].tolist() == ["0", "1", "2", "3"]
     assert whole["lacked"].tolist() == ["", "emoca", "image, smirk", ""]
     # By hand: the members that remain, fused as the spec says.
@@ -154,8 +154,8 @@ def test_a_failed_prediction_leaves_what_was_there(
     out = folder / "kept.csv"
     out.write_text("before")
     assert ig3d(monkeypatch, "predict", world.uri, "--images", folder / "faces", "--out", out) == 2
-    told = capsys.readouterr().err
-    assert "lacks its emoca (the spec has no encoder for them: give --emoca" in told
+    message = capsys.readouterr().err
+    assert "lacks its emoca (the spec has no encoder for them: give --emoca" in message
     assert out.read_text() == "before"
     assert [p.name for p in folder.iterdir() if "partial" in p.name] == []
 
@@ -163,9 +163,9 @@ def test_a_failed_prediction_leaves_what_was_there(
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("--images", "nowhere"), "nowhere: no such file or folder of pictures"),
+        (("--images", "nowhere"), "nowhere: no such file or folder of images"),
         (("--emoca", "e.npz"), "give these with --images"),
-        (("--images", "EMPTY"), "no pictures in this folder"),
+        (("--images", "EMPTY"), "no images in this folder"),
     ],
 )
 def test_mistakes_are_a_line(
@@ -179,24 +179,24 @@ def test_mistakes_are_a_line(
     (tmp_path / "EMPTY").mkdir()
     monkeypatch.chdir(tmp_path)
     assert ig3d(monkeypatch, "predict", world.uri, *words, "--out", "o.csv") == 2
-    told = capsys.readouterr().err
-    assert complaint in told
-    assert told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert complaint in message
+    assert message.count("\n") == 1
 
 
-def test_names_are_each_pictures_own(tmp_path: Path) -> None:
+def test_names_are_each_images_own(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.png")
     both = items_of([tmp_path / "a", tmp_path / "b"])
     assert [name for name, _ in both] == [f"{tmp_path}/a/1.png", f"{tmp_path}/b/1.png"]
-    with pytest.raises(Ig3dError, match="two pictures are called so"):
+    with pytest.raises(Ig3dError, match="two images are called so"):
         items_of([tmp_path / "a" / "1.png", tmp_path / "a" / "1.png"])
     flat = Parameters({"1": 0}, np.zeros((1, 334), np.float32))
     flat.check(["a/1.png", "a/2.png"])
     with pytest.raises(Ig3dError, match="one vector of parameters has both their names"):
         flat.check(["a/1.png", "b/1.png"])
-    # A row of NaN says that a picture has none; another's of a like name is not taken for it.
+    # A row of NaN says that a image has none; another's of a like name is not taken for it.
     vectors = np.zeros((2, 334), np.float32)
     vectors[0] = np.nan
     given = parameters_of(["d/1.png", "1"], vectors, "emoca")
@@ -243,15 +243,15 @@ print(json.dumps(found["lacked"].tolist()))
 
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is looked up in /proc")
-def test_ten_thousand_pictures_stream_through(world: World) -> None:
+def test_ten_thousand_images_stream_through(world: World) -> None:
     def resident() -> float:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    pictures = [m for m in world.spec.members if m.features == ("image",)]
+    images = [m for m in world.spec.members if m.features == ("image",)]
     fusion = Fusion(strategy="mean", space="logits", weights=None)
-    update = {"members": tuple(pictures), "fusion": fusion, "fallbacks": (), "encoders": {}}
+    update = {"members": tuple(images), "fusion": fusion, "fallbacks": (), "encoders": {}}
     ensemble = Ensemble(world.spec.model_copy(update=update), world.store)
-    _, contents = world.pictures()
+    _, contents = world.images()
     items = (Item(str(i), contents[i % len(contents)]) for i in range(10_000))
     rows, at_2000 = 0, 0.0
     for batch in ensemble.stream(items):
@@ -263,12 +263,12 @@ def test_ten_thousand_pictures_stream_through(world: World) -> None:
     assert resident() - at_2000 < 25
 
 
-def test_a_grey_picture_of_16_bits_is_the_same_opened_or_not(tmp_path: Path) -> None:
+def test_a_grey_image_of_16_bits_is_the_same_opened_or_not(tmp_path: Path) -> None:
     ramp = (np.arange(64 * 64, dtype=np.uint32).reshape(64, 64) * 16).astype(np.uint16)
-    Image.fromarray(ramp).save(tmp_path / "grey.png")
-    with Image.open(tmp_path / "grey.png") as opened:
+    Image.fromarray(ramp).save(tmp_path / "gray.png")
+    with Image.open(tmp_path / "gray.png") as opened:
         from_memory = decoded(read_item("a", opened), 64)
-    assert np.array_equal(from_memory, decoded(read_item("a", tmp_path / "grey.png"), 64))
+    assert np.array_equal(from_memory, decoded(read_item("a", tmp_path / "gray.png"), 64))
     assert len(np.unique(from_memory)) > 200
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "noise.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "noise.png").read_bytes()[:2000])
@@ -277,13 +277,13 @@ def test_a_grey_picture_of_16_bits_is_the_same_opened_or_not(tmp_path: Path) -> 
 
 
 def test_numbers_that_are_none_are_no_prediction(world: World) -> None:
-    names, pictures = world.pictures()
+    names, images = world.images()
     emoca = np.zeros((2, 334), np.float32)
     emoca[1] = 1e38
     ensemble = load_ensemble(world.uri, device="cpu")
     with pytest.raises(Ig3dError, match=r"^1: the networks give no finite numbers for it"):
-        ensemble.predict(pictures[:2], emoca=emoca)
-    assert ensemble.predict(pictures[:2], missing="skip", emoca=emoca)["sample_id"].tolist() == ["0"]
+        ensemble.predict(images[:2], emoca=emoca)
+    assert ensemble.predict(images[:2], missing="skip", emoca=emoca)["sample_id"].tolist() == ["0"]
     assert len(names) > 2
 
 
@@ -295,8 +295,8 @@ def test_a_full_disk_is_a_line_and_leaves_nothing(tmp_path: Path, monkeypatch: p
     for ending, where in (("csv", "pandas.DataFrame.to_csv"), ("parquet", "pyarrow.parquet.ParquetWriter.write_table")):
         with monkeypatch.context() as patch:
             patch.setattr(where, full)
-            told = pytest.raises(Ig3dError, match=r"cannot be written \(No space left on device\)")
-            with told, Writer(tmp_path / f"out.{ending}") as writer:
+            message = pytest.raises(Ig3dError, match=r"cannot be written \(No space left on device\)")
+            with message, Writer(tmp_path / f"out.{ending}") as writer:
                 writer.write(frame)
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", full)

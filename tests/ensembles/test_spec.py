@@ -77,7 +77,7 @@ def with_member(content: dict[str, Any], change: dict[str, Any]) -> dict[str, An
         (lambda c: with_member(c, {"name": "../../x"}), "spec: members.0.name: String should match pattern"),
         (lambda c: with_member(c, {"spec": {"kind": "mlp4d"}}), "spec: members.0: .*spec of cage: "),
         (lambda c: c | {"members": c["members"][:1]}, "2 weights or temperatures for 1 members"),
-        (lambda c: c | {"colour": "red"}, "spec: colour: Extra inputs are not permitted; run the search again"),
+        (lambda c: c | {"color": "red"}, "spec: color: Extra inputs are not permitted; run the search again"),
         (
             lambda c: c | {"fusion": c["fusion"] | {"weights": None, "weights_by_column": None}},
             "spec: fusion: .*strategy 'weighted' with weights None",
@@ -88,9 +88,9 @@ def test_a_wrong_spec_is_refused(table_7: tuple[Store, SearchSpace], change: obj
     store, what = table_7
     outcome = search_store(store, what, "affectnet_va", Reporter(quiet=True))
     content = json.loads(outcome.spec.to_json())
-    with pytest.raises(Ig3dError, match=message) as told:
+    with pytest.raises(Ig3dError, match=message) as message:
         parse_ensemble(json.dumps(change(content)), "spec")  # type: ignore[operator]
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(message.value)
 
 
 def test_a_small_budget_and_a_fine_reference_weight_search_twice_the_same(

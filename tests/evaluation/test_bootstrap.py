@@ -77,7 +77,7 @@ def test_the_best_of_many_equals_looks_better_than_it_is_by_what_the_maximum_add
     many = [predicted(labels, 0.7, rng) for _ in range(100)]
     bootstrap = Bootstrap.of(Task.EXPRESSION, labels, seed=0, resamples=200)
     found = bootstrap.optimism_of_best(many, "accuracy")
-    # Expected maximum of 100 normal deviates: about 2.5 standard errors; the bootstrap centres on spread-out values
+    # Expected maximum of 100 normal deviates: about 2.5 standard errors; the bootstrap centers on spread-out values
     # and finds more than half of it.
     error = (0.7 * 0.3 / 500) ** 0.5
     assert 1.2 * error < found < 3 * error

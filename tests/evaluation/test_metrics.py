@@ -87,7 +87,7 @@ def test_predictions_and_labels_of_different_length_are_refused() -> None:
         metrics.score(Task.EXPRESSION, np.zeros((3, 2)), np.zeros(2, int))
 
 
-def test_errors_are_minimised_and_the_rest_maximised() -> None:
+def test_errors_are_minimized_and_the_rest_maximized() -> None:
     assert [metrics.metric_of(m).direction for m in ("mse", "rmse_valence", "mae")] == ["minimize"] * 3
     assert [metrics.metric_of(m).direction for m in ("ccc", "accuracy", "pcc_arousal", "macro_f1")] == ["maximize"] * 4
 

@@ -14,7 +14,7 @@ from ig3d_ray.fusion import stacking
 from ig3d_ray.fusion.coordinate import coordinate_search
 from ig3d_ray.fusion.fit import METHODS, SPACES_OF, fit_weights
 from ig3d_ray.fusion.greedy import greedy
-from ig3d_ray.fusion.qp import minimise_quadratic
+from ig3d_ray.fusion.qp import minimize_quadratic
 from ig3d_ray.fusion.stacking import stack_logits, stack_probabilities
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.fusion.va_weights import concordance, least_squares, most_concordant
@@ -48,13 +48,13 @@ def test_quadratics_meet_the_conditions_of_an_optimum(seed: int, count: int, ran
     if twins and count > 1:
         factor[:, 1] = factor[:, 0]
     hessian, gradient = factor.T @ factor, -factor.T @ goal
-    free = minimise_quadratic(hessian, gradient, None)
+    free = minimize_quadratic(hessian, gradient, None)
     expected, _ = nnls(factor, goal)
     assert free.min() >= 0
     assert np.linalg.norm(factor @ free - goal) == pytest.approx(np.linalg.norm(factor @ expected - goal), abs=1e-6)
     groups = np.arange(count) % min(2, count)
     for total, of in ((1.0, np.zeros(count, dtype=int)), (2.0, groups)):
-        u = minimise_quadratic(hessian, gradient, total, of)
+        u = minimize_quadratic(hessian, gradient, total, of)
         slope = hessian @ u + gradient
         for group in np.unique(of):
             assert u[of == group].sum() == pytest.approx(total)
@@ -133,7 +133,7 @@ def test_free_scale_least_squares_is_nnls(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("sum_to_one", [False, True])
 def test_the_stack_is_the_optimum_of_its_convex_problem(sum_to_one: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without pull towards anything, against SciPy's own optimiser."""
+    """Without pull towards anything, against SciPy's own optimizer."""
     monkeypatch.setattr(stacking, "STRENGTHS", ())
     outputs, labels = pool(5, 400)
     found = stack_logits(outputs, labels, sum_to_one=sum_to_one).weights

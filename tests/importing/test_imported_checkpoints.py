@@ -1,4 +1,4 @@
-"""Published checkpoints as members: recognised, put in our order, run without their code."""
+"""Published checkpoints as members: recognized, put in our order, run without their code."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from ig3d_ray.cli.app import app
 from ig3d_ray.config.load import load_space
 from ig3d_ray.data import datasets
-from ig3d_ray.data.images import Pictures, pack_images
+from ig3d_ray.data.images import ImageSet, pack_images
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.logits import LogitStore
@@ -45,12 +45,12 @@ def of(network: nn.Module, kind: Any, dataset: str, **options: Any) -> Any:
 
 @pytest.fixture
 def rafdb(store: Store, small_faces: tuple[Store, Samples]) -> tuple[Store, Samples]:
-    """RAF-DB of 20 drawn pictures with parameters, two of them without."""
+    """RAF-DB of 20 drawn images with parameters, two of them without."""
     rng = np.random.default_rng(0)
     ids = [f"s{i}" for i in range(20)]
     emoca = [None if i in (3, 12) else rng.standard_normal(334).tolist() for i in range(20)]
-    pictures = Pictures(*small_faces, 112)
-    places = pack_images(store, "rafdb", {name: pictures.encoded(i)[0] for i, name in enumerate(ids)})
+    images = ImageSet(*small_faces, 112)
+    places = pack_images(store, "rafdb", {name: images.encoded(i)[0] for i, name in enumerate(ids)})
     table = pa.table(
         {
             "sample_id": ids,
@@ -116,10 +116,10 @@ def test_ddamfns_classes_are_put_into_rafdbs_order() -> None:
     assert torch.equal(state["fc.weight"], eight.state_dict()["fc.weight"])
 
 
-def test_pixels_reach_ddamfn_as_its_authors_normalise_them() -> None:
+def test_pixels_reach_ddamfn_as_its_authors_normalize_them() -> None:
     found = of(Ddamfn(7), "ddamfn", "rafdb")
-    grey = torch.full((1, 3, 2, 2), 128, dtype=torch.uint8)
-    (scaled,) = found.network.standardise((grey,))
+    gray = torch.full((1, 3, 2, 2), 128, dtype=torch.uint8)
+    (scaled,) = found.network.standardize((gray,))
     expected = [(128 / 255 - m) / s for m, s in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)]
     assert scaled[0, :, 0, 0].tolist() == pytest.approx(expected, rel=1e-5)
 
@@ -178,7 +178,7 @@ def test_intermediate_fusion_is_told_by_its_layers() -> None:
     assert (found.spec.representation, found.spec.heads, found.spec.params) == ("emoca", 1, "raw")
     image, params = torch.randint(0, 255, (2, 3, 112, 112), dtype=torch.uint8), torch.randn(2, 156)
     with torch.inference_mode():
-        expected = network(found.network.standardise((image, params))[0], params)
+        expected = network(found.network.standardize((image, params))[0], params)
         assert torch.allclose(found.network(image, params), expected, atol=1e-5)
     assert of(DdamfnWithParams(358, 7, 7, heads=2), "intermediate", "rafdb").spec.heads == 2
 

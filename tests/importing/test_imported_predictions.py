@@ -164,9 +164,9 @@ def test_numbered_rows_must_agree_row_by_row(tmp_path: Path, local: Store) -> No
     shorter = csv(tmp_path, header + rows[0], "shorter.csv")
     with pytest.raises(Ig3dError, match=r"1 rows, but the files imported before have 3"):
         bring(local, shorter, dataset="affectnet_va", name="other", row_order_is_id=True)
-    unlabelled = csv(tmp_path, "val_pred,aro_pred\n" + "0.1,0.2\n" * 3, "unlabelled.csv")
+    unlabeled = csv(tmp_path, "val_pred,aro_pred\n" + "0.1,0.2\n" * 3, "unlabeled.csv")
     with pytest.raises(Ig3dError, match="no labels to check the order of rows by"):
-        bring(local, unlabelled, dataset="affectnet_va", name="other", row_order_is_id=True)
+        bring(local, unlabeled, dataset="affectnet_va", name="other", row_order_is_id=True)
 
 
 def test_numbered_rows_need_labels_of_one_kind(tmp_path: Path, local: Store) -> None:

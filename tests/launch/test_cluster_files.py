@@ -164,10 +164,10 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
 @pytest.mark.parametrize(
     ("rule", "change", "told"), AWS_MISTAKES, ids=[f"{m[0]}-{i}" for i, m in enumerate(AWS_MISTAKES)]
 )
-def test_a_mistake_in_a_launcher_file_is_found(rule: str, change: Change, told: str, tmp_path: Path) -> None:
+def test_a_mistake_in_a_launcher_file_is_found(rule: str, change: Change, message: str, tmp_path: Path) -> None:
     lines = broken("aws.yaml", change, tmp_path)
     assert rule in rules_of(lines)
-    assert any(told in line for line in lines), lines
+    assert any(message in line for line in lines), lines
 
 
 def test_mistakes_in_the_words_of_the_other_clouds(tmp_path: Path) -> None:
@@ -237,10 +237,10 @@ KUBERAY_MISTAKES: list[tuple[str, Change, str]] = [
 @pytest.mark.parametrize(
     ("rule", "change", "told"), KUBERAY_MISTAKES, ids=[f"{m[0]}-{i}" for i, m in enumerate(KUBERAY_MISTAKES)]
 )
-def test_a_mistake_in_a_manifest_is_found(rule: str, change: Change, told: str, tmp_path: Path) -> None:
+def test_a_mistake_in_a_manifest_is_found(rule: str, change: Change, message: str, tmp_path: Path) -> None:
     lines = broken("kuberay-rayjob.yaml", change, tmp_path)
     assert rule in rules_of(lines)
-    assert any(told in line for line in lines), lines
+    assert any(message in line for line in lines), lines
 
 
 @pytest.mark.skipif(not CRDS.is_dir(), reason="KubeRay's schemas are not here")
@@ -255,13 +255,13 @@ def test_a_mistake_in_a_manifest_is_found(rule: str, change: Change, told: str, 
         (lambda f: container(f)["resources"]["limits"].update(memory="24GiB"), "24GiB"),
     ],
 )
-def test_what_kubernetes_would_drop_silently_is_refused(change: Change, told: str, tmp_path: Path) -> None:
+def test_what_kubernetes_would_drop_silently_is_refused(change: Change, message: str, tmp_path: Path) -> None:
     content = yaml.safe_load(filled_in("kuberay-rayjob.yaml"))
     change(content)
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(content))
     _, lines = check(path, "--crd", str(CRDS / "ray.io_rayjobs.yaml"))
-    assert any("[schema]" in line and told in line for line in lines), lines
+    assert any("[schema]" in line and message in line for line in lines), lines
 
 
 @pytest.mark.parametrize("loader", [crd.SafeLoader, yaml.SafeLoader], ids=["as installed", "in Python"])
@@ -289,7 +289,7 @@ def test_a_definition_that_asks_for_code_is_refused_and_nothing_runs(
         ("a: 1\n", "neither a file for `ray up`"),
     ],
 )
-def test_what_is_no_cluster_file_is_refused_with_one_line(text: str, told: str, tmp_path: Path) -> None:
+def test_what_is_no_cluster_file_is_refused_with_one_line(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
     done = subprocess.run(
@@ -297,7 +297,7 @@ def test_what_is_no_cluster_file_is_refused_with_one_line(text: str, told: str, 
     )
     assert done.returncode == 2
     assert done.stderr.startswith(f"ig3d: {path}: ")
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -326,6 +326,6 @@ SERVICE_MISTAKES: list[tuple[str, Change, str]] = [
 
 
 @pytest.mark.parametrize(("rule", "change", "told"), SERVICE_MISTAKES)
-def test_a_mistake_in_a_service_is_found(rule: str, change: Change, told: str, tmp_path: Path) -> None:
+def test_a_mistake_in_a_service_is_found(rule: str, change: Change, message: str, tmp_path: Path) -> None:
     lines = broken("kuberay-rayservice.yaml", change, tmp_path)
-    assert any(told in line and line.endswith(f"[{rule}]") for line in lines), lines
+    assert any(message in line and line.endswith(f"[{rule}]") for line in lines), lines

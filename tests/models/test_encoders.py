@@ -32,7 +32,7 @@ def golden(name: str) -> tuple[dict[str, Any], Any]:
 def run(network: torch.nn.Module, case: dict[str, Any], rules: Any, call: str = "forward") -> Any:
     assert {key: list(value.shape) for key, value in network.state_dict().items()} == dict(case["state_dict"])
     network.load_state_dict(rules.fill(network.state_dict(), case["seed"]), strict=True)
-    # Pictures are in [0, 1].
+    # Images are in [0, 1].
     image = rules.inputs("image", tuple(case["inputs"]["image"]), case["seed"]).sigmoid()
     with torch.inference_mode():
         return getattr(network.eval(), call)(image)
@@ -167,6 +167,6 @@ def test_another_models_file_is_told_in_a_line(tmp_path: Path, smirk: SmirkEncod
     with pytest.raises(Ig3dError, match=r"has in another shape pose_encoder.pose_cam_layers.0.bias \(1 such\)"):
         load_encoder("smirk", tmp_path / "seven.pt")
     (tmp_path / "torn.pt").write_bytes((tmp_path / "smirk.pt").read_bytes()[:5000])
-    for name, told in (("torn.pt", "not a whole checkpoint"), ("none.pt", "cannot be read")):
-        with pytest.raises(Ig3dError, match=told):
+    for name, message in (("torn.pt", "not a whole checkpoint"), ("none.pt", "cannot be read")):
+        with pytest.raises(Ig3dError, match=message):
             load_encoder("smirk", tmp_path / name)

@@ -1,4 +1,4 @@
-"""3D parameters from pictures: what an encoder sees, piece by piece, killed and continued, and on record."""
+"""3D parameters from images: what an encoder sees, piece by piece, killed and continued, and on record."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from PIL import Image
 from trained import smirk_checkpoint
 
 from ig3d_ray.data.encoder_record import encoder_records, write_encoder_record
-from ig3d_ray.data.images import Pictures, pack_images
+from ig3d_ray.data.images import ImageSet, pack_images
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.data.synthetic.faces import make_faces
 from ig3d_ray.errors import Ig3dError
@@ -34,17 +34,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def few_faces(store: Store, broken: bool = True, packs: int = PACKS, per_pack: int = PER_PACK) -> Samples:
-    """Faces without parameters in packs of their own, one picture of which doesn't decode."""
+    """Faces without parameters in packs of their own, one image of which doesn't decode."""
     samples = make_faces(store, samples=240, seed=3)
     table = samples.table.slice(0, packs * per_pack)
-    pictures = Pictures(store, Samples("faces", table), 64)
-    encoded = [pictures.encoded(row)[0] for row in range(len(pictures))]
+    images = ImageSet(store, Samples("faces", table), 64)
+    encoded = [images.encoded(row)[0] for row in range(len(images))]
     if broken:
         encoded[BROKEN] = encoded[BROKEN][:100]
     places: dict[str, str] = {}
     for pack in range(packs):
         rows = range(pack * per_pack, (pack + 1) * per_pack)
-        places |= pack_images(store, "faces", {pictures.ids[row]: encoded[row] for row in rows})
+        places |= pack_images(store, "faces", {images.ids[row]: encoded[row] for row in rows})
     table = table.drop_columns(["image", "emoca", "smirk"]).append_column("image", pa.array(places.values()))
     made = Samples("faces", table)
     made.save(store)
@@ -64,13 +64,13 @@ def test_emocas_parameters_come_of_its_lightning_checkpoint(tmp_path: Path) -> N
     seen, skipped = extraction.publish(samples)
     assert skipped == []
     assert load_samples(store, "faces").with_feature("emoca").ids.tolist() == seen.ids.tolist()
-    pictures = torch.from_numpy(Pictures(store, seen, 224).some()).float() / 255
+    images = torch.from_numpy(ImageSet(store, seen, 224).some()).float() / 255
     with torch.inference_mode():
-        expected = network(pictures).numpy()
+        expected = network(images).numpy()
     assert np.abs(seen.params("emoca") - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
-def test_every_picture_gets_what_the_encoder_sees_in_it(tmp_path: Path, checkpoint: Path) -> None:
+def test_every_image_gets_what_the_encoder_sees_in_it(tmp_path: Path, checkpoint: Path) -> None:
     store = Store(str(tmp_path))
     samples = few_faces(store)
     record = bring_encoder(store, "smirk", checkpoint, None)
@@ -86,11 +86,11 @@ def test_every_picture_gets_what_the_encoder_sees_in_it(tmp_path: Path, checkpoi
     assert lost in store.read("datasets/faces/skipped.csv").decode()
     seen = new.with_feature("smirk")
     assert sorted(seen.ids) == sorted(set(samples.ids) - {lost})
-    pictures = Pictures(store, seen, 224)
+    images = ImageSet(store, seen, 224)
     network = SmirkEncoder().eval()
     network.load_state_dict({k.removeprefix("smirk_encoder."): v for k, v in torch.load(checkpoint).items()})
     with torch.inference_mode():
-        expected = network(torch.from_numpy(pictures.some()).float() / 255).numpy()
+        expected = network(torch.from_numpy(images.some()).float() / 255).numpy()
     assert np.abs(seen.params("smirk") - expected).max() < 1e-4
     assert expected.std(axis=0).max() > 1e-4, "an encoder that sees no difference would pass"
     assert encoder_records(store, "faces") == {"smirk": record}
@@ -105,7 +105,7 @@ def test_an_encoder_that_fails_everywhere_changes_nothing(tmp_path: Path, checkp
     for piece in range(len(extraction)):
         rows = extraction.rows(piece)
         extraction.write(piece, np.zeros((len(rows), 358), np.float32), ["no face found"] * len(rows))
-    with pytest.raises(Ig3dError, match=r"no picture gave parameters; the first: .*: no face found"):
+    with pytest.raises(Ig3dError, match=r"no image gave parameters; the first: .*: no face found"):
         extraction.publish(samples)
     assert load_samples(store, "faces").fingerprint == samples.fingerprint
 
@@ -150,7 +150,7 @@ def test_the_square_around_a_face() -> None:
     assert face_box(landmarks, "emoca") == pytest.approx((8.75, 18.75, 91.25, 101.25))
 
 
-def test_what_lies_beyond_the_picture_is_black() -> None:
+def test_what_lies_beyond_the_image_is_black() -> None:
     image = Image.fromarray(np.full((100, 100, 3), 200, np.uint8))
     square = cut(image, (-50.0, 0.0, 50.0, 100.0), 224)
     assert square.shape == (3, 224, 224)
@@ -210,11 +210,11 @@ def test_what_changed_meanwhile_is_kept(tmp_path: Path, checkpoint: Path) -> Non
     assert (new.params("smirk") == 1.0).all()
     assert extraction.is_published(load_samples(store, "faces"))
     others = Samples("faces", samples.table.slice(0, 40))
-    with pytest.raises(Ig3dError, match="its pictures changed during the extraction"):
+    with pytest.raises(Ig3dError, match="its images changed during the extraction"):
         extraction.publish(others)
 
 
-def test_a_storage_that_fails_says_nothing_of_a_picture(
+def test_a_storage_that_fails_says_nothing_of_a_image(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(str(tmp_path))
@@ -222,10 +222,10 @@ def test_a_storage_that_fails_says_nothing_of_a_picture(
     extraction = Extraction.of(store, samples, "smirk", bring_encoder(store, "smirk", checkpoint, None))
     work = PieceWorker(extraction)
 
-    def refuse(self: Pictures, index: int) -> tuple[bytes, str]:
+    def refuse(self: ImageSet, index: int) -> tuple[bytes, str]:
         raise Ig3dError("cannot read s3://bucket/face.png: SlowDown")
 
-    monkeypatch.setattr(Pictures, "encoded", refuse)
+    monkeypatch.setattr(ImageSet, "encoded", refuse)
     with pytest.raises(Ig3dError, match="SlowDown"):
         work(0)
     assert 0 in extraction.missing()
@@ -251,11 +251,11 @@ def test_a_killed_extraction_goes_on(tmp_path: Path, checkpoint: Path) -> None:
             if (tmp_path / name).exists():
                 assert os.stat(tmp_path / name).st_mtime_ns == written
         time.sleep(0.05)
-    told = second.communicate(timeout=120)[0].decode()
-    assert second.returncode == 0, told
-    assert "extract: goes on, " in told
-    assert f"{len(samples) - 1} of {len(samples)} samples have smirk parameters" in told
-    assert "1 pictures gave none" in told
+    message = second.communicate(timeout=120)[0].decode()
+    assert second.returncode == 0, message
+    assert "extract: goes on, " in message
+    assert f"{len(samples) - 1} of {len(samples)} samples have smirk parameters" in message
+    assert "1 images gave none" in message
     assert len(load_samples(store, "faces").with_feature("smirk")) == len(samples) - 1
 
 

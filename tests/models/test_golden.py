@@ -142,7 +142,7 @@ def test_stochastic_depth_is_scaled_in_every_block(backbone: Any) -> None:
 
 @pytest.mark.parametrize(("backbone", "size", "blocks"), [("swin_v2_t", 64, 12), ("maxvit_t", 224, 22)])
 def test_from_random_weights_a_block_hands_on_what_it_gets(backbone: Any, size: int, blocks: int) -> None:
-    """With random branches these networks say the same of every picture before they have learnt anything."""
+    """With random branches these networks say the same of every image before they have learned anything."""
     network = build_network(CageSpec(backbone=backbone, image_size=size), FACES).eval()
     handed_on = []
     for module in network.modules():
@@ -213,7 +213,7 @@ def test_every_parameter_of_the_3d_branch_and_the_fusion_is_trained() -> None:
 
 @pytest.mark.slow
 def test_every_parameter_of_maxvit_with_params_is_trained() -> None:
-    # Stochastic depth drops whole branches of a picture at random, and with them their gradient.
+    # Stochastic depth drops whole branches of a image at random, and with them their gradient.
     network = MaxvitWithParams(156, 9, stochastic_depth=0)
     moved = gradients_of(network, torch.randn(2, 3, 224, 224), torch.randn(2, 156))
     assert [name for name, has_gradient in moved.items() if not has_gradient] == []

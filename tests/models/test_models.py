@@ -27,9 +27,9 @@ from ig3d_ray.models.spec import fingerprint, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.losses import ccc, inverse_frequencies, member_loss, pcc, va_terms, va_weights
-from ig3d_ray.training.optim import Schedule, make_optimiser
+from ig3d_ray.training.optim import Schedule, make_optimizer
 from ig3d_ray.training.state import Epoch, NonFiniteLoss
-from ig3d_ray.training.trainer import Labelled, Trainer
+from ig3d_ray.training.trainer import Labeled, Trainer
 from ig3d_ray.workflow.inventory import check_trainable
 
 
@@ -80,7 +80,7 @@ def test_class_weights_are_inverse_frequencies_with_mean_one() -> None:
     assert weights.tolist() == pytest.approx([0.5, 1.5, 0.0])
 
 
-def test_standardisation_uses_train_statistics_and_forgives_constants() -> None:
+def test_standardization_uses_train_statistics_and_forgives_constants() -> None:
     scaling = Scaling((2,), fitted=True)
     scaling.fit_to(torch.tensor([[1.0, 5.0], [3.0, 5.0]]))
     assert scaling(torch.tensor([[3.0, 6.0]])).tolist() == [[1.0, 1.0]]
@@ -102,13 +102,13 @@ def trainer(spec: Any, faces: tuple[Store, Samples], monitor: str = "accuracy") 
     store, samples = faces
     torch.manual_seed(spec.seed)
 
-    def labelled(split: str) -> Labelled:
+    def labeled(split: str) -> Labeled:
         chosen = member_samples(spec, samples, split)
         va = torch.from_numpy(chosen.va)
-        return Labelled(member_inputs(spec, chosen, store), torch.from_numpy(chosen.expression), va)
+        return Labeled(member_inputs(spec, chosen, store), torch.from_numpy(chosen.expression), va)
 
     network = build_network(spec, datasets.dataset("faces"))
-    data = (labelled("train"), labelled("dev"))
+    data = (labeled("train"), labeled("dev"))
     return Trainer(network, *data, spec.stages[0], spec.seed, 7, monitor)
 
 
@@ -152,12 +152,12 @@ def test_patience_ends_a_training(small_faces: tuple[Store, Samples]) -> None:
 def test_the_learning_rate_climbs_and_falls_within_an_epoch(small_faces: tuple[Store, Samples]) -> None:
     one = trainer(MLP, small_faces)
     steps = len(one.train.labels) // RECIPE.batch_size
-    optimiser = make_optimiser(RECIPE, one.network.parameters())
-    schedule = Schedule(RECIPE, optimiser, steps)
+    optimizer = make_optimizer(RECIPE, one.network.parameters())
+    schedule = Schedule(RECIPE, optimizer, steps)
     rates = []
     for _ in range(steps):
         rates.append(schedule.rate)
-        optimiser.step()
+        optimizer.step()
         schedule.after_step()
     assert rates[0] == pytest.approx(RECIPE.base_lr)
     assert max(rates) == pytest.approx(RECIPE.max_lr)

@@ -1,4 +1,4 @@
-"""Losses, sampling, masking, schedules and optimisers of the recipes, each against an independent computation."""
+"""Losses, sampling, masking, schedules and optimizers of the recipes, each against an independent computation."""
 
 import json
 import math
@@ -31,7 +31,7 @@ from ig3d_ray.training.losses import (
     va_terms,
     va_weights,
 )
-from ig3d_ray.training.optim import Schedule, make_optimiser, sam_step
+from ig3d_ray.training.optim import Schedule, make_optimizer, sam_step
 from ig3d_ray.training.sampling import EpochPlan, mask_params
 from ig3d_ray.types import Task
 
@@ -163,14 +163,14 @@ def test_masking_takes_a_random_number_of_values_from_some_groups() -> None:
 
 def rates(recipe: TrainingRecipe, steps: int, epochs: int, dev_losses: list[float] | None = None) -> list[float]:
     weight = torch.nn.Parameter(torch.zeros(1))
-    optimiser = make_optimiser(recipe, [weight])
-    schedule = Schedule(recipe, optimiser, steps)
+    optimizer = make_optimizer(recipe, [weight])
+    schedule = Schedule(recipe, optimizer, steps)
     found = []
     for epoch in range(epochs):
         for _ in range(steps):
             found.append(schedule.rate)
             weight.grad = torch.ones(1)
-            optimiser.step()
+            optimizer.step()
             schedule.after_step()
         schedule.after_epoch((dev_losses or [0.0] * epochs)[epoch])
     return found
@@ -194,20 +194,20 @@ def test_schedules() -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam)])
-def test_optimisers_are_torchs(name: Any, kind: Any) -> None:
-    made = make_optimiser(TrainingRecipe(optimiser=name, weight_decay=0.1), [torch.nn.Parameter(torch.ones(2))])
+def test_optimizers_are_torchs(name: Any, kind: Any) -> None:
+    made = make_optimizer(TrainingRecipe(optimizer=name, weight_decay=0.1), [torch.nn.Parameter(torch.ones(2))])
     assert type(made) is kind
     assert made.param_groups[0]["weight_decay"] == 0.1
-    sgd = make_optimiser(TrainingRecipe(optimiser="sgd", momentum=0.8), [torch.nn.Parameter(torch.ones(2))])
+    sgd = make_optimizer(TrainingRecipe(optimizer="sgd", momentum=0.8), [torch.nn.Parameter(torch.ones(2))])
     assert sgd.param_groups[0]["momentum"] == 0.8
 
 
 def test_sharpness_aware_steps_use_the_gradient_uphill() -> None:
     weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
-    optimiser = torch.optim.SGD([weight], lr=0.1)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
 
     def backward() -> torch.Tensor:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = (weight**4).sum()
         loss.backward()
         return loss.detach()
@@ -215,7 +215,7 @@ def test_sharpness_aware_steps_use_the_gradient_uphill() -> None:
     before = weight.detach().clone()
     gradient = 4 * before**3
     uphill = before + 0.05 * gradient / gradient.norm()
-    assert float(sam_step(optimiser, 0.05, backward, lambda: None)) == pytest.approx(17)
+    assert float(sam_step(optimizer, 0.05, backward, lambda: None)) == pytest.approx(17)
     assert torch.allclose(weight, before - 0.1 * 4 * uphill**3)
 
 

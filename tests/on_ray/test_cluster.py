@@ -30,9 +30,9 @@ def test_a_machine_that_is_lost_in_the_middle_of_a_search_changes_nothing(tmp_pa
 
 
 def test_a_training_leaves_a_machine_that_is_taken_away_and_loses_no_step(tmp_path: Path) -> None:
-    told = json.loads(run_script("drain_a_machine.py", tmp_path))
-    assert told["failed"] == {}
-    news = told["news"]
+    message = json.loads(run_script("drain_a_machine.py", tmp_path))
+    assert message["failed"] == {}
+    news = message["news"]
     (drained,) = [event for event in news if "drained" in event]
     (left,) = [event for event in news if "left" in event]
     (resumed,) = [event for event in news if "resumed" in event]

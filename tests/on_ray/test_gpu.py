@@ -22,11 +22,11 @@ from ig3d_ray.models.inputs import Feeding, member_inputs, member_samples
 from ig3d_ray.models.intermediate.spec import IntermediateSpec
 from ig3d_ray.models.precision import tf32
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
-from ig3d_ray.models.scaling import Standardised
+from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.cohort import CohortTrainer
-from ig3d_ray.training.trainer import Labelled, Trainer
+from ig3d_ray.training.trainer import Labeled, Trainer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -44,13 +44,13 @@ IMAGE_NETWORKS: list[TrainedSpec] = [
 class GpuBench(Bench):
     """Trainers whose network and data are on the GPU."""
 
-    def labelled(self, spec: Any, split: str) -> Labelled:
-        found = super().labelled(spec, split)
+    def labeled(self, spec: Any, split: str) -> Labeled:
+        found = super().labeled(spec, split)
         key = (spec.representation, spec.subset, split)
         if not found.labels.is_cuda:
             chosen = member_samples(spec, self.samples, split)
             x = member_inputs(spec, chosen, self.store, Feeding(torch.device("cuda")))
-            self.read[key] = Labelled(x, found.labels.cuda(), found.va.cuda())
+            self.read[key] = Labeled(x, found.labels.cuda(), found.va.cuda())
         return self.read[key]
 
     def trainer(self, spec: Any) -> Trainer:
@@ -59,7 +59,7 @@ class GpuBench(Bench):
         return trainer
 
 
-def scores_on(device: str, network: Standardised, spec: TrainedSpec, faces: tuple[Store, Samples]) -> np.ndarray:
+def scores_on(device: str, network: Standardized, spec: TrainedSpec, faces: tuple[Store, Samples]) -> np.ndarray:
     store, samples = faces
     chosen = member_samples(spec, samples, "dev")
     inputs = member_inputs(spec, chosen, store, Feeding(torch.device(device)))
@@ -107,7 +107,7 @@ def test_a_network_trains_in_bf16_and_scores_as_on_the_cpu(
         chosen = member_samples(spec, samples, split)
         x = member_inputs(spec, chosen, store, Feeding(device))
         labels, va = torch.from_numpy(chosen.expression).to(device), torch.from_numpy(chosen.va).to(device)
-        data.append(Labelled(x, labels, va))
+        data.append(Labeled(x, labels, va))
     torch.manual_seed(0)
     network = build_network(spec, datasets.dataset("faces")).to(device)
     stage = Stage(loss=spec.last_loss, recipe=spec.recipe)
@@ -120,7 +120,7 @@ def test_a_network_trains_in_bf16_and_scores_as_on_the_cpu(
     assert np.abs(on_gpu - on_cpu).max() <= 1e-3 * np.abs(on_cpu).max()
 
 
-def test_pictures_decoded_ahead_are_the_resident_ones(small_faces: tuple[Store, Samples]) -> None:
+def test_images_decoded_ahead_are_the_resident_ones(small_faces: tuple[Store, Samples]) -> None:
     store, samples = small_faces
     spec = IMAGE_NETWORKS[0]
     chosen = member_samples(spec, samples, "train")
@@ -136,19 +136,19 @@ def test_pictures_decoded_ahead_are_the_resident_ones(small_faces: tuple[Store, 
 def test_an_encoder_gives_on_the_gpu_what_it_gives_on_the_cpu(representation: Any) -> None:
     torch.manual_seed(0)
     network = (SmirkEncoder() if representation == "smirk" else EmocaEncoder()).eval()
-    pictures = torch.rand(4, 3, 224, 224)
+    images = torch.rand(4, 3, 224, 224)
     with torch.inference_mode(), tf32(False):
-        on_cpu = network(pictures)
-        on_gpu = network.cuda()(pictures.cuda()).cpu()
+        on_cpu = network(images)
+        on_gpu = network.cuda()(images.cuda()).cpu()
     assert float((on_cpu - on_gpu).abs().max()) <= 1e-3 * float(on_cpu.abs().max())
 
 
 def test_an_ensemble_predicts_on_the_gpu_what_its_members_scored(world: World) -> None:
-    names, pictures = world.pictures()
+    names, images = world.images()
     row = {name: i for i, name in enumerate(world.samples.ids)}
     chosen = world.samples.table.take([row[name] for name in names])
     emoca = Samples(world.samples.dataset, chosen).params("emoca")
-    frames = [load_ensemble(world.uri, device=d).predict(pictures, emoca=emoca) for d in ("cpu", "cuda")]
+    frames = [load_ensemble(world.uri, device=d).predict(images, emoca=emoca) for d in ("cpu", "cuda")]
     cpu, gpu = (frame.filter(like="probability").to_numpy() for frame in frames)
     assert len(names) == len(gpu) > 20
     assert np.abs(cpu - gpu).max() <= 1e-3

@@ -96,13 +96,13 @@ def test_two_workers_train_and_cache_every_sample_once_beside_a_member_that_fail
     assert sum(right) / len(right) > 0.3
 
 
-def test_a_picture_that_one_of_two_workers_cannot_read_costs_its_member_alone(
+def test_a_image_that_one_of_two_workers_cannot_read_costs_its_member_alone(
     local_ray: None, faces: tuple[Store, Samples]
 ) -> None:
     from ig3d_ray.on_ray.train import train_runs
 
     store, samples = faces
-    store.write("datasets/faces/a.png", b"no picture")
+    store.write("datasets/faces/a.png", b"no image")
     images, broken = samples.table["image"].to_pylist(), samples.ids.tolist().index(samples.in_split("train").ids[0])
     column = samples.table.column_names.index("image")
     images[broken] = "a.png"
@@ -111,7 +111,7 @@ def test_a_picture_that_one_of_two_workers_cannot_read_costs_its_member_alone(
     sees = CnnSpec(width=4, image_size=32, workers=2, recipe=RECIPE)
     one = run_of(store, samples, member(workers=2))
     both = replace(one, members=((fingerprint("faces", samples.fingerprint, sees), sees), *one.members))
-    # Pictures that don't fit into memory are read by the worker whose turn it is.
+    # Images that don't fit into memory are read by the worker whose turn it is.
     failed = train_runs([both], Resources(workers=2, image_memory_gib=0, max_failures=1), lambda event: None)
     assert list(failed) == [both.members[0][0]]
     assert re.search(r"a\.png: not a readable image", failed[both.members[0][0]])
@@ -273,7 +273,7 @@ def test_a_member_of_a_cohort_that_fails_keeps_its_last_good_weights(
     store, samples = faces
     # One label that is far off makes a huge loss, and a learning rate that survives the others' epochs does not then.
     good = [
-        member(loss=LossSpec(va_terms="mse", w1=w1), recipe=RECIPE.model_copy(update={"optimiser": "sgd"}))
+        member(loss=LossSpec(va_terms="mse", w1=w1), recipe=RECIPE.model_copy(update={"optimizer": "sgd"}))
         for w1 in (5, 6)
     ]
     bad = good[0].model_copy(update={"loss": LossSpec(va_terms="mse", w1=1e38)})
@@ -289,7 +289,7 @@ def test_a_member_of_a_cohort_that_fails_keeps_its_last_good_weights(
     assert mark not in all_cached(store, "faces")
 
 
-def test_pictures_with_parameters_train_through_ray_and_their_logits_are_cached(
+def test_images_with_parameters_train_through_ray_and_their_logits_are_cached(
     local_ray: None, faces: tuple[Store, Samples]
 ) -> None:
     from ig3d_ray.on_ray.train import train_runs

@@ -50,10 +50,10 @@ PICTURE = base64.b64encode(png()).decode()
 @pytest.mark.parametrize(
     ("kind", "content", "status", "why"),
     [
-        ("image/png", b"", 422, "picture 0: not an image"),
-        ("image/png", png()[:60], 422, "picture 0: not an image"),
+        ("image/png", b"", 422, "image 0: not an image"),
+        ("image/png", png()[:60], 422, "image 0: not an image"),
         ("image/png", png(3000, 3000), 413, "3000 x 3000 pixels; at most 4000000"),
-        ("image/x-icon", ico(), 422, "picture 0: not an image"),
+        ("image/x-icon", ico(), 422, "image 0: not an image"),
         (JSON, body(images=[base64.b64encode(png(1500, 1500)).decode()] * 3), 413, "6750000 pixels in all"),
         ("image/png", b"\0" * 100_001, 413, "a body of more than 100000 bytes"),
         ("text/html", b"<html>", 415, "send image/... or application/json"),
@@ -62,15 +62,15 @@ PICTURE = base64.b64encode(png()).decode()
         (JSON, b"[1]", 400, "JSON, but no object"),
         (JSON, body(), 400, "give images, parameters"),
         (JSON, body(images=[]), 400, "images: not a list with something in it"),
-        (JSON, body(pictures=[PICTURE]), 400, "unknown field 'pictures'"),
+        (JSON, body(images=[PICTURE]), 400, "unknown field 'images'"),
         (JSON, body(images=["%%%"]), 400, "images.0: not base64"),
         (JSON, body(images=[7]), 400, "images.0: not a text"),
-        (JSON, body(images=[base64.b64encode(b"GIF89a").decode()]), 422, "picture 0: not an image"),
+        (JSON, body(images=[base64.b64encode(b"GIF89a").decode()]), 422, "image 0: not an image"),
         (JSON, body(images=[PICTURE], missing="guess"), 400, "missing: allowed: fail, skip, fallback"),
         (JSON, body(images=[PICTURE] * 2, smirk=[[0.0] * 358]), 400, "as many of the one as of the other"),
         (JSON, body(smirk=[[0.0] * 357]), 422, "smirk.0: not 358 finite numbers"),
         (JSON, body(emoca=[["a"] * 334]), 422, "emoca.0: not 334 numbers"),
-        (JSON, body(images=[PICTURE] * 65), 413, "65 pictures at once; at most 64"),
+        (JSON, body(images=[PICTURE] * 65), 413, "65 images at once; at most 64"),
         (JSON, b'{"smirk": [[' + b"1e999," * 357 + b"1]]}", 400, "not JSON|finite"),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_request_at_fault_costs_the_others_nothing(world: World, monkeypatch: 
 
 def test_requests_that_are_answered_together_get_what_they_would_alone(world: World) -> None:
     ensemble = load_ensemble(world.uri, device="cpu")
-    _, contents = world.pictures()
+    _, contents = world.images()
     part = world.samples.in_split("test").with_feature("image").with_feature("smirk").with_feature("emoca")
     emoca = part.params("emoca").tolist()
     images = [base64.b64encode(content).decode() for content in contents[:6]]
@@ -129,7 +129,7 @@ def test_requests_that_are_answered_together_get_what_they_would_alone(world: Wo
     frame = ensemble.predict(contents[:3], emoca=part.params("emoca")[:3])
     assert [p["label"] for p in first["predictions"]] == frame["label"].tolist()
     assert isinstance(second, RefusedError)
-    assert "picture 0: lacks emoca" in second.why
+    assert "image 0: lacks emoca" in second.why
     assert isinstance(third, dict)
     assert list(third["left_out"]) == ["0"]
     assert [p["sample_id"] for p in third["predictions"]] == ["1"]
@@ -168,7 +168,7 @@ def ask(url: str, content: bytes | None = None, kind: str = JSON) -> tuple[int, 
 
 @pytest.mark.slow
 def test_many_ask_at_the_same_time_and_some_ask_wrongly(service: str, world: World) -> None:
-    _, contents = world.pictures()
+    _, contents = world.images()
     part = world.samples.in_split("test").with_feature("image").with_feature("smirk").with_feature("emoca")
     images = [base64.b64encode(content).decode() for content in contents]
     rows = len(images)
@@ -195,9 +195,9 @@ def test_many_ask_at_the_same_time_and_some_ask_wrongly(service: str, world: Wor
     assert ask(f"{service}/predict?missing=guess", contents[0], "image/png")[0] == 400
     status, text = ask(f"{service}/healthz")
     assert (status, json.loads(text)["dataset"]) == (200, "faces")
-    told = ask(f"{service}/metrics")[1]
-    assert 'ig3d_requests_total{status="200"} 201.0' in told
-    assert 'ig3d_requests_total{status="413"} 8.0' in told
+    message = ask(f"{service}/metrics")[1]
+    assert 'ig3d_requests_total{status="200"} 201.0' in message
+    assert 'ig3d_requests_total{status="413"} 8.0' in message
     assert "/predict" in json.loads(ask(f"{service}/openapi.json")[1])["paths"]
 
 
@@ -213,7 +213,7 @@ def test_nobody_else_reaches_it_unasked(service: str) -> None:
 
 def test_sizes_are_looked_at_before_anything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object) -> None:
-        raise AssertionError("a picture was decoded")
+        raise AssertionError("a image was decoded")
 
     images = [base64.b64encode(png(1500, 1500)).decode()] * 3
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)

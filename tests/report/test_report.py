@@ -101,7 +101,7 @@ def test_a_search_whose_members_changed_is_not_told_as_if_it_had_not(world: Worl
         findings_of(copy, "searches/faces/none")
 
 
-def test_pictures_are_embedded_only_when_asked_for(world: World) -> None:
+def test_images_are_embedded_only_when_asked_for(world: World) -> None:
     findings = world.found.findings
     assert "data:image" not in page_of(findings)
     shown = page_of(findings, thumbnail=thumbnails_of(world.store, findings))
@@ -143,12 +143,12 @@ def test_a_browser_shows_it_and_asks_nobody(
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
     for name, text in pages.items():
         (tmp_path / f"{name}.html").write_text(text)
-        shown, told, asked = context.new_page(), [], []
-        shown.on("console", lambda message, told=told: told.append(message.text))
-        shown.on("pageerror", lambda error, told=told: told.append(str(error)))
+        shown, logged, asked = context.new_page(), [], []
+        shown.on("console", lambda message, logged=logged: logged.append(message.text))
+        shown.on("pageerror", lambda error, logged=logged: logged.append(str(error)))
         shown.on("request", lambda request, asked=asked: asked.append(request.url))
         shown.goto(f"file://{tmp_path}/{name}.html")
-        assert told == []
+        assert logged == []
         assert [url for url in asked if not url.startswith("data:")] == [f"file://{tmp_path}/{name}.html"]
         assert "broken" not in shown.title()
         assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -89,10 +89,10 @@ def test_what_was_half_logged_is_logged_again(world: World, uri: str) -> None:
 
 
 def test_a_server_that_is_not_there_is_told_before_anything_begins(tmp_path: Path) -> None:
-    with pytest.raises(Ig3dError, match=r"^--mlflow http://\.\.\.@127\.0\.0\.1:9: ") as told:
+    with pytest.raises(Ig3dError, match=r"^--mlflow http://\.\.\.@127\.0\.0\.1:9: ") as message:
         Tracking("http://me:secret@127.0.0.1:9", "faces")
-    assert "secret" not in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "secret" not in str(message.value)
+    assert "\n" not in str(message.value)
 
 
 def test_nested_fields_have_dotted_names() -> None:
@@ -102,6 +102,6 @@ def test_nested_fields_have_dotted_names() -> None:
 
 @pytest.mark.parametrize("uri", ["sqlite:////proc/nowhere/mlflow.db", "postgresql://me:pw@127.0.0.1:9/db"])
 def test_a_database_that_cannot_be_had_is_told_in_a_line(uri: str) -> None:
-    with pytest.raises(Ig3dError, match=r"^--mlflow [^\n]*$") as told:
+    with pytest.raises(Ig3dError, match=r"^--mlflow [^\n]*$") as message:
         Tracking(uri, "faces")
-    assert "pw" not in str(told.value)
+    assert "pw" not in str(message.value)

@@ -82,20 +82,20 @@ def test_ls_and_show(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pyte
         return 0, "".join(capsys.readouterr())
 
     first = world.spec.members[0]
-    code, told = ig3d("ls", "--storage", world.store.uri)
+    code, message = ig3d("ls", "--storage", world.store.uri)
     assert code == 0
-    assert first.fingerprint in told
-    assert world.found.folder in told
-    code, told = ig3d("show", first.fingerprint, "--storage", world.store.uri)
+    assert first.fingerprint in message
+    assert world.found.folder in message
+    code, message = ig3d("show", first.fingerprint, "--storage", world.store.uri)
     assert code == 0
-    assert f'kind: "{first.kind}"' in told
-    code, told = ig3d("show", world.uri)
+    assert f'kind: "{first.kind}"' in message
+    code, message = ig3d("show", world.uri)
     assert code == 0
-    assert "without emoca: " in told
-    assert all(member.name in told for member in world.spec.members)
-    code, told = ig3d("show", "nobody", "--storage", world.store.uri)
+    assert "without emoca: " in message
+    assert all(member.name in message for member in world.spec.members)
+    code, message = ig3d("show", "nobody", "--storage", world.store.uri)
     assert code == 2
-    assert "no member nobody; `ig3d ls --storage" in told
+    assert "no member nobody; `ig3d ls --storage" in message
     assert ig3d("show", "nobody")[0] == 2
 
 

@@ -151,17 +151,17 @@ def refuse(*_: object) -> NoReturn:
 
 def test_who_waits_begins_when_the_other_has_ended(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "WAIT_SECONDS", 0.05)
-    store, told, order = Store(str(tmp_path)), [], []
+    store, message, order = Store(str(tmp_path)), [], []
 
     def second() -> None:
-        with alone(Store(store.uri), "search", told.append):
+        with alone(Store(store.uri), "search", message.append):
             order.append("second")
 
     with ThreadPoolExecutor(1) as pool:
-        with alone(store, "search", told.append):
+        with alone(store, "search", message.append):
             waiting = pool.submit(second)
             time.sleep(0.4)
             order.append("first")
         waiting.result(timeout=10)
     assert order == ["first", "second"]
-    assert told == [f"another driver ({os.uname().nodename}, pid {os.getpid()}) is at it: waiting for it"]
+    assert message == [f"another driver ({os.uname().nodename}, pid {os.getpid()}) is at it: waiting for it"]

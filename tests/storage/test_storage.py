@@ -1,4 +1,4 @@
-"""One behaviour on every store: whole or not at all, nothing seen of a half-written file, clear refusals."""
+"""One behavior on every store: whole or not at all, nothing seen of a half-written file, clear refusals."""
 
 import errno
 import os

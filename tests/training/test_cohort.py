@@ -25,9 +25,9 @@ def bench(small_faces: tuple[Store, Samples]) -> Bench:
     "recipe",
     [
         {},
-        {"clip_norm": 0.5, "optimiser": "sgd", "schedule": "step", "max_lr": 0.05},
+        {"clip_norm": 0.5, "optimizer": "sgd", "schedule": "step", "max_lr": 0.05},
         {"sampling": "inverse_frequency", "schedule": "cosine"},
-        {"sampling": "min_class", "schedule": "exponential", "optimiser": "adam", "batch_size": 12},
+        {"sampling": "min_class", "schedule": "exponential", "optimizer": "adam", "batch_size": 12},
     ],
     ids=["table1", "sgd-clipped", "weighted", "balanced"],
 )

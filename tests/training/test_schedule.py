@@ -146,11 +146,11 @@ def test_plan_tells_hours_money_and_what_it_assumed(
     store, _ = small_faces
     words = ["--set", "resources.gpus_per_worker=1", "--gpus", "4", "--gpu-type", "T4", "--price", "100000"]
     assert on_gpus(monkeypatch, store, *words) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "on 4 T4 GPUs" in told
-    assert "at 100000 per hour" in told
-    assert "5 by the network's arithmetic" in told
-    assert f"starting a run takes {START_SECONDS:.0f} s" in told
+    message = " ".join(capsys.readouterr().out.split())
+    assert "on 4 T4 GPUs" in message
+    assert "at 100000 per hour" in message
+    assert "5 by the network's arithmetic" in message
+    assert f"starting a run takes {START_SECONDS:.0f} s" in message
 
 
 def test_plan_takes_what_trainings_took_before(
@@ -163,10 +163,10 @@ def test_plan_takes_what_trainings_took_before(
     log.note({"timing": took(cnn, 7200.0, samples=100_000, epochs=3, most=3, device="Tesla T4").model_dump()})
     words = ["--set", "resources.gpus_per_worker=1", "--gpus", "2", "--price", "1"]
     assert on_gpus(monkeypatch, store, *words) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "on 2 Tesla T4 GPUs" in told
-    assert "from: 1 trainings by earlier ones on such a device" in told
-    assert "4 by the network's arithmetic" in told
+    message = " ".join(capsys.readouterr().out.split())
+    assert "on 2 Tesla T4 GPUs" in message
+    assert "from: 1 trainings by earlier ones on such a device" in message
+    assert "4 by the network's arithmetic" in message
 
 
 @pytest.mark.parametrize(
@@ -185,9 +185,9 @@ def test_a_plan_that_cannot_be_is_refused(
     message: str,
 ) -> None:
     assert on_gpus(monkeypatch, small_faces[0], *words) == 2
-    told = capsys.readouterr()
-    assert message in told.err
-    assert told.out == ""
+    message = capsys.readouterr()
+    assert message in message.err
+    assert message.out == ""
 
 
 def test_every_trainable_member_of_a_space_is_in_one_run(small_faces: tuple[Store, Samples]) -> None:

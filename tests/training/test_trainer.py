@@ -24,7 +24,7 @@ from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.state import Epoch, NonFiniteLoss
-from ig3d_ray.training.trainer import Labelled, Trainer
+from ig3d_ray.training.trainer import Labeled, Trainer
 
 FACES = datasets.dataset("faces")
 ONCE = TrainingRecipe(batch_size=8, epochs=1, schedule="constant", max_lr=1e-3)
@@ -35,14 +35,14 @@ def trainer(spec: Any, faces: tuple[Store, Samples], feeding: Feeding | None = N
     store, samples = faces
     torch.manual_seed(spec.seed)
 
-    def labelled(split: str) -> Labelled:
+    def labeled(split: str) -> Labeled:
         chosen = member_samples(spec, samples, split)
         if few is not None:
             chosen = Samples("faces", chosen.table.slice(0, few))
         inputs = member_inputs(spec, chosen, store, feeding)
-        return Labelled(inputs, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va))
+        return Labeled(inputs, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va))
 
-    network, data = build_network(spec, FACES, 0), (labelled("train"), labelled("dev"))
+    network, data = build_network(spec, FACES, 0), (labeled("train"), labeled("dev"))
     own = {"attention": getattr(spec, "attention", "none"), "groups": spec.parameter_groups}
     return Trainer(network, *data, spec.stages[0], spec.seed, 7, spec.monitor, **own)
 
@@ -69,13 +69,13 @@ def test_every_network_takes_a_step_that_moves_all_that_is_used(spec: Any, small
         for name, value in one.network.network.named_parameters()
         if value.requires_grad and torch.equal(value, before[name])
     ]
-    # A relative position table's entry may have no gradient in a small picture; whole tensors move.
+    # A relative position table's entry may have no gradient in a small image; whole tensors move.
     assert still == []
     scores = network_scores(one.network, one.dev.x)
     assert scores.shape == (len(one.dev.labels), outputs_of(spec.loss, FACES))
 
 
-def test_pictures_decoded_ahead_train_to_the_same_weights(small_faces: tuple[Store, Samples]) -> None:
+def test_images_decoded_ahead_train_to_the_same_weights(small_faces: tuple[Store, Samples]) -> None:
     spec = CNN.model_copy(update={"recipe": RECIPE.model_copy(update={"epochs": 2, "augment": "cage"})})
     kept = trainer(spec, small_faces)
     assert isinstance(kept.train.x.parts[0], torch.Tensor)
@@ -88,9 +88,9 @@ def test_pictures_decoded_ahead_train_to_the_same_weights(small_faces: tuple[Sto
             assert torch.equal(value, ahead.network.state_dict()[name]), name
 
 
-def test_a_picture_that_breaks_in_a_loader_names_its_sample(faces: tuple[Store, Samples]) -> None:
+def test_a_image_that_breaks_in_a_loader_names_its_sample(faces: tuple[Store, Samples]) -> None:
     store, samples = faces
-    store.write("datasets/faces/a.png", b"no picture")
+    store.write("datasets/faces/a.png", b"no image")
     table = samples.table.slice(0, 4)
     column = table.column_names.index("image")
     table = table.set_column(column, table.field(column), [["a.png", *table["image"].to_pylist()[1:]]])
@@ -104,7 +104,7 @@ def test_two_shares_have_the_gradient_of_the_whole_batch(small_faces: tuple[Stor
     """Data parallelism averages the workers' gradients: that must be the gradient of the global batch."""
     from ig3d_ray.training.trainer import Worker
 
-    recipe = ONCE.model_copy(update={"epochs": 1, "batch_size": 16, "optimiser": "sgd", "augment": "cage"})
+    recipe = ONCE.model_copy(update={"epochs": 1, "batch_size": 16, "optimizer": "sgd", "augment": "cage"})
     # Without dropout and batch statistics every share's gradient is exact.
     spec = CageSpec(backbone="swin_v2_t", image_size=32, recipe=recipe)
 
@@ -117,8 +117,8 @@ def test_two_shares_have_the_gradient_of_the_whole_batch(small_faces: tuple[Stor
         found: dict[str, torch.Tensor] = {}
         step = one._step
 
-        def listen(inputs: Any, target: Any, optimiser: Any) -> torch.Tensor:
-            loss = step(inputs, target, optimiser)
+        def listen(inputs: Any, target: Any, optimizer: Any) -> torch.Tensor:
+            loss = step(inputs, target, optimizer)
             found.update({n: p.grad.clone() for n, p in one.network.named_parameters() if p.grad is not None})
             return loss
 
@@ -136,8 +136,8 @@ def test_two_shares_have_the_gradient_of_the_whole_batch(small_faces: tuple[Stor
 @pytest.mark.parametrize(
     "changed",
     [
-        {"sam_rho": 0.05, "schedule": "exponential", "lr_factor": 0.9, "optimiser": "adam"},
-        {"optimiser": "sgd", "schedule": "step", "max_lr": 0.05, "clip_norm": 1.0},
+        {"sam_rho": 0.05, "schedule": "exponential", "lr_factor": 0.9, "optimizer": "adam"},
+        {"optimizer": "sgd", "schedule": "step", "max_lr": 0.05, "clip_norm": 1.0},
         {"schedule": "plateau", "lr_factor": 0.5},
         {"schedule": "cosine", "sampling": "inverse_frequency_once", "mask": 0.1},
         {"sampling": "inverse_frequency", "precision": "bf16"},

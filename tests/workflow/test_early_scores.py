@@ -133,7 +133,7 @@ def test_what_is_broken_is_told_and_doesnt_stop_the_trainings(store: Store) -> N
     store.write(broken, b"PAR1")
     with Ahead(store, WHAT, said.append) as ahead:
         ahead._thread.join(60)
-    (told,) = said
-    assert told.startswith("search: not begun while members train: ")
+    (message,) = said
+    assert message.startswith("search: not begun while members train: ")
     with pytest.raises(Ig3dError, match="cut short or not Parquet"):
         search_store(store, WHAT, "space", Reporter(quiet=True))

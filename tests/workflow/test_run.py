@@ -54,10 +54,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, dict]:
 
 
 def test_a_run_trains_every_member_and_exports_a_spec(undisturbed: tuple[Store, dict]) -> None:
-    store, told = undisturbed
-    assert told["trained"] == 5
-    assert told["missing"] == {}
-    assert told["failed"] == {}
+    store, message = undisturbed
+    assert message["trained"] == 5
+    assert message["missing"] == {}
+    assert message["failed"] == {}
     for kind in ("checkpoint.pt", "spec.json", "history.parquet"):
         assert sum(name.endswith(kind) for name in store.names("members/faces")) == 5
     assert sum(name.endswith(".parquet") for name in store.names("logits/faces")) == 10
@@ -66,29 +66,29 @@ def test_a_run_trains_every_member_and_exports_a_spec(undisturbed: tuple[Store, 
     assert len(timings) == 5
     assert all(t.device == "cpu" and t.epochs <= t.most == 3 and t.seconds > 0 for t in timings)
     spec = json.loads(spec_bytes(store))
-    assert spec["scores"]["report"]["metrics"]["accuracy"]["value"] == told["report"]["value"]
+    assert spec["scores"]["report"]["metrics"]["accuracy"]["value"] == message["report"]["value"]
     assert store.uri not in spec_bytes(store).decode()
 
 
 def test_a_second_run_trains_nothing_and_says_the_same(undisturbed: tuple[Store, dict]) -> None:
-    store, told = undisturbed
+    store, message = undisturbed
     before = {name: store.read(name) for name in store.names()}
     again = run_small(store.uri)
-    assert again | {"trained": 5} == told
+    assert again | {"trained": 5} == message
     assert again["trained"] == 0
     assert {name: store.read(name) for name in store.names()} == before
 
 
 def test_predict_reproduces_the_reported_number_without_ray(undisturbed: tuple[Store, dict], tmp_path: Path) -> None:
-    store, told = undisturbed
+    store, message = undisturbed
     out = tmp_path / "preds.parquet"
-    words = ["ig3d", "predict", told["spec"], "--storage", store.uri, "--out", str(out), "--json"]
+    words = ["ig3d", "predict", message["spec"], "--storage", store.uri, "--out", str(out), "--json"]
     blocked = f"import sys; sys.modules['ray'] = None; sys.argv = {words!r}; from ig3d_ray.cli.app import main; main()"
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["reported"] == told["report"]["value"]
-    assert said["compared_score"] == pytest.approx(told["report"]["value"], abs=1e-9)
+    assert said["reported"] == message["report"]["value"]
+    assert said["compared_score"] == pytest.approx(message["report"]["value"], abs=1e-9)
     assert pq.read_table(out).num_rows == said["samples"]
 
 
@@ -210,8 +210,8 @@ def test_killed_three_times_the_run_ends_with_the_same_spec(undisturbed: tuple[S
         assert trained.items() <= now.items(), "a finished member was trained again"
         trained = now
     assert len(trained) == 5
-    told = run_small(store.uri)
-    assert told["trained"] == 0
+    message = run_small(store.uri)
+    assert message["trained"] == 0
     assert checkpoints(store) == trained
     assert spec_bytes(store) == spec_bytes(untouched)
     assert lasting(store) == lasting(untouched)

@@ -1,4 +1,4 @@
-"""From a publisher's files to a samples table: pictures checked and packed, a dev split carved out, skips listed."""
+"""From a publisher's files to a samples table: images checked and packed, a dev split carved out, skips listed."""
 
 import csv
 import hashlib
@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ from ig3d_ray.data.ingest.layouts import Entry, Layout
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
-from ig3d_ray.storage.leases import alone
+from ig3d_ray.storage.leases import exclusive
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import SPLITS
 
@@ -47,14 +47,12 @@ def ingest(
     dev_share: float,
     seed: int,
     replace: bool,
-    say: Callable[[str], None] = lambda told: None,
 ) -> Ingested:
-    """Check and pack the pictures, carve dev out of train, and publish the samples table.
+    """Check and pack the images, carve dev out of train, and publish the samples table.
 
     Args:
         dev_share: of each class of the publisher's train part, in (0, 1). seed: of the carving.
         replace: accept that another table is there, which members may have been trained on.
-        say: called with a line for people if somebody else writes the table now, and is waited for.
 
     Raises:
         Ig3dError: nothing usable was found, a class has no train samples, or another table is there.
@@ -70,8 +68,8 @@ def ingest(
     for is_train, part in ((True, "train"), (False, "test")):
         of_part = [entry for entry in layout.entries if entry.is_train == is_train]
         if of_part and all(entry.file is None for entry in of_part):
-            told = f"not one of {len(of_part)} labelled {part} samples has a picture, such as {of_part[0].sample_id}"
-            raise Ig3dError(f"{dataset}: {told}; are the pictures called so?")
+            message = f"not one of {len(of_part)} labeled {part} samples has a image, such as {of_part[0].sample_id}"
+            raise Ig3dError(f"{dataset}: {message}; are the images called so?")
     counts = Counter(e.expression for e in layout.entries if e.is_train)
     empty = [name for index, name in enumerate(about.class_names) if not counts[index]]
     if empty:
@@ -80,8 +78,8 @@ def ingest(
     skipped = list(layout.skipped)
     places = _pack(store, dataset, entries, skipped)
     samples = Samples(dataset, _table(entries, places, _splits(entries, dev_share, seed)))
-    # An extraction that is about to publish waits, and finds that the pictures are others.
-    with alone(store, f"samples/{dataset}", say):
+    # An extraction that is about to publish waits, and finds that the images are others.
+    with exclusive(store, f"samples/{dataset}"):
         forget_encoders(store, dataset)
         samples.save(store)
     write_skipped(store, dataset, "images", skipped)
@@ -114,9 +112,9 @@ def reasons(skipped: Skips, at_most: int = 8) -> list[str]:
         counts[kind] += 1
         first.setdefault(kind, f"{why}, such as {what}")
     common = counts.most_common(at_most)
-    told = [f"{count} x {first[kind]}" for kind, count in common]
+    message = [f"{count} x {first[kind]}" for kind, count in common]
     left = counts.total() - sum(count for _, count in common)
-    return told + ([f"{left} for {len(counts) - len(common)} other reasons"] if left else [])
+    return message + ([f"{left} for {len(counts) - len(common)} other reasons"] if left else [])
 
 
 def _skipped_rows(store: Store, name: str) -> list[tuple[str, str, str]]:
@@ -131,17 +129,17 @@ def _first(skipped: Skips) -> str:
 
 
 def _pack(store: Store, dataset: str, entries: Sequence[Entry], skipped: Skips) -> dict[str, str]:
-    """sample_id -> place of its packed picture; those that don't decode are skipped."""
-    with_picture = [entry for entry in entries if entry.file is not None]
+    """sample_id -> place of its packed image; those that don't decode are skipped."""
+    with_image = [entry for entry in entries if entry.file is not None]
     places: dict[str, str] = {}
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        for start in range(0, len(with_picture), PER_PACK):
-            chunk = with_picture[start : start + PER_PACK]
+        for start in range(0, len(with_image), PER_PACK):
+            chunk = with_image[start : start + PER_PACK]
             read = pool.map(_checked, chunk)
             encoded = {}
             for entry, (data, why) in zip(chunk, read, strict=True):
                 if data is None:
-                    skipped.append((str(entry.file), f"{why}; {entry.sample_id} is kept without a picture"))
+                    skipped.append((str(entry.file), f"{why}; {entry.sample_id} is kept without a image"))
                 else:
                     encoded[entry.sample_id] = data
             if encoded:

@@ -3,9 +3,9 @@
 The functions here run in those processes, so this module imports little.
 """
 
+import io
 import json
 import os
-import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +24,6 @@ JSON_KEYS: dict[Representation, dict[str, str]] = {
     "emoca": {name: name for name, _ in GROUPS["emoca"]},
     "smirk": {name: f"{name}_params" for name, _ in GROUPS["smirk"]},
 }
-_SHAPE = re.compile(rb"'descr': '([^']+)', 'fortran_order': (?:False|True), 'shape': \(([^)]*)\)")
 
 
 @dataclass(frozen=True)
@@ -94,14 +93,14 @@ def _why(error: Exception) -> str:
         return f"{os.path.basename(error.filename)} is missing"
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         return "not JSON"
-    told = str(error).splitlines()[0]
-    if told.startswith(("could not convert", "float() argument")):
+    message = str(error).splitlines()[0]
+    if message.startswith(("could not convert", "float() argument")):
         return "holds something that is no number"
-    if told.startswith("buffer is smaller"):
+    if message.startswith("buffer is smaller"):
         return "a .npy file is cut short"
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
-    return told
+    return message
 
 
 def _bytes(path: str) -> bytes:
@@ -155,8 +154,13 @@ def _read_folder(folder: str, representation: Representation, into: np.ndarray) 
 @lru_cache(64)
 def _header(head: bytes) -> tuple[str, int, int]:
     """The type, offset and count of a .npy file's numbers, by its first bytes."""
-    found = _SHAPE.search(head)
-    if not head.startswith(b"\x93NUMPY\x01") or found is None or found[1].decode()[1:2] not in ("f", "i"):
+    file = io.BytesIO(head)
+    try:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    except ValueError as error:
+        raise ValueError("not a .npy file of numbers") from error
+    if dtype.kind not in "fi":
         raise ValueError("not a .npy file of numbers")
-    shape = [int(side) for side in found[2].split(b",") if side.strip()]
-    return found[1].decode(), 10 + int.from_bytes(head[8:10], "little"), int(np.prod(shape, dtype=int))
+    return dtype.str, file.tell(), int(np.prod(shape, dtype=int))

@@ -28,7 +28,7 @@ class Entry:
 
     Attributes:
         sample_id: `train/123`, `val/123` (AffectNet); `train_00001` (RAF-DB).
-        is_train: of the publisher's train part. file: its picture.
+        is_train: of the publisher's train part. file: its image.
         expression: class from 0, or None. valence, arousal: NaN where there is none.
     """
 
@@ -90,14 +90,14 @@ def read_affectnet(images: Path, annotations: dict[str, Path], about: Dataset) -
                 layout.skipped.append((sample_id, f"{annotations[word].name}: a second row"))
                 continue
             numbers.add(number)
-            picture, folder = found.get(number, (None, None))
+            image, folder = found.get(number, (None, None))
             if folder is not None and folder != expression:
                 layout.skipped.append((sample_id, f"in folder {folder}, but annotated as {expression}"))
                 continue
-            if picture is None:
-                layout.skipped.append((sample_id, "annotated, but there is no picture; kept without one"))
-            layout.take(Entry(sample_id, is_train, picture, expression, valence, arousal), about)
-        layout.skipped += [(f"{word}/{stem}", "picture without annotation") for stem in sorted(set(found) - numbers)]
+            if image is None:
+                layout.skipped.append((sample_id, "annotated, but there is no image; kept without one"))
+            layout.take(Entry(sample_id, is_train, image, expression, valence, arousal), about)
+        layout.skipped += [(f"{word}/{stem}", "image without annotation") for stem in sorted(set(found) - numbers)]
     return layout
 
 
@@ -105,7 +105,7 @@ def read_rafdb(images: Path, labels: Path | None, about: Dataset) -> Layout:
     """RAF-DB's samples; labels 1..7 of the label file and of the published folders become classes 0..6.
 
     Args:
-        images: the folder of all pictures, or of folders train and test with one folder per class.
+        images: the folder of all images, or of folders train and test with one folder per class.
         labels: `list_patition_label.txt`; None for folders per class.
 
     Raises:
@@ -119,13 +119,13 @@ def read_rafdb(images: Path, labels: Path | None, about: Dataset) -> Layout:
         for stem, number in _label_lines(labels, layout):
             seen.add(stem)
             if stem not in found:
-                layout.skipped.append((stem, "labelled, but there is no picture; kept without one"))
+                layout.skipped.append((stem, "labeled, but there is no image; kept without one"))
             file = found.get(stem, (None, None))[0]
             layout.take(Entry(stem, stem.startswith("train"), file, number - 1), about)
-        layout.skipped += [(stem, "picture without label") for stem in sorted(set(found) - seen)]
+        layout.skipped += [(stem, "image without label") for stem in sorted(set(found) - seen)]
         return layout
     for is_train in (True, False):
-        root = _part(images, is_train, ", or --labels for one folder of all pictures")
+        root = _part(images, is_train, ", or --labels for one folder of all images")
         found, doubles = _by_stem(root, layout)
         layout.skipped += doubles
         _need_classes(root, found, "no --labels")
@@ -160,8 +160,8 @@ def _part(images: Path, is_train: bool, or_else: str = "") -> Path:
     )
 
 
-def picture_files(root: Path) -> Iterator[Path]:
-    """Every picture below a folder, in a fixed order."""
+def image_files(root: Path) -> Iterator[Path]:
+    """Every image below a folder, in a fixed order."""
     for folder, folders, files in os.walk(root):
         folders.sort()
         for name in sorted(files):
@@ -173,10 +173,10 @@ Found = dict[str, tuple[Path, int | None]]
 
 
 def _by_stem(root: Path, layout: Layout) -> tuple[Found, list[tuple[str, str]]]:
-    """Pictures by their stem with the class that their folder says, and those whose stem stands twice."""
+    """Images by their stem with the class that their folder says, and those whose stem stands twice."""
     found: Found = {}
     doubles = []
-    for file in picture_files(root):
+    for file in image_files(root):
         stem = file.stem.removesuffix(ALIGNED)
         label = int(file.parent.name) if file.parent != root and file.parent.name.isdigit() else None
         if stem in found:
@@ -184,7 +184,7 @@ def _by_stem(root: Path, layout: Layout) -> tuple[Found, list[tuple[str, str]]]:
         else:
             found[stem] = (file, label)
     if not found:
-        raise Ig3dError(f"{root}: holds no pictures ({', '.join(PICTURES)})")
+        raise Ig3dError(f"{root}: holds no images ({', '.join(PICTURES)})")
     return found, doubles
 
 

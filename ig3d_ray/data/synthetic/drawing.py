@@ -1,7 +1,7 @@
 """Draws one face from expression coefficients: head, hair, eyes, brows, nose, mouth, and what hides them.
 
 Coordinates are those of the face: x to the right and y down, the head about 0.78 wide and 1 high to
-each side of its centre. `Pen` carries them to pixels through yaw, pitch, roll, scale and shift.
+each side of its center. `Pen` carries them to pixels through yaw, pitch, roll, scale and shift.
 """
 
 import io
@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFilter
 SIZE = 112
 SUPERSAMPLING = 3
 
-Colour = tuple[int, int, int]
-SKINS: tuple[Colour, ...] = (
+Color = tuple[int, int, int]
+SKINS: tuple[Color, ...] = (
     (250, 221, 196),
     (240, 200, 168),
     (222, 176, 138),
@@ -22,30 +22,30 @@ SKINS: tuple[Colour, ...] = (
     (156, 106, 72),
     (112, 74, 50),
 )
-HAIRS: tuple[Colour, ...] = ((38, 28, 24), (78, 50, 32), (128, 84, 46), (196, 156, 92), (150, 70, 40), (150, 148, 146))
+HAIRS: tuple[Color, ...] = ((38, 28, 24), (78, 50, 32), (128, 84, 46), (196, 156, 92), (150, 70, 40), (150, 148, 146))
 OCCLUDERS = ("none", "sunglasses", "mask", "fringe", "hand", "patch")
 
 
 @dataclass(frozen=True)
 class Look:
-    """Everything about a picture but the expression.
+    """Everything about a image but the expression.
 
     Attributes:
-        skin, hair, iris, background, cloth: colours.
+        skin, hair, iris, background, cloth: colors.
         jaw_width, eye_gap, brow_weight, lip: identity, about 1.
         long_hair: whether hair falls beside the face.
         yaw, pitch, roll: head pose, radians.
-        scale, shift: size of the head and place of its centre, in units of the picture.
-        light: brightness; slope: its change across the picture; tint: factor per colour channel.
+        scale, shift: size of the head and place of its center, in units of the image.
+        light: brightness; slope: its change across the image; tint: factor per color channel.
         occluder: one of `OCCLUDERS`; occluder_at: where, in face coordinates.
-        blur: radius in pixels; noise: standard deviation in grey levels; noise_seed: its seed.
+        blur: radius in pixels; noise: standard deviation in gray levels; noise_seed: its seed.
     """
 
-    skin: Colour
-    hair: Colour
-    iris: Colour
-    background: Colour
-    cloth: Colour
+    skin: Color
+    hair: Color
+    iris: Color
+    background: Color
+    cloth: Color
     jaw_width: float
     eye_gap: float
     brow_weight: float
@@ -88,7 +88,7 @@ class Expression:
 
 
 class Pen:
-    """Draws polygons and lines, given in face coordinates `[P, 2]`, onto a picture."""
+    """Draws polygons and lines, given in face coordinates `[P, 2]`, onto a image."""
 
     def __init__(self, canvas: ImageDraw.ImageDraw, look: Look, pixels: int) -> None:
         self.canvas, self.pixels, self.look = canvas, pixels, look
@@ -107,25 +107,25 @@ class Pen:
         py = half * (1.0 + look.shift[1] + look.scale * y)
         return list(zip(px.tolist(), py.tolist(), strict=True))
 
-    def fill(self, points: np.ndarray, colour: Colour) -> None:
+    def fill(self, points: np.ndarray, color: Color) -> None:
         """Fill a closed outline."""
-        self.canvas.polygon(self.place(points), fill=colour)
+        self.canvas.polygon(self.place(points), fill=color)
 
-    def stroke(self, points: np.ndarray, colour: Colour, width: float) -> None:
+    def stroke(self, points: np.ndarray, color: Color, width: float) -> None:
         """Draw a line; its width is in face units."""
         pixels = max(1, round(0.5 * self.pixels * self.look.scale * width))
         placed = self.place(points)
-        self.canvas.line(placed, fill=colour, width=pixels, joint="curve")
+        self.canvas.line(placed, fill=color, width=pixels, joint="curve")
         radius = pixels / 2
         for x, y in (placed[0], placed[-1]):
-            self.canvas.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+            self.canvas.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
 
 
 def draw_face(expression: Expression, look: Look) -> Image.Image:
-    """A 112 x 112 RGB picture of a face; the same arguments give the same picture."""
+    """A 112 x 112 RGB image of a face; the same arguments give the same image."""
     pixels = SIZE * SUPERSAMPLING
-    picture = Image.new("RGB", (pixels, pixels), look.background)
-    pen = Pen(ImageDraw.Draw(picture), look, pixels)
+    image = Image.new("RGB", (pixels, pixels), look.background)
+    pen = Pen(ImageDraw.Draw(image), look, pixels)
     _draw_behind(pen, look)
     _draw_head(pen, expression, look)
     _draw_nose(pen, expression, look)
@@ -135,18 +135,18 @@ def draw_face(expression: Expression, look: Look) -> Image.Image:
         _draw_brow(pen, expression, look, side)
     _draw_hair(pen, look)
     _draw_occluder(pen, look)
-    return _photograph(picture, look)
+    return _photograph(image, look)
 
 
 def encode_face(expression: Expression, look: Look) -> bytes:
-    """The picture as JPEG."""
+    """The image as JPEG."""
     buffer = io.BytesIO()
     draw_face(expression, look).save(buffer, "JPEG", quality=90, subsampling=0)
     return buffer.getvalue()
 
 
-def _shade(colour: Colour, factor: float) -> Colour:
-    r, g, b = (int(min(255, max(0, channel * factor))) for channel in colour)
+def _shade(color: Color, factor: float) -> Color:
+    r, g, b = (int(min(255, max(0, channel * factor))) for channel in color)
     return (r, g, b)
 
 
@@ -236,12 +236,12 @@ def _draw_eye(pen: Pen, expression: Expression, look: Look, side: float) -> None
     upper = np.stack([x + 0.16 * t, y - above * arch], axis=1)
     lower = np.stack([x + 0.16 * t[::-1], y + below * arch], axis=1)
     pen.fill(np.concatenate([upper, lower]), (248, 247, 244))
-    for radius, colour in ((0.082, look.iris), (0.042, (18, 16, 18))):
+    for radius, color in ((0.082, look.iris), (0.042, (18, 16, 18))):
         iris = _ellipse(x, y - 0.02, radius, radius)
         # The lids cover what stands above and below them.
         span = np.sqrt(np.clip(1 - ((iris[:, 0] - x) / 0.16) ** 2, 0, 1))
         iris[:, 1] = np.clip(iris[:, 1], y - above * span, y + below * span)
-        pen.fill(iris, colour)
+        pen.fill(iris, color)
     pen.stroke(upper, _shade(look.skin, 0.35), 0.032)
     pen.stroke(lower, _shade(look.skin, 0.62), 0.016)
     if squint > 0.02:
@@ -283,16 +283,16 @@ def _draw_occluder(pen: Pen, look: Look) -> None:
     elif look.occluder == "fringe":
         pen.fill(_ellipse(0.1 * x, -0.62, 0.78, 0.42), look.hair)
     elif look.occluder == "hand":
-        colour = _shade(look.skin, 0.93)
+        color = _shade(look.skin, 0.93)
         for finger in range(4):
             pen.stroke(
                 np.array([[x + 0.14 * finger, y + 1.2], [x + 0.14 * finger - 0.05, y + 0.1 * abs(finger - 1.5)]]),
-                colour,
+                color,
                 0.13,
             )
             pen.stroke(
                 np.array([[x + 0.14 * finger + 0.07, y + 1.2], [x + 0.14 * finger + 0.02, y + 0.25]]),
-                _shade(colour, 0.75),
+                _shade(color, 0.75),
                 0.02,
             )
     elif look.occluder == "patch":
@@ -301,9 +301,9 @@ def _draw_occluder(pen: Pen, look: Look) -> None:
         )
 
 
-def _photograph(picture: Image.Image, look: Look) -> Image.Image:
+def _photograph(image: Image.Image, look: Look) -> Image.Image:
     """Light, tint, blur and noise, at the final size."""
-    small = picture.resize((SIZE, SIZE), Image.Resampling.BOX)
+    small = image.resize((SIZE, SIZE), Image.Resampling.BOX)
     if look.blur > 0.05:
         small = small.filter(ImageFilter.GaussianBlur(look.blur))
     pixels = np.asarray(small, dtype=np.float32)

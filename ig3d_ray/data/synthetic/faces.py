@@ -1,7 +1,7 @@
 """The built-in data set: drawn faces with expressions, and 3D parameters as an encoder might give them.
 
-Both views see the same eight expression coefficients, each through its own trouble. The picture suffers
-from pose, light, colour, occlusion, blur and noise. The parameters know nothing of those but are
+Both views see the same eight expression coefficients, each through its own trouble. The image suffers
+from pose, light, color, occlusion, blur and noise. The parameters know nothing of those but are
 regressions: each coefficient comes with its own error, now and then a gross one, and each representation
 is blind where its real counterpart is. EMOCA-like `exp` hardly sees the eyelids, its `detail` sees
 wrinkles; SMIRK-like `expression` leaves the mouth's opening to `jaw` and the eyes to `eyelid`, which the
@@ -25,7 +25,7 @@ from ig3d_ray.data.synthetic.drawing import (
     OCCLUDERS,
     SIZE,
     SKINS,
-    Colour,
+    Color,
     Expression,
     Look,
     draw_face,
@@ -150,9 +150,9 @@ def _looks(samples: int, rng: np.random.Generator) -> Iterator[Look]:
         yield Look(
             skin=SKINS[int(pick[0] * len(SKINS))],
             hair=HAIRS[int(pick[1] * len(HAIRS))],
-            iris=_colour(hue[0] // 2),
-            background=_colour(60 + hue[1] // 2),
-            cloth=_colour(hue[2]),
+            iris=_color(hue[0] // 2),
+            background=_color(60 + hue[1] // 2),
+            cloth=_color(hue[2]),
             jaw_width=1 + 0.12 * rng.standard_normal(),
             eye_gap=1 + 0.06 * rng.standard_normal(),
             brow_weight=float(np.clip(1 + 0.25 * rng.standard_normal(), 0.5, 1.7)),
@@ -174,7 +174,7 @@ def _looks(samples: int, rng: np.random.Generator) -> Iterator[Look]:
         )
 
 
-def _colour(channels: np.ndarray) -> Colour:
+def _color(channels: np.ndarray) -> Color:
     r, g, b = (int(channel) for channel in channels)
     return (r, g, b)
 
@@ -242,7 +242,7 @@ def _smirk(coefficients: np.ndarray, looks: list[Look], rng: np.random.Generator
 
 
 def _feature_column(name: Representation, values: np.ndarray, rng: np.random.Generator) -> pa.Array:
-    """The column with some samples null, as real encoders find no face in some pictures."""
+    """The column with some samples null, as real encoders find no face in some images."""
     missing = rng.random(len(values)) < _MISSING_SHARE[name]
     flat = pa.array(values.reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), WIDTHS[name]), mask=pa.array(missing))

@@ -25,7 +25,7 @@ def model_card(spec: EnsembleSpec) -> str:
     encoders = encoders or "- none\n"
     return f"""# Late fusion for {spec.dataset}
 
-An ensemble of {len(spec.members)} networks that says of a picture of a face: {what}.
+An ensemble of {len(spec.members)} networks that says of a image of a face: {what}.
 
 ## Members
 
@@ -36,7 +36,7 @@ Fused by `{spec.fusion.strategy or "a single member"}` of {spec.fusion.space}. E
 {encoders}
 ## Input
 
-Pictures aligned and cropped as {spec.dataset} ships them. On pictures cropped otherwise the numbers below do not hold.
+Images aligned and cropped as {spec.dataset} ships them. On images cropped otherwise the numbers below do not hold.
 
 ## Numbers
 
@@ -50,7 +50,7 @@ It looked {abs(spec.optimism.measured):.4f} {"better" if spec.optimism.measured 
 ## Limits
 
 - What is measured is agreement with the annotators of {spec.dataset}, whose labels are themselves uncertain: people who
-  label such pictures agree with each other only in part.
+  label such images agree with each other only in part.
 - The numbers are of samples like those of {spec.dataset}: its sources, countries, ages, poses and light. Nothing is
   known here of how they differ between groups of people; measure it on yours before you rely on it.
 - If a 3D face model can't be fitted, its members have nothing to say; the spec carries what is done then (`fallbacks`).

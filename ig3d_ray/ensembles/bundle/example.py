@@ -1,4 +1,4 @@
-"""Runs this bundle on pictures; needs onnxruntime and numpy alone. Usage: python example.py [pictures.npz]"""
+"""Runs this bundle on images; needs onnxruntime and numpy alone. Usage: python example.py [images.npz]"""
 
 import sys
 from pathlib import Path
@@ -11,8 +11,8 @@ def resized(image, size):  # type: ignore[no-untyped-def]
     """[H, W, 3] uint8 RGB to [3, size, size], as Pillow's bilinear filter does it."""
     for axis in (1, 0):
         n = image.shape[axis]
-        centres, width = (np.arange(size) + 0.5) * n / size, max(n / size, 1.0)
-        weights = np.clip(1 - np.abs(np.arange(n) + 0.5 - centres[:, None]) / width, 0, None)
+        centers, width = (np.arange(size) + 0.5) * n / size, max(n / size, 1.0)
+        weights = np.clip(1 - np.abs(np.arange(n) + 0.5 - centers[:, None]) / width, 0, None)
         image = np.moveaxis(np.tensordot(weights / weights.sum(1, keepdims=True), image, (1, axis)), 0, axis)
         image = np.floor(np.clip(image, 0, 255) + 0.5)
     return image.transpose(2, 0, 1).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""One graph of a whole ensemble, from pictures and parameters to what it says, and graphs of its encoders, as ONNX."""
+"""One graph of a whole ensemble, from images and parameters to what it says, and graphs of its encoders, as ONNX."""
 
 import contextlib
 import copy
@@ -74,7 +74,7 @@ class EnsembleGraph(nn.Module):
         return found
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Pictures `[B, 3, S, S]` uint8 and parameters `[B, 334 | 358]`, in the order of `inputs`."""
+        """Images `[B, 3, S, S]` uint8 and parameters `[B, 334 | 358]`, in the order of `inputs`."""
         named = dict(zip(self.inputs, inputs, strict=True))
         found = []
         for network, spec in zip(self.networks, self.specs, strict=True):
@@ -100,7 +100,7 @@ def _input(one: Input, named: dict[str, Tensor]) -> Tensor:
 
 
 class EncoderGraph(nn.Module):
-    """An encoder behind the scaling of its pictures: `[B, 3, 224, 224]` uint8 to `[B, 334 | 358]`."""
+    """An encoder behind the scaling of its images: `[B, 3, 224, 224]` uint8 to `[B, 334 | 358]`."""
 
     inputs, outputs = ("image_224",), ("parameters",)
 
@@ -109,7 +109,7 @@ class EncoderGraph(nn.Module):
         self.network = network
 
     def example(self, batch: int) -> dict[str, Tensor]:
-        """Random pictures."""
+        """Random images."""
         generator = torch.Generator().manual_seed(0)
         shape = (batch, 3, IMAGE_SIZE, IMAGE_SIZE)
         return {"image_224": torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)}
@@ -162,8 +162,8 @@ def onnx_bytes(graph: EnsembleGraph | EncoderGraph, what: str) -> bytes:
         for name, ours, theirs in zip(graph.outputs, expected, found, strict=True):
             far = float(np.abs(ours - theirs).max() / max(1.0, float(np.abs(ours).max())))
             if not far <= CLOSE:
-                told = f"onnxruntime's {name} differ from torch's by {far:.2g}"
-                raise Ig3dError(f"{what}: {told}; leave out the member whose network it is")
+                message = f"onnxruntime's {name} differ from torch's by {far:.2g}"
+                raise Ig3dError(f"{what}: {message}; leave out the member whose network it is")
     return data
 
 

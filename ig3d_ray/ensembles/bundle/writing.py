@@ -59,7 +59,7 @@ def _write(ensemble: Ensemble, whole: Path, target: Path) -> dict[str, str]:
 
 
 def packed_encoders(ensemble: Ensemble) -> list[str]:
-    """The encoders that a graph can stand for: those that take pictures as they are, and find no faces first."""
+    """The encoders that a graph can stand for: those that take images as they are, and find no faces first."""
     return [name for name, used in ensemble.spec.encoders.items() if used.landmarks is None]
 
 
@@ -92,7 +92,7 @@ def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
 
 
 def _example(ensemble: Ensemble, graph: EnsembleGraph) -> dict[str, np.ndarray]:
-    """Two made-up pictures, parameters where there is no encoder, and what torch says of them."""
+    """Two made-up images, parameters where there is no encoder, and what torch says of them."""
     rng = np.random.default_rng(0)
     rough = rng.integers(0, 256, (EXAMPLES, 8, 8, 3), dtype=np.uint8)
     images = rough.repeat(EXAMPLE_SIZE // 8, axis=1).repeat(EXAMPLE_SIZE // 8, axis=2)
@@ -100,9 +100,9 @@ def _example(ensemble: Ensemble, graph: EnsembleGraph) -> dict[str, np.ndarray]:
     without = [name for name in graph.inputs if not name.startswith("image_") and name not in packed_encoders(ensemble)]
     for name in without:
         example[name] = graph.example(EXAMPLES)[name].numpy()
-    pictures, vectors = ensemble.prepared(list(images), {name: example[name] for name in without})
+    by_size, vectors = ensemble.prepared(list(images), {name: example[name] for name in without})
     inputs = [
-        torch.from_numpy(pictures[int(name.removeprefix("image_"))] if name.startswith("image_") else vectors[name])
+        torch.from_numpy(by_size[int(name.removeprefix("image_"))] if name.startswith("image_") else vectors[name])
         for name in graph.inputs
     ]
     with torch.inference_mode():

@@ -11,7 +11,7 @@ from torch import library, nn
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.cage.spec import STOCHASTIC_DEPTH, Backbone, CageSpec
-from ig3d_ray.models.scaling import Standardised, imagenet
+from ig3d_ray.models.scaling import Standardized, imagenet
 
 IMAGE_SIZE = 224
 VA_DROPOUT = 0.3
@@ -42,8 +42,8 @@ def torchvision_models() -> ModuleType:
         import torchvision.models
     except (ImportError, RuntimeError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        told = f"torchvision cannot be used beside torch {torch.__version__}: {reason}"
-        raise Ig3dError(f"{told}; install the torchvision that belongs to this torch") from error
+        message = f"torchvision cannot be used beside torch {torch.__version__}: {reason}"
+        raise Ig3dError(f"{message}; install the torchvision that belongs to this torch") from error
     models: ModuleType = torchvision.models
     return models
 
@@ -97,7 +97,7 @@ def begin_from_nothing(network: nn.Module) -> None:
     The residual branches that torchvision starts at random start at 0, so that every block first hands on what
     it gets: otherwise SwinV2-T and MaxViT say the same of every face within a hundred steps, and stay there. (The
     authors of Swin V2 start the norms after its branches so; torchvision, made for their weights, doesn't.) And
-    MaxViT's running batch statistics, which at torchvision's rate of 0.01 are still those of no picture after an
+    MaxViT's running batch statistics, which at torchvision's rate of 0.01 are still those of no image after an
     epoch of a small data set, follow at PyTorch's usual 0.1.
     """
     from torchvision.models.maxvit import PartitionAttentionLayer
@@ -117,7 +117,7 @@ def begin_from_nothing(network: nn.Module) -> None:
 def cage_network(
     backbone: Backbone, outputs: int, dropout: float = 0.0, stochastic_depth: float = STOCHASTIC_DEPTH
 ) -> nn.Module:
-    """One of CAGE's networks, `[B, 3, 224, 224]` normalised to raw scores `[B, outputs]`.
+    """One of CAGE's networks, `[B, 3, 224, 224]` normalized to raw scores `[B, outputs]`.
 
     Args:
         backbone: torchvision's name of it. outputs: C + 2 (combined), C (discrete), or 2 (valence, arousal).
@@ -140,7 +140,7 @@ def cage_network(
     return _skipping(network, stochastic_depth)
 
 
-def build(spec: CageSpec, outputs: int, classes: int) -> Standardised:
+def build(spec: CageSpec, outputs: int, classes: int) -> Standardized:
     """The untrained network of a spec.
 
     Args:
@@ -152,4 +152,4 @@ def build(spec: CageSpec, outputs: int, classes: int) -> Standardised:
     network = cage_network(spec.backbone, outputs, dropout, spec.stochastic_depth)
     if spec.start_from is None:
         begin_from_nothing(network)
-    return Standardised(network, imagenet())
+    return Standardized(network, imagenet())

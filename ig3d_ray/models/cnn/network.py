@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from ig3d_ray.models.cnn.spec import CnnSpec
-from ig3d_ray.models.scaling import Scaling, Standardised
+from ig3d_ray.models.scaling import Scaling, Standardized
 
 
 class Cnn(nn.Module):
-    """Five stages of 3x3 convolutions, each halving the picture, then global average and a linear layer.
+    """Five stages of 3x3 convolutions, each halving the image, then global average and a linear layer.
 
     Args:
         outputs: classes, then valence and arousal where the data set has them.
@@ -26,7 +26,7 @@ class Cnn(nn.Module):
         self.output = nn.Linear(channels[-1], outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """`[B, 3, H, W]` standardised pixels to `[B, outputs]` raw scores."""
+        """`[B, 3, H, W]` standardized pixels to `[B, outputs]` raw scores."""
         scores: torch.Tensor = self.output(self.dropout(self.features(x)))
         return scores
 
@@ -39,7 +39,7 @@ def _stage(channels_in: int, channels_out: int) -> nn.Sequential:
     )
 
 
-def build(spec: CnnSpec, outputs: int, classes: int) -> Standardised:
+def build(spec: CnnSpec, outputs: int, classes: int) -> Standardized:
     """The untrained network of a spec.
 
     Args:
@@ -47,4 +47,4 @@ def build(spec: CnnSpec, outputs: int, classes: int) -> Standardised:
         outputs: columns of its output.
         classes: C of the data set.
     """
-    return Standardised(Cnn(outputs, spec.width), Scaling((3, 1, 1), fitted=True))
+    return Standardized(Cnn(outputs, spec.width), Scaling((3, 1, 1), fitted=True))

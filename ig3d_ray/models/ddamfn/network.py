@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from ig3d_ray.models.ddamfn.spec import DdamfnSpec
-from ig3d_ray.models.scaling import Standardised, imagenet
+from ig3d_ray.models.scaling import Standardized, imagenet
 
 BACKBONE_CHANNELS = 512
 IMAGE_SIZE = 112
@@ -202,7 +202,7 @@ class AttendedBackbone(nn.Module):
         freeze_unused(self)
 
     def attend(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
-        """`[B, 3, 112, 112]` normalised to pooled features `[B, 512]`, the feature map, and the heads' maps."""
+        """`[B, 3, 112, 112]` normalized to pooled features `[B, 512]`, the feature map, and the heads' maps."""
         x = self.features(image)
         maps = [getattr(self, f"cat_head{index}")(x) for index in range(self.heads)]
         strongest = maps[0]
@@ -223,7 +223,7 @@ class Ddamfn(AttendedBackbone):
         super().__init__(outputs, heads)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor | Attended:
-        """`[B, 3, 112, 112]` normalised by ImageNet's mean and deviation to raw scores; with heads in training."""
+        """`[B, 3, 112, 112]` normalized by ImageNet's mean and deviation to raw scores; with heads in training."""
         pooled, _, maps = self.attend(image)
         scores: torch.Tensor = self.fc(pooled)
         return Attended(scores, maps) if self.training else scores
@@ -236,7 +236,7 @@ def freeze_unused(network: nn.Module) -> None:
             parameter.requires_grad_(False)
 
 
-def build(spec: DdamfnSpec, outputs: int, classes: int) -> Standardised:
+def build(spec: DdamfnSpec, outputs: int, classes: int) -> Standardized:
     """The untrained network of a spec.
 
     Args:
@@ -244,4 +244,4 @@ def build(spec: DdamfnSpec, outputs: int, classes: int) -> Standardised:
         outputs: columns of its output.
         classes: C of the data set.
     """
-    return Standardised(Ddamfn(outputs, spec.heads), imagenet())
+    return Standardized(Ddamfn(outputs, spec.heads), imagenet())

@@ -1,4 +1,4 @@
-"""SMIRK's and EMOCA's encoders: from a face's picture to the parameters of the 3D face model.
+"""SMIRK's and EMOCA's encoders: from a face's image to the parameters of the 3D face model.
 
 Only the encoders: no face model, renderer or decoder is needed for what the 3D classifiers look at. Their backbones
 are timm's, under the published names, so that published weights load strictly.
@@ -8,7 +8,6 @@ Source: SMIRK (Retsinas et al. 2024), EMOCA (Danecek et al. 2022) over DECA (Fen
 
 import importlib.util
 from types import ModuleType
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +24,6 @@ _RESNET, _HIDDEN, _DETAIL = 2048, 1024, 128
 EXPRESSION = GROUPS["emoca"][0][1]
 JAW_BEND = 0.2
 """How far SMIRK lets a jaw turn sideways, in radians."""
-
-
-class FaceEncoder(Protocol):
-    """A network from `[B, 3, 224, 224]` RGB in [0, 1], not normalised, to groups of parameters."""
-
-    def groups(self, image_BCHW: Tensor) -> dict[str, Tensor]:
-        """Each group of parameters, `[B, size]`, by the names of `params3d.GROUPS`."""
-        ...
 
 
 def _timm() -> ModuleType:

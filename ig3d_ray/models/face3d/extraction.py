@@ -1,4 +1,4 @@
-"""3D parameters of a data set's pictures, a piece at a time: what is done is kept, whoever does the rest."""
+"""3D parameters of a data set's images, a piece at a time: what is done is kept, whoever does the rest."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 
 from ig3d_ray.data.encoder_record import EncoderRecord, encoder_records, write_encoder_record
-from ig3d_ray.data.images import DECODING_THREADS, Pictures, UnreadableImageError, decode_image, open_image
+from ig3d_ray.data.images import DECODING_THREADS, ImageSet, UnreadableImageError, decode_image, open_image
 from ig3d_ray.data.ingest.build import Skips, write_skipped
 from ig3d_ray.data.ingest.features import with_parameters
 from ig3d_ray.data.representations import WIDTHS, Representation
@@ -29,7 +29,7 @@ from ig3d_ray.storage.store import Store, at_once
 
 PER_PIECE = 512
 ON_GPU, ON_CPU = 64, 16
-"""Pictures at once; a CPU's cache has room for few."""
+"""Images at once; a CPU's cache has room for few."""
 NOT_FINITE = "the encoder's output is not finite"
 
 
@@ -61,7 +61,7 @@ def _bring_landmarks(store: Store, file: Path) -> str:
 
 
 class Extractor:
-    """An encoder at work: pictures to parameters, in fp32, whatever the device.
+    """An encoder at work: images to parameters, in fp32, whatever the device.
 
     Args:
         store: where its weights lie. record: which ones.
@@ -85,11 +85,11 @@ class Extractor:
         self.landmarks = record.landmarks
         self._find = LandmarkFinder(store.read(record.landmarks), record.landmarks) if record.landmarks else None
 
-    def picture(self, data: bytes, what: str) -> np.ndarray | None:
-        """An encoded picture as the encoder sees it, `[3, 224, 224]` uint8; None where no face is found to crop.
+    def image(self, data: bytes, what: str) -> np.ndarray | None:
+        """An encoded image as the encoder sees it, `[3, 224, 224]` uint8; None where no face is found to crop.
 
         Raises:
-            Ig3dError: it is no picture; the message begins with `what`.
+            Ig3dError: it is no image; the message begins with `what`.
         """
         if self._find is None:
             return decode_image(data, IMAGE_SIZE, what)
@@ -98,22 +98,22 @@ class Extractor:
         return None if landmarks is None else cut(image, face_box(landmarks, self.representation), IMAGE_SIZE)
 
     @torch.inference_mode()
-    def parameters(self, pictures_BCHW: np.ndarray) -> np.ndarray:
+    def parameters(self, images_BCHW: np.ndarray) -> np.ndarray:
         """`[B, 3, 224, 224]` uint8 to `[B, 334 | 358]` float32, a batch at a time."""
-        found = np.empty((len(pictures_BCHW), WIDTHS[self.representation]), np.float32)
+        found = np.empty((len(images_BCHW), WIDTHS[self.representation]), np.float32)
         size = ON_GPU if self.device.type == "cuda" else ON_CPU
         with tf32(False):
-            for start in range(0, len(pictures_BCHW), size):
-                pictures = torch.from_numpy(np.ascontiguousarray(pictures_BCHW[start : start + size]))
-                batch = pictures.to(self.device).contiguous(memory_format=self.layout).float() / 255
+            for start in range(0, len(images_BCHW), size):
+                images = torch.from_numpy(np.ascontiguousarray(images_BCHW[start : start + size]))
+                batch = images.to(self.device).contiguous(memory_format=self.layout).float() / 255
                 found[start : start + len(batch)] = self.network(batch).cpu().numpy()
         return found
 
     def __call__(self, encoded: Callable[[int], tuple[bytes, str]], count: int) -> tuple[np.ndarray, list[str]]:
-        """Parameters of encoded pictures.
+        """Parameters of encoded images.
 
         Args:
-            encoded: the bytes of picture i, and what to call it.
+            encoded: the bytes of image i, and what to call it.
 
         Returns:
             `[count, width]`, and for each why it has none; empty where it has.
@@ -122,8 +122,8 @@ class Extractor:
 
         def prepared(index: int) -> np.ndarray | None:
             try:
-                found = self.picture(*encoded(index))
-            # A storage that doesn't answer says nothing of the picture: that ends the piece.
+                found = self.image(*encoded(index))
+            # A storage that doesn't answer says nothing of the image: that ends the piece.
             except UnreadableImageError as error:
                 why[index] = str(error)
                 return None
@@ -133,10 +133,10 @@ class Extractor:
 
         # MediaPipe's landmarker is one for all; decoding has threads.
         with ThreadPoolExecutor(1 if self._find else DECODING_THREADS) as pool:
-            pictures = list(pool.map(prepared, range(count)))
-        usable = [index for index, picture in enumerate(pictures) if picture is not None]
+            images = list(pool.map(prepared, range(count)))
+        usable = [index for index, image in enumerate(images) if image is not None]
         if usable:
-            vectors[usable] = self.parameters(np.stack([p for p in pictures if p is not None]))
+            vectors[usable] = self.parameters(np.stack([p for p in images if p is not None]))
         for index in np.flatnonzero(~np.isfinite(vectors).all(axis=1)):
             vectors[index], why[index] = 0.0, NOT_FINITE
         return vectors, why
@@ -147,7 +147,7 @@ class Extraction:
     """The extraction of one representation for a data set, in pieces that follow from data and encoder alone.
 
     Attributes:
-        record: the encoder. samples: those with a picture, in the order of the pieces.
+        record: the encoder. samples: those with a image, in the order of the pieces.
         bounds: the first sample of each piece, and one past the last.
     """
 
@@ -160,14 +160,14 @@ class Extraction:
 
     @staticmethod
     def of(store: Store, samples: Samples, representation: Representation, record: EncoderRecord) -> "Extraction":
-        """Divide a data set's pictures; those of a piece lie in one pack.
+        """Divide a data set's images; those of a piece lie in one pack.
 
         Raises:
-            Ig3dError: no sample has a picture.
+            Ig3dError: no sample has a image.
         """
         shown = samples.with_feature("image")
         if len(shown) == 0:
-            raise Ig3dError(f"{samples.dataset}: no sample has a picture to extract parameters from")
+            raise Ig3dError(f"{samples.dataset}: no sample has a image to extract parameters from")
         places = np.array(shown.table["image"].to_pylist())
         shown = Samples(samples.dataset, shown.table.take(pa.array(np.argsort(places, kind="stable"))))
         places = np.sort(places, kind="stable")
@@ -212,7 +212,7 @@ class Extraction:
             raise Ig3dError(f"{where}: cut short or no piece of an extraction; delete it and extract again") from error
 
     def is_published(self, samples: Samples) -> bool:
-        """Whether a data set's table has this encoder's parameters of every picture that gives any."""
+        """Whether a data set's table has this encoder's parameters of every image that gives any."""
         records = encoder_records(self.store, samples.dataset)
         there = samples.table[self.representation].null_count < len(samples)
         return there and records.get(self.representation) == self.record and len(self.missing()) == len(self)
@@ -224,19 +224,19 @@ class Extraction:
             samples: the whole data set, as it is now.
 
         Raises:
-            Ig3dError: not one picture could be used; or the pictures are others now.
+            Ig3dError: not one image could be used; or the images are others now.
         """
         now = samples.with_feature("image")
         if dict(zip(now.ids, now.table["image"].to_pylist(), strict=True)) != dict(
             zip(self.samples.ids, self.samples.table["image"].to_pylist(), strict=True)
         ):
-            raise Ig3dError(f"{samples.dataset}: its pictures changed during the extraction; start it again")
+            raise Ig3dError(f"{samples.dataset}: its images changed during the extraction; start it again")
         pieces = at_once(self._read, range(len(self)))
         vectors = np.concatenate([vectors for vectors, _ in pieces])
         why = [reason for _, reasons in pieces for reason in reasons]
         skipped = [(str(i), reason) for i, reason in zip(self.samples.ids, why, strict=True) if reason]
         if len(skipped) == len(why):
-            raise Ig3dError(f"{samples.dataset}: no picture gave parameters; the first: {skipped[0][0]}: {why[0]}")
+            raise Ig3dError(f"{samples.dataset}: no image gave parameters; the first: {skipped[0][0]}: {why[0]}")
         row_of = {str(i): row for row, i in enumerate(self.samples.ids) if not why[row]}
         found = np.array([row_of.get(str(i), -1) for i in samples.ids])
         index = samples.table.column_names.index(self.representation)
@@ -259,30 +259,30 @@ class PieceWorker:
         self.extraction = extraction
         self.extractor = Extractor(extraction.store, extraction.representation, extraction.record, device)
         self._pack, self._start = "", 0
-        self._pictures: Pictures | None = None
+        self._images: ImageSet | None = None
 
     def __call__(self, piece: int) -> int:
-        """Do a piece and publish it; how many pictures gave no parameters."""
+        """Do a piece and publish it; how many images gave no parameters."""
         extraction, rows = self.extraction, self.extraction.rows(piece)
         place = extraction.samples.table["image"][rows[0]].as_py()
         pack = place.split("#")[0] if "#" in place else ""
-        if self._pictures is None or not pack or pack != self._pack:
-            self._pictures, self._start = self._open(pack, rows)
+        if self._images is None or not pack or pack != self._pack:
+            self._images, self._start = self._open(pack, rows)
             self._pack = pack
-        pictures, start = self._pictures, self._start
-        vectors, why = self.extractor(lambda index: pictures.encoded(rows[index] - start), len(rows))
+        images, start = self._images, self._start
+        vectors, why = self.extractor(lambda index: images.encoded(rows[index] - start), len(rows))
         extraction.write(piece, vectors, why)
         return sum(map(bool, why))
 
-    def _open(self, pack: str, rows: range) -> tuple[Pictures, int]:
-        """The pictures of a whole pack, or of a piece whose pictures are files; and where they start."""
+    def _open(self, pack: str, rows: range) -> tuple[ImageSet, int]:
+        """The images of a whole pack, or of a piece whose images are files; and where they start."""
         samples, last = self.extraction.samples, rows.stop
         first = rows.start
         if pack:
             of_pack = [row for row, p in enumerate(samples.table["image"].to_pylist()) if p.startswith(f"{pack}#")]
             first, last = of_pack[0], of_pack[-1] + 1
         part = Samples(samples.dataset, samples.table.slice(first, last - first))
-        return Pictures(self.extraction.store, part, IMAGE_SIZE), first
+        return ImageSet(self.extraction.store, part, IMAGE_SIZE), first
 
 
 def check_extractable(

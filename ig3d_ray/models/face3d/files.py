@@ -70,9 +70,9 @@ def _check(what: str, representation: str, wanted: Mapping[str, Tensor], weights
     """Tell in a line what torch would tell in hundreds."""
     missing, more = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     other = [name for name in wanted.keys() & weights.keys() if wanted[name].shape != weights[name].shape]
-    for names, told in ((missing, "lacks"), (more, "has besides"), (sorted(other), "has in another shape")):
+    for names, message in ((missing, "lacks"), (more, "has besides"), (sorted(other), "has in another shape")):
         if names:
-            which = f"{told} {names[0]} ({len(names)} such)"
+            which = f"{message} {names[0]} ({len(names)} such)"
             raise Ig3dError(f"{what}: not {representation.upper()}'s encoder: {which}; is it another model's file?")
 
 

@@ -1,6 +1,6 @@
 """Intermediate fusion: an image network's features and 3D parameters in one classifier.
 
-In the published valence-arousal script the classifier never reached the optimiser, and in the published
+In the published valence-arousal script the classifier never reached the optimizer, and in the published
 tests an untrained attention head was put in. Here every module that is used is trained, and heads load strictly.
 """
 
@@ -11,7 +11,7 @@ from ig3d_ray.models.cage.network import begin_from_nothing
 from ig3d_ray.models.cage.spec import STOCHASTIC_DEPTH
 from ig3d_ray.models.ddamfn.network import BACKBONE_CHANNELS, Attended, AttendedBackbone
 from ig3d_ray.models.intermediate.spec import IntermediateSpec
-from ig3d_ray.models.scaling import Scaling, Standardised, imagenet
+from ig3d_ray.models.scaling import Scaling, Standardized, imagenet
 
 SLOPE = 0.2
 
@@ -37,7 +37,7 @@ class DdamfnWithParams(AttendedBackbone):
         self.fc.requires_grad_(False)
 
     def forward(self, image: torch.Tensor, params: torch.Tensor) -> torch.Tensor | Attended:
-        """`[B, 3, 112, 112]` and `[B, D]`, both normalised, to raw scores `[B, outputs]`; with heads in training."""
+        """`[B, 3, 112, 112]` and `[B, D]`, both normalized, to raw scores `[B, outputs]`; with heads in training."""
         pooled, _, maps = self.attend(image)
         scores: torch.Tensor = self.out(self.linear_fusion(torch.cat([self.Wash_Linear1(params), pooled], dim=1)))
         return Attended(scores, maps) if self.training else scores
@@ -63,12 +63,12 @@ class MaxvitWithParams(nn.Module):
         self.output = nn.Linear(512, outputs, bias=False)
 
     def forward(self, image: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
-        """`[B, 3, 224, 224]` and `[B, D]`, both normalised, to raw scores `[B, outputs]`."""
+        """`[B, 3, 224, 224]` and `[B, D]`, both normalized, to raw scores `[B, outputs]`."""
         scores: torch.Tensor = self.output(self.hidden(torch.cat([self.image(image), self.params(params)], dim=1)))
         return scores
 
 
-def build(spec: IntermediateSpec, outputs: int, classes: int) -> Standardised:
+def build(spec: IntermediateSpec, outputs: int, classes: int) -> Standardized:
     """The untrained network of a spec.
 
     Args:
@@ -83,4 +83,4 @@ def build(spec: IntermediateSpec, outputs: int, classes: int) -> Standardised:
         network = MaxvitWithParams(inputs, outputs, spec.stochastic_depth)
         if spec.start_from is None:
             begin_from_nothing(network)
-    return Standardised(network, imagenet(), Scaling((inputs,), fitted=spec.params == "standardized"))
+    return Standardized(network, imagenet(), Scaling((inputs,), fitted=spec.params == "standardized"))

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
-from ig3d_ray.models.scaling import Scaling, Standardised
+from ig3d_ray.models.scaling import Scaling, Standardized
 
 SLOPE = 0.2
 DROPOUTS = {"paper": (0.5, 0.4), "published": (0.5, 0.0), "published_va": (0.0, 0.0)}
@@ -97,7 +97,7 @@ def _residual(middle: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(512, middle), nn.ReLU(), SeededDropout(0.5), nn.Linear(middle, 512))
 
 
-def build(spec: Mlp3dSpec, outputs: int, classes: int) -> Standardised:
+def build(spec: Mlp3dSpec, outputs: int, classes: int) -> Standardized:
     """The untrained network of a spec.
 
     Args:
@@ -107,5 +107,5 @@ def build(spec: Mlp3dSpec, outputs: int, classes: int) -> Standardised:
     """
     scaling = Scaling((spec.parameter_count,), fitted=spec.variant == "paper")
     if spec.variant == "published_residual":
-        return Standardised(ResidualMlp3d(spec.parameter_count, outputs), scaling)
-    return Standardised(Mlp3d(spec.parameter_count, outputs, spec.width, DROPOUTS[spec.variant]), scaling)
+        return Standardized(ResidualMlp3d(spec.parameter_count, outputs), scaling)
+    return Standardized(Mlp3d(spec.parameter_count, outputs, spec.width, DROPOUTS[spec.variant]), scaling)

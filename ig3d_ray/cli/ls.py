@@ -1,0 +1,52 @@
+"""`ig3d ls`: what a storage holds."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ig3d_ray.cli.options import Storage
+from ig3d_ray.storage import paths
+from ig3d_ray.types import SPLITS
+
+if TYPE_CHECKING:
+    from ig3d_ray.storage.store import Store
+
+
+def ls(
+    storage: Storage,
+    dataset: Annotated[str | None, typer.Option(metavar="NAME", help="List this data set alone.")] = None,
+) -> None:
+    """List the data sets, members and searches of a storage."""
+    from ig3d_ray.data import datasets
+    from ig3d_ray.storage.store import Store
+
+    store = Store(storage)
+    names = [datasets.dataset(dataset).name] if dataset else sorted(datasets.DATASETS)
+    if not sum(_print_dataset(store, name) for name in names):
+        print(f"{store.uri}: holds {'nothing of ' + dataset if dataset else 'no data set, member or search'}")
+
+
+def _print_dataset(store: "Store", dataset: str) -> bool:
+    """Print what there is of a data set; whether there is anything."""
+    from ig3d_ray.data.samples import load_samples
+    from ig3d_ray.ensembles.spec import read_ensemble
+    from ig3d_ray.evaluation.logits import LogitStore
+
+    has_samples = store.exists(paths.samples_table(dataset))
+    cards = sorted(LogitStore(store).members(dataset), key=lambda card: card.name)
+    specs = [name for name in store.names(paths.searches_folder(dataset)) if name.endswith(paths.SPEC_FILE)]
+    if not (has_samples or cards or specs):
+        return False
+    print(dataset)
+    if has_samples:
+        samples = load_samples(store, dataset)
+        parts = ", ".join(f"{len(samples.in_split(split))} {split}" for split in SPLITS)
+        print(f"  samples: {parts}; fingerprint {samples.fingerprint}")
+    for card in cards:
+        print(f"  member {card.fingerprint}  {card.view:6} {card.name}  ({', '.join(card.splits)})")
+    for name in specs:
+        spec = read_ensemble(store.locate(name))
+        score = spec.scores.report.metrics[spec.objective]
+        value = f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
+        print(f"  search {paths.parse_search(name).label}: {spec.objective} {value}, {len(spec.members)} members")
+    return True

@@ -1,0 +1,32 @@
+"""`ig3d run`: the whole job of a search space."""
+
+import typer
+
+from ig3d_ray.cli.options import Address, AsJson, Overrides, SpaceFile, Storage
+from ig3d_ray.cli.outcome import Mlflow, OptunaStorage, show_outcome, tracking_at
+
+
+def run(
+    space_file: SpaceFile,
+    storage: Storage,
+    overrides: Overrides = None,
+    address: Address = None,
+    optuna_storage: OptunaStorage = None,
+    mlflow: Mlflow = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train missing members, cache their logits, search, export. Started again, it resumes where it was."""
+    from ig3d_ray.cli.terminal import interruptible, log_to_stderr
+    from ig3d_ray.config.load import load_space
+    from ig3d_ray.storage.store import Store
+    from ig3d_ray.workflow import pipeline
+    from ig3d_ray.workflow.progress import Reporter
+
+    reporter = Reporter(log_to_stderr())
+    space, store = load_space(space_file, tuple(overrides or ())), Store(storage)
+    tracking = tracking_at(mlflow, space)
+    with interruptible():
+        outcome = pipeline.run(store, space, space_file.stem, address, reporter, optuna_storage)
+    show_outcome(space, outcome, store, as_json, tracking)
+    if outcome.failed:
+        raise typer.Exit(1)

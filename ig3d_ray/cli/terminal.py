@@ -1,0 +1,78 @@
+"""What a terminal shows while a command runs, and how an interruption ends it."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console, ConsoleRenderable
+from rich.logging import RichHandler
+
+from ig3d_ray.errors import Terminated
+
+INTERRUPTED = 130
+TERMINATED = 143
+LOG_WIDTH = 140
+
+
+class _LineHandler(RichHandler):
+    """Log records as plain lines, above the bars of a progress display on the same console."""
+
+    def render(self, *, record: Any, traceback: Any, message_renderable: ConsoleRenderable) -> ConsoleRenderable:
+        return message_renderable
+
+
+class _Elapsed(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.started = time.time()
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"[{record.created - self.started:6.1f} s] {record.getMessage()}"
+
+
+def log_to_stderr() -> Console:
+    """Show this package's log records on stderr, so that stdout holds results alone.
+
+    Returns:
+        The console of stderr, for progress bars.
+    """
+    console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    handler = _LineHandler(console=console, markup=False, highlighter=None)
+    handler.setFormatter(_Elapsed())
+    logger = logging.getLogger("ig3d_ray")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.INFO)
+    return console
+
+
+def stdout_console() -> Console:
+    """The console of results. A log has no width of its own: a table is then as wide as it needs."""
+    return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM say how to resume, and exit although threads still wait for Ray."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _exit("interrupted", INTERRUPTED)
+    except Terminated:
+        _exit("terminated", TERMINATED)
+
+
+def _exit(reason: str, code: int) -> None:
+    print(f"\nig3d: {reason}; finished work is stored: the same command resumes from there", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
