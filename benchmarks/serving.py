@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving [SPEC]
 
-Without a spec the demo is run first (two minutes). Requests are a image with its 3D parameters as JSON, over
-connections that stay open. While memory is looked at, one request in ten is hostile: cut off, not a image, of another
+Without a spec the demo is run first (two minutes). Requests are an image with its 3D parameters as JSON, over
+connections that stay open. While memory is looked at, one request in ten is hostile: cut off, not an image, of another
 type, or too large.
 """
 
@@ -59,7 +59,7 @@ def demo(folder: str) -> str:
 
 
 def questions(spec: str, count: int = 64) -> list[Question]:
-    """Requests with a image of the test set and its parameters."""
+    """Requests with an image of the test set and its parameters."""
     store = Store(storage_of(spec))
     samples = load_samples(store, read_ensemble(spec).dataset).in_split("test")
     for feature in ("image", "emoca", "smirk"):
@@ -78,7 +78,7 @@ def hostile(good: Question) -> list[Question]:
     """Requests that must be refused."""
     image = base64.b64decode(json.loads(good[1])["images"][0])
     large = json.dumps({"images": [base64.b64encode(image).decode()] * 65}).encode()
-    return [("image/png", image[:200]), ("image/jpeg", b"not a image"), ("text/html", b"<html>"), (JSON, large)]
+    return [("image/png", image[:200]), ("image/jpeg", b"not an image"), ("text/html", b"<html>"), (JSON, large)]
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         "# Benchmark of the service",
         "",
-        "Written by `python -m benchmarks.serving`. Requests are a image with its 3D parameters; the ensemble has",
+        "Written by `python -m benchmarks.serving`. Requests are an image with its 3D parameters; the ensemble has",
         f"{found['members']} members. Askers and service share the machine.",
         "",
         f"This run: {machine['cores']} cores, Python {machine['python']}, commit {machine['commit']}.",

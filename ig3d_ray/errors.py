@@ -4,10 +4,10 @@
 class Ig3dError(Exception):
     """Something that the user can put right.
 
-    The message is one line: it names the file, field or sample, says what is wrong and what to do.
+    The message is one line: it names the file, field or sample, what is wrong, and what to do.
     The command line prints it and leaves with exit code 2.
     """
 
 
 class Terminated(BaseException):
-    """This process was told to end (SIGTERM): what is under way is put down where it can be taken up again."""
+    """This process was terminated (SIGTERM): work in progress is stored so that it can be resumed."""

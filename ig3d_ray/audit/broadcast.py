@@ -63,7 +63,7 @@ def members(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def published_fusion(strategy: Strategy, first_NC: np.ndarray, second_NC: np.ndarray, batch: int = BATCH) -> np.ndarray:
-    """Fusion as the published code does it: the first row of each batch of the second member stands for all.
+    """Fusion as the published code does it: the first row of each batch of the second member is used for all.
 
     For study alone: nothing else in this package matches rows by anything but their id.
     """

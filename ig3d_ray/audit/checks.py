@@ -1,4 +1,4 @@
-"""What a careful reviewer would look for in predictions, one function a fault."""
+"""Checks of predictions, one function per fault."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ SLACK = 1e-3
 
 @dataclass(frozen=True)
 class Audited:
-    """One member's predictions as somebody wrote them.
+    """One member's predictions as they were written.
 
     Attributes:
         name: what to call it. task: expression or va.
@@ -84,7 +84,7 @@ def class_order(one: Audited) -> Finding | None:
         return None
     classes, labels = len(one.class_names), one.labels[one.labeled]
     if 2 * len(np.unique(labels)) < classes:
-        # Any order fits a few classes; it says nothing about the others.
+        # Any order fits a few classes, and is no evidence about the others.
         return None
     top = one.outputs[one.labeled].argmax(axis=1)
     counts = np.bincount(labels * classes + top, minlength=classes**2).reshape(classes, classes)
@@ -172,13 +172,13 @@ def _runs(same: np.ndarray, what: str) -> str:
 def check_one(one: Audited) -> list[Finding]:
     """Every check of one member's predictions."""
     columns = [finding for check in (class_order, swapped_dimensions) if (finding := check(one)) is not None]
-    # Columns in another order also fit some other rows better; that one fault is told once.
+    # Columns in another order also fit some other rows better; that one fault is reported once.
     others = (
         (probabilities_as_logits, constant_runs) if columns else (shifted_rows, probabilities_as_logits, constant_runs)
     )
     found = columns + [finding for check in others if (finding := check(one)) is not None]
     if one.numbered:
-        what = "rows are numbered: only the order of the files says which sample is which; bring a sample_id"
+        what = "rows are numbered: only the order of the files identifies the samples; add a sample_id column"
         found.append(Finding("note", "row order is id", one.name, what))
     return found
 
@@ -195,7 +195,7 @@ def duplicates(members: Sequence[Audited]) -> list[Finding]:
                 a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
             sizes = np.linalg.norm(a) * np.linalg.norm(b)
             if sizes > 0 and 1 - float((a * b).sum()) / sizes < ALIKE:
-                what = "outputs are the same but for scale; in an ensemble they count as one: leave one away"
+                what = "outputs are the same but for scale; in an ensemble they count as one: remove one"
                 found.append(Finding("fault", "duplicate members", f"{second.name} and {first.name}", what))
     return found
 
@@ -237,7 +237,7 @@ def _on_common(first: Audited, second: Audited) -> tuple[np.ndarray, np.ndarray]
 
 
 def coverage(members: Sequence[Audited]) -> list[Finding]:
-    """Members that lack samples which others have: every comparison is on what all have in common."""
+    """Members without outputs on samples that others have: every comparison is on the common samples."""
     union = np.unique(np.concatenate([one.ids for one in members]))
     found = []
     for one in members:
@@ -245,24 +245,24 @@ def coverage(members: Sequence[Audited]) -> list[Finding]:
         if len(lacks) == 0:
             continue
         share = 1 - len(lacks) / len(union)
-        what = f"has {share:.2%} of the {len(union)} samples; lacks {len(lacks)}, first {str(lacks[0])!r}"
+        what = f"has {share:.2%} of the {len(union)} samples; {len(lacks)} are missing, the first {str(lacks[0])!r}"
         kind: Literal["fault", "note"] = "note" if share >= COVERED else "fault"
         found.append(Finding(kind, "coverage", one.name, what + "; all are compared on what is common"))
     return found
 
 
 def repeated_ids(one: Audited) -> Finding | None:
-    """Whether a sample stands more than once."""
+    """Whether a sample_id is duplicated."""
     unique, counts = np.unique(one.ids, return_counts=True)
     if len(unique) == len(one.ids):
         return None
     first = str(unique[counts > 1][0])
-    what = f"sample_id {first!r} stands more than once ({int((counts > 1).sum())} such ids); keep one row of each"
+    what = f"sample_id {first!r} is duplicated ({int((counts > 1).sum())} such ids); keep one row of each"
     return Finding("fault", "repeated ids", one.name, what)
 
 
 def unequal_labels(members: Sequence[Audited]) -> list[Finding]:
-    """Files that say different things about the truth of one sample."""
+    """Files with different labels for one sample."""
     found = []
     for i, first in enumerate(members):
         for second in members[:i]:
@@ -279,7 +279,7 @@ def unequal_labels(members: Sequence[Audited]) -> list[Finding]:
 
 
 def order_matters(one: Audited, again: Audited) -> Finding | None:
-    """Whether a model says something else about a sample when the rows come in another order."""
+    """Whether a model's output for a sample changes when the rows are in another order."""
     a, b = _on_common(one, again)
     differs = np.abs(a - b).max(axis=1) > SLACK * (np.abs(a).max(axis=1) + SLACK) if len(a) else np.ones(1, bool)
     if not differs.any():

@@ -13,7 +13,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.evaluation.pool import align
-from ig3d_ray.importing.predictions import brought_labels
+from ig3d_ray.importing.predictions import labels_in_file
 from ig3d_ray.importing.tables import ROW_PATTERN, predictions, read_columns, sample_ids
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
@@ -61,7 +61,7 @@ def _of_file(file: Path, dataset: str, row_order_is_id: bool) -> list[Audited]:
     columns = read_columns(file)
     ids, numbered = sample_ids(file, columns, row_order_is_id and "sample_id" not in columns)
     logits, va = predictions(file, columns, dataset)
-    labels = brought_labels(file, columns, dataset, ids)
+    labels = labels_in_file(file, columns, dataset, ids)
     names = datasets.dataset(dataset).class_names
     found = []
     for task, outputs in ((Task.EXPRESSION, logits), (Task.VA, va)):
@@ -108,7 +108,7 @@ def audit_store(store: Store, dataset: str) -> tuple[list[Finding], int]:
             spec = parse_ensemble(store.read(name).decode(), store.locate(name))
             finding = _ensemble_on_shuffled_rows(store, spec, name)
             found += [finding] if finding is not None else []
-    # A data set with two tasks has its coverage told once.
+    # A data set with two tasks has its coverage reported once.
     return list(dict.fromkeys(found)), looked
 
 
@@ -147,5 +147,5 @@ def _ensemble_on_shuffled_rows(store: Store, spec: EnsembleSpec, name: str) -> F
     message = spec.scores.selection.metrics[spec.objective].value
     if abs(now - message) <= SLACK:
         return None
-    what = f"{spec.objective} on {split}, rows shuffled, is {now:.6f}; the spec says {message:.6f}: search again"
+    what = f"{spec.objective} on {split}, rows shuffled, is {now:.6f}; the spec has {message:.6f}: search again"
     return Finding("fault", "exported ensemble", name, what)

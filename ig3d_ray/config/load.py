@@ -1,4 +1,4 @@
-"""Reads a search space from YAML: one field overridden here and there, every mistake told in one line."""
+"""Reads a search space from YAML: single fields overridden, every error reported in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -45,13 +45,13 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML as data, by the safe loader; a key that stands twice is an error instead of the last one winning."""
+    """YAML as data, by the safe loader; a duplicate key is an error instead of the last one winning."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         for key in own:
             if own.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} stands twice", problem_mark=node.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"duplicate key {key!r}", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep=deep)
 
 

@@ -1,4 +1,4 @@
-"""The search space: one YAML file that says everything about a run, checked before anything starts."""
+"""The search space: one YAML file that describes a whole run, checked before anything starts."""
 
 import hashlib
 import json
@@ -63,7 +63,7 @@ class Reference(Frozen):
     name: str
     member_2d: str = "*"
     member_3d: str = "*"
-    """Names of members; `*` stands for anything."""
+    """Names of members; `*` matches anything."""
     strategy: Strategy
     space: Space = "logits"
     weight_3d: Share | None = None
@@ -91,7 +91,7 @@ class SearchSpec(Frozen):
     batch: int = Field(default=50, ge=1)
     """Candidates that one trial scores."""
     concurrent: int = Field(default=2, ge=1)
-    """Batches asked for before their results are told; part of the result, so that it doesn't depend on the machine."""
+    """Batches requested before any of their results is returned; fixed here, not by the number of machines."""
     sampler: Literal["tpe", "random", "nsga2"] = "tpe"
     seed: int | None = Field(default=None, ge=0)
     """Of the sampler; the space's own seed by default."""
@@ -126,7 +126,7 @@ def _named(recipe: Any, named: Any, field: str) -> Any:
     if not isinstance(recipe, str):
         return recipe
     if not isinstance(named, dict) or recipe not in named:
-        known = ", ".join(map(str, named)) or "none are there"
+        known = ", ".join(map(str, named)) or "there are none"
         raise ValueError(f"{field}.recipe: {recipe!r} is not under recipes; known: {known}")
     return named[recipe]
 
@@ -217,12 +217,12 @@ class SearchSpace(Frozen):
             raise ValueError(f"fusion.methods: {unfit[0]!r} for {self.task}; allowed: {', '.join(METHODS[self.task])}")
         if self.search.costs and self.search.second_objective != "cost":
             raise ValueError(
-                "search.costs: without second_objective 'cost' they count for nothing; set it, or leave them"
+                "search.costs: they have no effect without second_objective 'cost'; set it, or remove them"
             )
         if self.search.second_objective == "cost" and not self.search.costs:
             raise ValueError("search.costs: second_objective 'cost' needs what members cost, such as {cnn*: 3.5}")
         if self.data is not None and self.dataset != "faces":
-            raise ValueError(f"data: only faces are drawn, {self.dataset} is brought; leave it away")
+            raise ValueError(f"data: only faces are drawn, {self.dataset} is imported; remove it")
         names = [spec.name for spec in self.members()]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:

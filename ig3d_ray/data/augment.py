@@ -57,7 +57,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     # DDAMFN on AffectNet, and all of Ig3D's classification scripts.
     "ddamfn": Augmentation(flip=0.5, warp=0.7, degrees=20, shift=0.2, scale=(0.8, 1.0), erase=0.5),
     "ddamfn++": Augmentation(flip=0.5, warp=0.7, degrees=20, shift=0.2, scale=(0.8, 1.0), erase=1.0, area=(0.05, 0.05)),
-    # DDAMFN on RAF-DB: the crop of 112 from a image padded by 8 is a shift by up to 8/112.
+    # DDAMFN on RAF-DB: the crop of 112 from an image padded by 8 is a shift by up to 8/112.
     "rafdb": Augmentation(flip=0.5, warp=0.2, degrees=5, shift=8 / 112, erase=0.5, area=(0.02, 0.25)),
     "rafdb++": Augmentation(flip=0.5, warp=0.5, degrees=5, shift=8 / 112, erase=0.5, area=(0.02, 0.25)),
     # CAGE's combined and valence-arousal trainings.

@@ -27,7 +27,7 @@ PUBLISHED: dict[str, dict[str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What a look at a data set found.
+    """What a check of a data set found.
 
     Attributes:
         counts: rows of (what, per class, all): each split, and the published counts beside train + dev and test.
@@ -54,7 +54,7 @@ def check_data(store: Store, samples: Samples) -> DataCheck:
             notes.append(f"no sample has {feature}")
         elif missing:
             message = ", ".join(f"{count} {split}" for split, count in sorted(missing.items()))
-            notes.append(f"without {feature}: {message}; members that look at it are compared on the others")
+            notes.append(f"without {feature}: {message}; members that take it as input are compared on the others")
     unlabeled = int((samples.expression < 0).sum())
     if unlabeled:
         notes.append(f"{unlabeled} samples have no class")
@@ -74,7 +74,7 @@ def _against_published(dataset: str, table: dict[str, np.ndarray]) -> tuple[list
             notes.append(f"{what}: every class has the published count")
             continue
         if sorted(ours.tolist()) == sorted(counts) or _order_is_off(ours, published):
-            faults.append(f"{what}: the counts look like the published ones in another order: are classes mixed up?")
+            faults.append(f"{what}: the counts fit the published ones in another order: are classes mixed up?")
         else:
             notes.append(f"{what}: {int(ours.sum())} samples, published {int(published.sum())}")
     return notes, faults

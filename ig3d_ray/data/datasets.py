@@ -1,4 +1,4 @@
-"""The datasets that the system knows: what is predicted on them, and their classes in order."""
+"""The data sets: what is predicted on them, and their classes in order."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which encoder a data set's 3D parameters came from, so that new images can be given theirs in the same way."""
+"""Which encoder a data set's 3D parameters came from, so that new images are encoded in the same way."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from ig3d_ray.storage.store import Store
 
 @dataclass(frozen=True)
 class EncoderRecord:
-    """An encoder as the storage knows it.
+    """An encoder in the storage.
 
     Attributes:
         weights: the name of its weights in the storage. sha256: of them.

@@ -22,7 +22,7 @@ from ig3d_ray.storage.store import Store
 
 DECODING_THREADS = 8
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
-"""What is opened: others run programs of the image's maker (EPS), or decode before they tell their size (ICO)."""
+"""What is opened: others run programs of the image's maker (EPS), or decode before their size is known (ICO)."""
 
 
 class UnreadableImageError(Ig3dError):
@@ -133,7 +133,7 @@ def open_image(data: bytes, what: str) -> Image.Image:
     try:
         return in_rgb(Image.open(io.BytesIO(data), formats=FORMATS))
     except UNDECODABLE as error:
-        message = f"{what}: not a readable image; replace it or leave its `image` null"
+        message = f"{what}: not a readable image; replace it or set its `image` to null"
         raise UnreadableImageError(message) from error
 
 

@@ -1,4 +1,4 @@
-"""The truth about the samples of one split, by id: from the samples table, or brought with predictions."""
+"""The truth about the samples of one split, by id: from the samples table, or imported with predictions."""
 
 from dataclasses import dataclass
 
@@ -79,7 +79,7 @@ def find_labels(store: Store, dataset: str, split: Split) -> Labels | None:
 
 
 def save_labels(store: Store, labels: Labels) -> None:
-    """Publish labels that came with predictions, rows sorted by id."""
+    """Publish labels that were imported with predictions, rows sorted by id."""
     order = np.argsort(labels.ids)
     table = pa.table(
         {
@@ -92,19 +92,19 @@ def save_labels(store: Store, labels: Labels) -> None:
     store.write(paths.labels_table(labels.dataset, labels.split), table_to_bytes(table))
 
 
-def merge_labels(known: Labels, brought: Labels, what: str) -> Labels:
-    """Known labels completed by newly brought ones.
+def merge_labels(known: Labels, imported: Labels, what: str) -> Labels:
+    """Known labels completed by newly imported ones.
 
     Args:
-        what: the file that brings them, for messages.
+        what: the file that they are imported from, for messages.
 
     Raises:
         Ig3dError: a sample has one label here and another there; the message names the first.
     """
-    shared, here, there = np.intersect1d(known.ids, brought.ids, return_indices=True)
-    a, b = known.expression[here], brought.expression[there]
+    shared, here, there = np.intersect1d(known.ids, imported.ids, return_indices=True)
+    a, b = known.expression[here], imported.expression[there]
     differ = (a >= 0) & (b >= 0) & (a != b)
-    va_a, va_b = known.va[here], brought.va[there]
+    va_a, va_b = known.va[here], imported.va[there]
     # Published files round labels, CAGE's even to float16.
     differ |= (np.abs(va_a - va_b) > 1e-3).any(axis=1)
     if differ.any():
@@ -115,18 +115,18 @@ def merge_labels(known: Labels, brought: Labels, what: str) -> Labels:
             for label, va in ((b[first], va_b[first]), (a[first], va_a[first]))
         ]
         raise Ig3dError(
-            f"{what}: sample {shared[first]}: its label is ({message[0]}) but known as ({message[1]}); {int(differ.sum())}"
-            " samples differ: these are not the same samples, or not in the same order (if the file imported before"
+            f"{what}: sample {shared[first]}: its label is ({message[0]}) but known as ({message[1]}); {int(differ.sum())} "
+            "samples differ: these are not the same samples, or not in the same order (if the file imported before"
             f" was wrong: delete {paths.labels_table(known.dataset, known.split)} and import again)"
         )
     merged_expression, merged_va = known.expression.copy(), known.va.copy()
     merged_expression[here] = np.where(a >= 0, a, b)
     merged_va[here] = np.where(np.isnan(va_a), va_b, va_a)
-    new = np.setdiff1d(np.arange(len(brought.ids)), there)
+    new = np.setdiff1d(np.arange(len(imported.ids)), there)
     return Labels(
         known.dataset,
         known.split,
-        np.concatenate([known.ids, brought.ids[new]]),
-        np.concatenate([merged_expression, brought.expression[new]]),
-        np.concatenate([merged_va, brought.va[new]]),
+        np.concatenate([known.ids, imported.ids[new]]),
+        np.concatenate([merged_expression, imported.expression[new]]),
+        np.concatenate([merged_va, imported.va[new]]),
     )

@@ -40,7 +40,7 @@ class Samples:
         table: columns of `SCHEMA`; further columns are refused, missing nullable ones are added as nulls.
 
     Raises:
-        Ig3dError: a column is missing, unknown or of the wrong type; an id stands twice; a split, class
+        Ig3dError: a column is missing, unknown or of the wrong type; a duplicate sample_id; a split, class
             or number is out of range. The message names the column and the first offending sample.
     """
 
@@ -150,7 +150,7 @@ def _check_values(dataset: str, table: pa.Table) -> None:
         raise Ig3dError(f"{dataset} samples: row {ids.index(None)} has no sample_id")
     if len(set(ids)) != len(ids):
         first = next(sample_id for sample_id, count in Counter(ids).items() if count > 1)
-        raise Ig3dError(f"{dataset} samples: sample_id {first!r} stands twice ({len(ids) - len(set(ids))} repeats)")
+        raise Ig3dError(f"{dataset} samples: duplicate sample_id {first!r} ({len(ids) - len(set(ids))} repeats)")
     split = table["split"].to_pylist()
     for sample_id, name in zip(ids, split, strict=True):
         if name not in SPLITS:
@@ -171,6 +171,4 @@ def _check_values(dataset: str, table: pa.Table) -> None:
         if not np.isfinite(flat).all():
             present = np.flatnonzero(table[name].is_valid().to_numpy())
             row = present[np.flatnonzero(~np.isfinite(flat))[0] // WIDTHS[name]]
-            raise Ig3dError(
-                f"{dataset} samples: sample {ids[row]!r}: {name} holds NaN or infinity; leave it null instead"
-            )
+            raise Ig3dError(f"{dataset} samples: sample {ids[row]!r}: {name} holds NaN or infinity; use null instead")

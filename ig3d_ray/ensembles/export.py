@@ -93,7 +93,7 @@ def _versions() -> dict[str, str]:
 
 
 def _encoders(store: Store, dataset: str, members: Sequence[EnsembleMember]) -> dict[str, UsedEncoder]:
-    """The encoders on record of what these members look at."""
+    """The recorded encoders of the representations that these members take as input."""
     features = {feature for member in members for feature in member.features}
     records = encoder_records(store, dataset)
     return {name: UsedEncoder(**asdict(records[name])) for name in sorted(features & records.keys())}

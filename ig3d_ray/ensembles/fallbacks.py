@@ -1,4 +1,4 @@
-"""What an ensemble does where something is missing that members look at: the best fusion of the rest, chosen ahead."""
+"""Fallbacks of an ensemble: the best fusion of the members whose inputs are there, chosen in advance."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from ig3d_ray.search.scoring import Result, best_of, score_batch
 def build_fallbacks(
     space: SearchSpace, pool: Pool, chosen: Result, members: Sequence[EnsembleMember]
 ) -> tuple[Fallback, ...]:
-    """For everything that a sample may lack, the best fusion of the chosen members that are left.
+    """For each set of inputs that may be missing, the best fusion of the chosen members that don't need them.
 
     Args:
         pool: the selection set. chosen: the exported ensemble. members: its members.

@@ -60,7 +60,7 @@ def _files(path: Path) -> list[tuple[str, ImageLike]]:
 
 
 def read_item(name: str, content: ImageLike) -> Item:
-    """A image ready for the networks; a file that can't be read has no content."""
+    """An image ready for the networks; a file that can't be read has no content."""
     if isinstance(content, str | Path):
         try:
             return Item(name, Path(content).read_bytes())

@@ -1,4 +1,4 @@
-"""3D parameters that somebody has already, for images that are in no data set: found by the image's name."""
+"""Given 3D parameters for images that are in no data set, found by the image's name."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Parameters:
     """Parameter vectors by name.
 
     Attributes:
-        rows: a image's relative path without suffix, or the last part of it -> row.
+        rows: an image's relative path without suffix, or the last part of it -> row.
         vectors: `[K, 334 | 358]` float32.
         exact: whether only a whole name counts.
     """
@@ -26,12 +26,12 @@ class Parameters:
     exact: bool = False
 
     def of(self, name: str) -> np.ndarray | None:
-        """The vector of a image; None where there is none."""
+        """The vector of an image; None where there is none."""
         row = self.row(name)
         return None if row is None else self.vectors[row]
 
     def row(self, name: str) -> int | None:
-        """Which vector is a image's."""
+        """Which vector is an image's."""
         if self.exact:
             return self.rows.get(name)
         stem = name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name
@@ -70,7 +70,7 @@ def parameters_from(source: Path, representation: Representation) -> Parameters:
 
 
 def parameters_of(names: list[str], vectors_ND: np.ndarray, representation: Representation) -> Parameters:
-    """Vectors `[N, 334 | 358]` of named images; a row of NaN says that there are none.
+    """Vectors `[N, 334 | 358]` of named images; a row of NaN for none.
 
     Raises:
         Ig3dError: another width or number of rows.

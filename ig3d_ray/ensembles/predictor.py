@@ -77,7 +77,7 @@ class Ensemble:
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """What its members look at: `image`, `emoca`, `smirk`; `predictions` if one was imported as such."""
+        """What its members take as input: `image`, `emoca`, `smirk`; `predictions` if one was imported as such."""
         return tuple(sorted({feature for member in self.spec.members for feature in member.features}))
 
     def network(self, member: str) -> Standardized:
@@ -112,7 +112,7 @@ class Ensemble:
 
         Args:
             images: a folder, a file, or a list of files, encoded bytes, `[H, W, 3]` uint8 RGB arrays or Pillow images.
-            missing: what to do where something is missing that a member looks at. `fail`: raise; `skip`: leave the
+            missing: what to do where an input of a member is missing. `fail`: raise; `skip`: leave the
                 image out; `fallback`: by the best fusion of the other members, which the spec carries.
             emoca, smirk: parameters if the spec has no encoder for them: `[N, 334]` and `[N, 358]` in the images'
                 order, a row of NaN for none.
@@ -122,7 +122,7 @@ class Ensemble:
             `missing`, what was missing, if something was. A list of images without names is numbered from 0.
 
         Raises:
-            Ig3dError: under `fail`, something is missing; nothing is a image; parameters of another width.
+            Ig3dError: under `fail`, something is missing; nothing is an image; parameters of another width.
         """
         items = items_of(images)
         names = [name for name, _ in items]
@@ -176,15 +176,15 @@ class Ensemble:
             return ""
         first = lacking[0]
         unable = [member.name for member in self.spec.members if first in member.features]
-        message = why.get((first, row), "its predictions were imported, and nobody can ask it about new images")
-        return f"{unable[0]} lacks its {first} ({message})"
+        message = why.get((first, row), "it was imported as predictions, so it has none for new images")
+        return f"{unable[0]} needs {first}, which is missing ({message})"
 
     def _sizes(self) -> set[int]:
         specs = [spec for spec in self._specs.values() if has_network(spec)]
         return {spec.image.size for spec in specs if spec.image is not None}
 
     def _images(self, items: list[Item]) -> tuple[dict[int, np.ndarray], dict[tuple[str, int], str]]:
-        """size -> `[B, 3, size, size]` uint8, zeros where a image can't be read; and ("image", row) -> why not."""
+        """size -> `[B, 3, size, size]` uint8, zeros where an image can't be read; and ("image", row) -> why not."""
         images = {size: np.zeros((len(items), 3, size, size), np.uint8) for size in self._sizes()}
         why: dict[tuple[str, int], str] = {}
 

@@ -33,9 +33,9 @@ class Prediction:
     Attributes:
         pool: the members' outputs with ids and labels, on every sample that the ensemble's members have.
         fused: `[N, C]` or `[N, 2]`. scores: every metric of them.
-        compared: how many of the samples the search compared on; some member of its pool may have lacked others.
+        compared: how many of the samples the search compared on; others may be missing for a member of its pool.
         compared_score: the objective on those.
-        reported: what the spec says it is there; None where the spec says nothing of this split, or where
+        reported: the score in the spec; None where the spec has none on this split, or where
             ids or labels are not those that it was scored on.
     """
 
@@ -71,7 +71,7 @@ def predict(spec: EnsembleSpec, store: Store, split: Split) -> Prediction:
     slack = SAMPLES_THAT_MAY_TURN / max(len(rows), 1) * len(spec.class_names) if spec.task.has_classes else VA_SLACK
     if reported is not None and abs(again - reported) > slack:
         raise Ig3dError(
-            f"{spec.dataset} {split}: {spec.objective} comes out at {again:.6f}, the spec says {reported:.6f}, on the"
+            f"{spec.dataset} {split}: {spec.objective} comes out at {again:.6f}, the spec has {reported:.6f}, on the"
             " same samples and labels: features or images have changed since; restore them, or run the search again"
         )
     return Prediction(pool, fused, scores, len(rows), again, reported)

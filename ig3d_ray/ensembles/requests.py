@@ -26,7 +26,7 @@ MISSING = ("fail", "skip", "fallback")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask: bytes of its body, pixels of a image and of all, images, seconds to arrive."""
+    """What one request may ask: bytes of its body, pixels of an image and of all, images, seconds to arrive."""
 
     body: int = 16 * 2**20
     pixels: int = 25_000_000
@@ -49,7 +49,7 @@ class Request:
 
     Attributes:
         items: the images, numbered from 0. given: representation -> a vector or None for each.
-        missing: what to do where a member lacks something.
+        missing: what to do where an input of a member is missing.
     """
 
     items: list[Item]
@@ -61,7 +61,7 @@ def parse_request(content_type: str, body: bytes, limits: Limits, missing: str =
     """A request's content, checked.
 
     Args:
-        missing: what to do where a member lacks something, unless the content says it.
+        missing: what to do where an input of a member is missing, unless the content has the field.
 
     Raises:
         RefusedError: it is not of a form that is understood, too large, or no image.
@@ -137,7 +137,7 @@ def _image(name: str, data: bytes) -> Item:
 
 
 def _pixels(name: str, data: bytes, limits: Limits) -> int:
-    """How many an encoded image says that it has."""
+    """The number of pixels in an encoded image's header."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size

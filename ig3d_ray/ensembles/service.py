@@ -37,7 +37,7 @@ def answer_together(ensemble: Ensemble, requests: Sequence[Request]) -> list[Ans
         if isinstance(error, Ig3dError):
             return [RefusedError(UNUSABLE, str(error))]
         logging.getLogger(__name__).exception("a request could not be answered")
-        return [RefusedError(BROKEN, "the service failed at this; its log says how")]
+        return [RefusedError(BROKEN, "internal error; see the log of the service")]
     rows = {
         str(row["sample_id"]): {str(k): v for k, v in row.items()}
         for batch in batches
@@ -51,7 +51,7 @@ def _answer(number: int, request: Request, rows: dict[str, Answer], excluded: di
     predictions, without = [], {}
     for item in request.items:
         name = f"{number}/{item.name}"
-        lacked = excluded.get(name) or (f"lacks {rows[name]['missing']}" if rows[name]["lacked"] else "")
+        lacked = excluded.get(name) or (f"{rows[name]['missing']} missing" if rows[name]["missing"] else "")
         if lacked and request.missing == "fail":
             return RefusedError(UNUSABLE, f"image {item.name}: {lacked}; `missing` may be skip or fallback")
         if name in excluded or (lacked and request.missing == "skip"):

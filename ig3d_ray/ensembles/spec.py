@@ -57,7 +57,7 @@ class EnsembleMember(Frozen):
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The columns of the samples table that it looks at; `predictions` for one that is known by these alone."""
+        """The columns of the samples table that it takes as input; `predictions` where only these are known."""
         return self.parsed.features
 
 
@@ -97,10 +97,10 @@ class ParetoPoint(Frozen):
 
 
 class Fallback(Frozen):
-    """The best fusion of the members that can still speak where something that others look at is missing.
+    """The best fusion of the members whose inputs are there, where others' inputs are missing.
 
     `missing` are columns of the samples table (`image`, `emoca`, `smirk`), or `predictions` for imported members,
-    which say nothing of new samples. Chosen on the selection set, where `selection` is its score.
+    which have no outputs for new samples. Chosen on the selection set, where `selection` is its score.
     """
 
     missing: tuple[str, ...]
@@ -131,14 +131,14 @@ class EnsembleSpec(Frozen):
     scores: Scored
     optimism: Optimism
     pareto: tuple[ParetoPoint, ...]
-    """Ascending in `cost`: the number of members, or what `search.costs` says; judged on the selection set."""
+    """Ascending in `cost`: the number of members, or that of `search.costs`; scored on the selection set."""
     compared_with: dict[str, Compared]
     """`best_single`, `best_2d` and `mean` (the plain mean of the same members)."""
     excluded: dict[Split, tuple[str, ...]]
-    """Samples that some member of the pool lacks, so that nothing was compared on them."""
+    """Samples for which an output of some member of the pool is missing; nothing was compared on them."""
     fallbacks: tuple[Fallback, ...] = ()
     encoders: dict[str, UsedEncoder] = Field(default_factory=dict)
-    """Of each representation that a member looks at, where the parameters were extracted here."""
+    """Of each representation that a member takes as input, where the parameters were extracted here."""
     provenance: Provenance
 
     @model_validator(mode="after")
@@ -155,7 +155,7 @@ class EnsembleSpec(Frozen):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
     def fallback(self, missing: Collection[str]) -> Fallback | None:
-        """What to do for samples that lack these; None if no member is left."""
+        """The fallback for samples without these inputs; None if no member is left."""
         wanted = tuple(sorted(missing))
         return next((f for f in self.fallbacks if f.missing == wanted), None)
 
@@ -208,5 +208,5 @@ def storage_of(uri: str) -> str:
     whole = uri if "://" in uri else str(Path(uri).absolute())
     storage = paths.storage_of_spec(whole)
     if storage is None:
-        raise Ig3dError(f"{uri}: lies in no storage; say with --storage where its members' checkpoints are")
+        raise Ig3dError(f"{uri}: is in no storage; give the storage of its members' checkpoints with --storage")
     return storage

@@ -78,7 +78,7 @@ class Writer:
             if kind is None:
                 os.replace(self._partial, self.out)
         except OSError as failed:
-            # While another error is on its way, that one is told.
+            # While another error is being raised, that one is reported.
             if kind is None:
                 raise self._told(failed) from failed
         finally:

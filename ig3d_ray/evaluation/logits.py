@@ -1,6 +1,6 @@
-"""The logit cache: what each member says about each sample, one Parquet table per dataset, member and split.
+"""The logit cache: the outputs of each member for each sample, one Parquet table per data set, member and split.
 
-The cache is the waist of the system: any model of anyone's can enter here. Rows are known by `sample_id`
+Any model can enter the system here, by its predictions alone. Rows are identified by `sample_id`
 and nothing in the system relies on their order.
 """
 
@@ -34,14 +34,14 @@ class LogitTable:
 
     Attributes:
         dataset: its name in the catalog. split: train, dev or test.
-        member: the member's fingerprint. name: the word people know it by. view: what it looks at.
+        member: the member's fingerprint. name: as in tables. view: which view it takes as input.
         member_spec: the member's spec as canonical JSON.
         dataset_fingerprint: of the samples that it was computed on; empty for imported predictions.
         ids: `[N]` str, unique.
         logits: `[N, C]` float32 raw class scores, or None. va: `[N, 2]` float32 valence and arousal, or None.
 
     Raises:
-        Ig3dError: an id stands twice; widths or lengths don't fit; a number is NaN or infinite. The
+        Ig3dError: a duplicate sample_id; widths or lengths don't fit; a number is NaN or infinite. The
             message names the first offending sample and how many there are.
     """
 
@@ -64,7 +64,7 @@ class LogitTable:
         if len(unique) != len(self.ids):
             repeated = unique[counts > 1]
             earliest = self.ids[first[counts > 1].min()]
-            raise Ig3dError(f"{what}: sample_id {str(earliest)!r} stands more than once ({len(repeated)} such ids)")
+            raise Ig3dError(f"{what}: sample_id {str(earliest)!r} is duplicated ({len(repeated)} such ids)")
         if self.logits is None and self.va is None:
             raise Ig3dError(f"{what}: neither logits nor valence and arousal")
         classes = len(dataset_of(self.dataset).class_names)
@@ -145,7 +145,7 @@ class LogitTable:
 
 @dataclass(frozen=True)
 class MemberCard:
-    """A member as the store knows it: fingerprint, name, view, spec (canonical JSON), cached splits."""
+    """A member in the store: fingerprint, name, view, spec (canonical JSON), cached splits."""
 
     fingerprint: str
     name: str
@@ -159,7 +159,7 @@ class LogitStore:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        # What the last listing said of each table, by which this machine's copies are known.
+        # Versions of the tables in the last listing, which identify the local copies.
         self._versions: dict[str, str | None] = {}
 
     @staticmethod
@@ -176,10 +176,10 @@ class LogitStore:
         return self.store.exists(self.path(dataset, member, split))
 
     def read(self, dataset: str, member: str, split: str) -> LogitTable:
-        """A published table; of a distant store this machine's copy, if it is what `look` saw there.
+        """A published table; of a distant store this machine's copy, if the last listing has that version.
 
         Raises:
-            Ig3dError: it is missing or broken, or is not what its path says.
+            Ig3dError: it is missing or broken, or does not belong at its path.
         """
         name = self.path(dataset, member, split)
         table = LogitTable.from_bytes(read_through(self.store, name, self._versions.get(name)), self.store.locate(name))
@@ -191,7 +191,7 @@ class LogitStore:
     def to_pandas(self, dataset: str, split: str) -> "pd.DataFrame":
         """Every member's outputs on a split, side by side: a row per sample, columns (member, output).
 
-        A member that lacks a sample has NaN there. Outputs are called by their class, `valence` and `arousal`.
+        Missing outputs are NaN. Outputs are called by their class, `valence` and `arousal`.
 
         Raises:
             Ig3dError: no member has outputs there.

@@ -21,10 +21,10 @@ class Pool:
     Attributes:
         dataset, split, task: whose outputs, on what, for what.
         names, fingerprints, views: of the M members, in order.
-        ids: `[N]` str, ascending: so no score can depend on the order of anybody's rows.
+        ids: `[N]` str, ascending: so no score can depend on the order of rows.
         outputs_MNC: `[M, N, C]` float32 logits, or `[M, N, 2]` valence and arousal.
         labels: `[N]` int64 classes, or `[N, 2]` float32.
-        excluded: the ids that some member had and another lacked, ascending.
+        excluded: the ids for which the output of some member is missing, ascending.
     """
 
     dataset: str
@@ -82,7 +82,7 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
     """Members' tables on the samples that all of them have.
 
     Raises:
-        Ig3dError: no tables; a table lacks the task's outputs or is of another data set or split; the
+        Ig3dError: no tables; a table is without the task's outputs or is of another data set or split; the
             tables have no sample in common; two have one name; a sample has no label.
     """
     if not tables:

@@ -7,7 +7,7 @@ from ig3d_ray.types import Frozen, Split
 class SetScores(Frozen):
     """Every metric on one set of samples.
 
-    `optimistic` says that the same samples chose what is scored here.
+    `optimistic` is true where the same samples were used to choose what is scored here.
     """
 
     split: Split

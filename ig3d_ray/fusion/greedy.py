@@ -42,7 +42,7 @@ class _Members:
                 rival = _highest_of_others(scores, sum_CN[:, rows], labels)
                 hits = fused >= rival
                 if (hits & (fused == rival)).any():
-                    # Where classes tie, the first has it, and that takes a closer look.
+                    # Where classes tie, the first has it, which is checked sample by sample.
                     counts[:, 0, 0] += _counted(scores, sum_CN[:, rows], labels)[:, 0].sum(axis=1)
                 else:
                     counts[:, 0, 0] += np.count_nonzero(hits, axis=1)

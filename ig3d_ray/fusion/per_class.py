@@ -35,7 +35,7 @@ def stack_per_class(
         held_out.append(loss)
     weights = np.zeros((len(shared_M), outputs.shape[2]))
     weights[used] = _fit(outputs, labels_N, shared, STRENGTHS[int(np.argmin(held_out))])
-    # Members that are wrong about every class end at zero; then the shared weights at least say something.
+    # Members that are wrong about every class end at zero; then the shared weights are better than none.
     return weights if weights.any() else np.repeat(np.asarray(shared_M)[:, None], outputs.shape[2], axis=1)
 
 

@@ -53,12 +53,12 @@ def stack_logits(
     """
     fold = stratified(labels_N, min(folds, len(labels_N)), [seed, folds])
     if not sum_to_one:
-        # Members are first brought to one size, so that a simple ensemble is simple whatever their temperatures.
+        # Members are first scaled to one size, so that a simple ensemble is simple whatever their temperatures.
         sizes = _sizes(outputs_MNC)
         found = _stack(LogitLoss.of(outputs_MNC, labels_N, fold, sizes), None)
         if found.weights.any():
             return replace(found, weights=found.weights / sizes)
-    # Where nobody knows anything, weights of free scale are all zero; a sum of one still says something.
+    # Where no member helps, weights of free scale are all zero; a sum of one still gives a fusion.
     return _stack(LogitLoss.of(outputs_MNC, labels_N, fold, np.ones(len(outputs_MNC))), 1.0)
 
 
@@ -90,7 +90,7 @@ def _stack(loss: LogitLoss | MixtureLoss, total: float | None) -> Stack:
 
 
 def _worthwhile(loss: LogitLoss | MixtureLoss, total: float | None) -> np.ndarray:
-    """The members to look at together, ascending: all, or in a large pool those that the optimum needs.
+    """The members to fit together, ascending: all, or in a large pool those that the optimum needs.
 
     Members enter a few at a time, those whose gradient promises most, until none promises anything, which makes the
     optimum over those that have entered the optimum over all; or until there are `LIMIT`.
@@ -205,7 +205,7 @@ def _best_of_path(loss: FoldedLoss, total: float | None) -> Stack:
     at = free.solve(at, _ROUGHLY)
     tried: list[tuple[float, float, Literal["uniform", "best"], _At]] = [(free.held_out(at), FREE, "uniform", at)]
     if total is None:
-        # As large as the free weights are together: the pull is to say who speaks, not how loud.
+        # As large as the free weights are together: the penalty is on the weights' ratios, not on their scale.
         targets = {name: target * float(at.weights.sum()) for name, target in targets.items()}
     for name, target in targets.items():
         before, _, _, at = tried[0]
@@ -221,6 +221,6 @@ def _best_of_path(loss: FoldedLoss, total: float | None) -> Stack:
     held_out, strength, name, at = min(tried, key=lambda one: one[:2])
     problem = _Problem(loss, total, targets[name], strength * size)
     at = problem.solve(_At.of(loss, at.weights), _CLOSE)
-    # One step more than is worth another look at the loss.
+    # One step more than is worth another evaluation of the loss.
     weights = problem.step(at.whole, at.weights)
     return Stack(weights, name, strength, total is not None, held_out / samples)

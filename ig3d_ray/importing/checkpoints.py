@@ -78,7 +78,7 @@ def import_checkpoint(
     va_order: VaOrder | None = None,
     replace: bool = False,
 ) -> Brought:
-    """Publish a checkpoint as a member and write its logits on every split that has what it looks at.
+    """Publish a checkpoint as a member and write its logits on every split that has its inputs.
 
     Raises:
         Ig3dError: the checkpoint or the data set are not what they should be; nothing is written then.
@@ -99,7 +99,9 @@ def import_checkpoint(
         if split != "train" and len(part):
             tables.append(logit_table(found.network, spec, member, samples, split, store, Feeding()))
     if not tables:
-        raise Ig3dError(f"{dataset}: no dev or test sample has {' and '.join(spec.features)}, which {name} looks at")
+        raise Ig3dError(
+            f"{dataset}: no dev or test sample has {' and '.join(spec.features)}, which {name} takes as input"
+        )
     save_checkpoint(store, dataset, member, spec, found.network)
     store.write(paths.member_spec(dataset, member), spec_json(spec).encode() + b"\n")
     scores: dict[str, dict[str, float]] = {}
@@ -112,7 +114,7 @@ def import_checkpoint(
 def import_weights(store: Store, file: Path, name: str) -> int:
     """Publish a state dict for networks to start from (`start_from: name`): the number of its tensors.
 
-    A member's spec has the name, so a name stands for the same weights for ever.
+    A member's spec has the name, so a name always means the same weights.
 
     Raises:
         Ig3dError: the file can't be read, or other weights have this name.

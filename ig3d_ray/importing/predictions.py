@@ -1,4 +1,4 @@
-"""Bring your own: predictions of anyone's model into the logit cache, with labels that agree."""
+"""Imports predictions of any model into the logit cache, with labels that agree."""
 
 import contextlib
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Imported:
 
     Attributes:
         table: as it was published. found: `logits`, `va`. numbered: whether ids are row numbers.
-        scores: `accuracy` and `ccc`, as far as there are labels: whoever mixed up classes or rows sees it here.
+        scores: `accuracy` and `ccc`, as far as there are labels; mixed-up classes or rows show here.
     """
 
     table: LogitTable
@@ -59,7 +59,7 @@ def import_predictions(
     logits, va = predictions(file, columns, dataset)
     if logits is None and not datasets.dataset(dataset).has_va:
         raise Ig3dError(
-            f"{file}: valence and arousal alone, but {dataset} is searched for expressions; bring logit_0.."
+            f"{file}: valence and arousal alone, but {dataset} is searched for expressions; add columns logit_0.."
         )
     table = LogitTable(
         dataset=dataset,
@@ -98,10 +98,10 @@ def _scores(labels: Labels | None, table: LogitTable) -> dict[str, float]:
     return scores
 
 
-def brought_labels(
+def labels_in_file(
     file: Path, columns: dict[str, np.ndarray], dataset: str, ids: np.ndarray, split: Split = "test"
 ) -> Labels | None:
-    """The labels that a file of predictions brings, None if it brings none.
+    """The labels in a file of predictions; None if there are none.
 
     Raises:
         Ig3dError: a label is no class, or no number.
@@ -124,7 +124,7 @@ def _agreed_labels(
 ) -> Labels | None:
     """The labels to publish, or None where the data set's own samples table has them."""
     known = find_labels(store, table.dataset, table.split)
-    brought = brought_labels(file, columns, table.dataset, table.ids, table.split)
+    imported = labels_in_file(file, columns, table.dataset, table.ids, table.split)
     if store.exists(paths.samples_table(table.dataset)):
         assert known is not None
         lacking = ~np.isin(table.ids, known.ids)
@@ -132,21 +132,21 @@ def _agreed_labels(
             first, count = table.ids[int(lacking.argmax())], int(lacking.sum())
             where = f"{table.dataset}'s {table.split} split"
             raise Ig3dError(f"{file}: sample_id {str(first)!r} is not in {where} ({count} of {len(lacking)} rows)")
-        if brought is not None:
-            merge_labels(known, brought, str(file))
+        if imported is not None:
+            merge_labels(known, imported, str(file))
         return None
-    if brought is None and known is None:
+    if imported is None and known is None:
         raise Ig3dError(
             f"{file}: no labels: add a column label, or val_true and aro_true; or make a samples table first"
         )
     if known is None:
-        return brought
+        return imported
     if numbered and len(known.ids) != len(table.ids):
         raise Ig3dError(
             f"{file}: {len(table.ids)} rows, but the files imported before have {len(known.ids)}; rows can't be"
             " matched by order: add sample_id"
         )
-    if brought is None:
+    if imported is None:
         if numbered:
             raise Ig3dError(f"{file}: no labels to check the order of rows by; add label, or val_true and aro_true")
         lacking = ~np.isin(table.ids, known.ids)
@@ -163,15 +163,15 @@ def _agreed_labels(
             f"{file}: none of its {len(table.ids)} samples is among those of the files imported before, such as"
             f" {str(known.ids[0])!r}; nothing could be compared: check sample_id, --dataset and --split"
         )
-    if numbered and not _comparable(known, brought):
+    if numbered and not _comparable(known, imported):
         raise Ig3dError(
             f"{file}: its labels are of another kind than those of the files imported before, so the order of rows"
             " can't be checked; add the same labels or a column sample_id"
         )
-    return merge_labels(known, brought, str(file))
+    return merge_labels(known, imported, str(file))
 
 
-def _comparable(known: Labels, brought: Labels) -> bool:
+def _comparable(known: Labels, imported: Labels) -> bool:
     """Whether two numbered files have a kind of label in common, on every row."""
-    classes = bool(((known.expression >= 0) & (brought.expression >= 0)).all())
-    return classes or not bool(np.isnan(known.va).any() or np.isnan(brought.va).any())
+    classes = bool(((known.expression >= 0) & (imported.expression >= 0)).all())
+    return classes or not bool(np.isnan(known.va).any() or np.isnan(imported.va).any())

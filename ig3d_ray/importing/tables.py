@@ -53,7 +53,7 @@ def _read_csv(file: Path) -> dict[str, np.ndarray]:
     header = [name.strip() for name in rows[0]]
     if len(set(header)) != len(header):
         twice = next(name for name in header if header.count(name) > 1)
-        raise Ig3dError(f"{file}: column {twice!r} stands twice")
+        raise Ig3dError(f"{file}: duplicate column {twice!r}")
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
             raise Ig3dError(f"{file}: line {number} has {len(row)} fields, the header has {len(header)}")
@@ -70,7 +70,7 @@ def _read_parquet(file: Path) -> dict[str, np.ndarray]:
             raise Ig3dError(f"{file}: column {field.name!r} is {field.type}; give one number per column and row")
         if table[field.name].null_count:
             row = table[field.name].is_null().to_pylist().index(True)
-            raise Ig3dError(f"{file}: row {row + 1}, column {field.name}: no value; leave such rows away")
+            raise Ig3dError(f"{file}: row {row + 1}, column {field.name}: no value; remove such rows")
     return {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
 
 
@@ -98,7 +98,7 @@ def sample_ids(file: Path, columns: dict[str, np.ndarray], row_order_is_id: bool
     rows = len(next(iter(columns.values())))
     if "sample_id" in columns:
         if row_order_is_id:
-            raise Ig3dError(f"{file}: has a column sample_id; leave --row-order-is-id away")
+            raise Ig3dError(f"{file}: has a column sample_id; remove --row-order-is-id")
         message = columns["sample_id"].tolist()
         ids = np.asarray([v.decode() if isinstance(v, bytes) else str(v) for v in message], dtype=np.str_)
         empty = ids == ""
@@ -157,7 +157,7 @@ def predictions(
     logit_names = _numbered_columns(file, columns, "logit", classes, dataset)
     prob_names = _numbered_columns(file, columns, "prob", classes, dataset)
     if logit_names and prob_names:
-        raise Ig3dError(f"{file}: both logit_ and prob_ columns; keep the logits and leave the others away")
+        raise Ig3dError(f"{file}: both logit_ and prob_ columns; keep the logits and remove the others")
     logits = None
     if logit_names:
         logits = np.stack([numbers(file, columns, name) for name in logit_names], axis=1)

@@ -21,7 +21,7 @@ _COMBINATIONS = ("allOf", "anyOf", "oneOf", "not")
 
 
 def check_schema(manifest: dict[str, Any], crd: Path) -> Iterator[Fault]:
-    """What the schema says against a manifest.
+    """What the schema rejects in a manifest.
 
     Args:
         crd: a CustomResourceDefinition, such as `kubectl get crd rayjobs.ray.io -o yaml` prints.

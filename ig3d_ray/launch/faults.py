@@ -33,7 +33,7 @@ _MOVING_TAGS = ("latest", "nightly", "master", "main")
 
 
 def secrets(text: str) -> Iterator[Fault]:
-    """Keys and tokens written into the file: whoever sees it has them, and Ray copies it to every machine."""
+    """Keys and tokens written into the file: every reader of the file has them, and Ray copies it to every machine."""
     for number, line in enumerate(text.splitlines(), 1):
         for what, pattern in _SECRETS.items():
             if pattern.search(line):
@@ -84,12 +84,12 @@ def at(content: object, *path: str | int) -> Any:
 
 
 def mapping(content: object) -> dict[Any, Any]:
-    """The content if it is a mapping, else an empty one: the wrong type is the schema's to tell."""
+    """The content if it is a mapping, else an empty one: a wrong type is reported by the schema."""
     return content if isinstance(content, dict) else {}
 
 
 def count(content: object) -> int:
-    """The content if it is a whole number, else 0: the wrong type is the schema's to tell."""
+    """The content if it is a whole number, else 0: a wrong type is reported by the schema."""
     return content if isinstance(content, int) else 0
 
 

@@ -1,4 +1,4 @@
-"""Mistakes in a KubeRay manifest that neither its schema nor the operator tells of."""
+"""Errors in a KubeRay manifest that neither its schema nor the operator reports."""
 
 import re
 from collections.abc import Iterator

@@ -38,14 +38,14 @@ def placed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
     for key in PLACES.get(kind, ()):
         value = at(file, "provider", key)
         if not value:
-            yield Fault("place", f"provider.{key}", "missing: say which")
+            yield Fault("place", f"provider.{key}", "missing: name one")
     known = PROVIDER_KEYS.get(kind, set())
     for key in mapping(file.get("provider")) if known else ():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
             meant = f"; did you mean {near[0]}?" if near else ""
             yield Fault(
-                "provider-key", f"provider.{key}", f"Ray knows no such key for {kind}, and would ignore it{meant}"
+                "provider-key", f"provider.{key}", f"Ray has no such key for {kind}, and would ignore it{meant}"
             )
 
 
@@ -114,7 +114,7 @@ def pinned(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def bounded(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """Machines that nobody uses must go by themselves."""
+    """Idle machines must be terminated automatically."""
     minutes = file.get("idle_timeout_minutes")
     if not isinstance(minutes, int | float) or not 0 < minutes <= LONGEST_IDLE_MINUTES:
         message = f"{minutes}: idle machines would stay and cost; use 5 to 15"

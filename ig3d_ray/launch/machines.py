@@ -41,9 +41,11 @@ def with_gpus(file: dict[str, Any], _: Path) -> Iterator[Fault]:
                 yield Fault("resource-name", where, f"{key}: Ray's own is {right}; this would be another resource")
         found = found or bool(resources.get("GPU"))
         if _has_gpu(file, kind) and not resources.get("GPU"):
-            yield Fault("gpu", where, f"{_machine(kind)} has GPUs and the file doesn't say so: add GPU: 1, or how many")
+            yield Fault(
+                "gpu", where, f"{_machine(kind)} has GPUs and the file doesn't list them: add GPU: 1, or their number"
+            )
         if resources.get("GPU") and _machine(kind) and not _has_gpu(file, kind):
-            yield Fault("gpu", where, f"{_machine(kind)} has no GPU, and the file says {resources['GPU']}")
+            yield Fault("gpu", where, f"{_machine(kind)} has no GPU, and the file lists {resources['GPU']}")
     if not found:
         yield Fault(
             "gpu", "available_node_types", "no kind of machine has GPU in its resources: nothing would train on one"
@@ -59,7 +61,7 @@ def counted(file: dict[str, Any], _: Path) -> Iterator[Fault]:
         low, high = count(at(kind, "min_workers")), at(kind, "max_workers")
         where = f"available_node_types.{name}"
         if not isinstance(high, int):
-            yield Fault("count", f"{where}.max_workers", "missing: say how many at most, it is your bill")
+            yield Fault("count", f"{where}.max_workers", "missing: limit the number of machines, which limits the bill")
         elif high < max(low, 1):
             yield Fault("count", f"{where}.max_workers", f"{high}: less than min_workers ({low}), or none at all")
         elif isinstance(most, int) and high > most:
@@ -69,7 +71,7 @@ def counted(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def spot(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """Spot machines are asked for in words of each cloud that nobody checks."""
+    """Spot machines are requested by keys of each cloud that are not checked."""
     for name, kind in _kinds(file).items():
         where = f"available_node_types.{name}.node_config"
         market = at(kind, "node_config", "InstanceMarketOptions", "MarketType")
@@ -103,7 +105,7 @@ def falls_back(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def keyless(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """Machines reach the storage by their role; without one somebody would copy keys to them."""
+    """Machines reach the storage by their role; without one, keys would be copied to them."""
     cloud = at(file, "provider", "type")
     for name, kind in _kinds(file).items():
         where = f"available_node_types.{name}.node_config"

@@ -42,7 +42,7 @@ def load_checkpoint(store: Store, dataset: str, member: str, sha256: str | None 
     """The trained network of a member, on the CPU, in evaluation mode.
 
     Args:
-        sha256: what the file's bytes must hash to, where a spec says so.
+        sha256: what the file's bytes must hash to, as in a spec.
 
     Raises:
         Ig3dError: the file is missing, broken, of another hash, or not of this data set.
@@ -65,14 +65,14 @@ def load_checkpoint(store: Store, dataset: str, member: str, sha256: str | None 
 
 
 def read_weights(store: Store, name: str) -> dict[str, torch.Tensor]:
-    """A state dict that was brought with `ig3d import weights`.
+    """A state dict that was imported with `ig3d import weights`.
 
     Raises:
         Ig3dError: it is not there, or broken.
     """
     place = paths.start_weights(name)
     if not store.exists(place):
-        raise Ig3dError(f"{store.locate(place)}: no such weights; bring them with `ig3d import weights --name {name}`")
+        raise Ig3dError(f"{store.locate(place)}: no such weights; import them with `ig3d import weights --name {name}`")
     return from_bytes(store.read(place), store.locate(place))
 
 

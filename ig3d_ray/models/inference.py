@@ -40,7 +40,7 @@ def logit_table(
     store: Store,
     feeding: Feeding | None = None,
 ) -> LogitTable:
-    """What a trained network says about every sample of a split that has its features.
+    """The outputs of a trained network for every sample of a split that has its inputs.
 
     Args:
         network: trained weights loaded. spec, member: its spec and fingerprint.

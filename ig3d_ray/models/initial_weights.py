@@ -10,7 +10,7 @@ MFN_LAYERS = ("conv1", "conv2_dw", "conv_23", "conv_3", "conv_34", "conv_4", "co
 
 
 def start_from(network: Standardized, weights: dict[str, torch.Tensor], what: str) -> None:
-    """Put brought weights into a network's image part; classifiers and fusion layers stay new.
+    """Put imported weights into a network's image part; classifiers and fusion layers stay new.
 
     Args:
         weights: a state dict with the names of the published backbone.

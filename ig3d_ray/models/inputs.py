@@ -123,7 +123,7 @@ def _resident(images: ImageSet, device: torch.device) -> torch.Tensor:
 
 
 def member_samples(spec: TrainedSpec, samples: Samples, split: str) -> Samples:
-    """The samples of a split that have what this member looks at.
+    """The samples of a split that have this member's inputs.
 
     Raises:
         Ig3dError: there are none.

@@ -32,7 +32,7 @@ class LossSpec(Frozen):
         if self.va_terms == "fixed" and self.alpha + self.beta + self.gamma == 0:
             raise ValueError("alpha, beta and gamma are all 0; let one of them be positive")
         if self.va_terms == "ccc" and self.class_weights != "none":
-            raise ValueError("va_terms 'ccc' has no cross entropy that class_weights could weight; leave them away")
+            raise ValueError("va_terms 'ccc' has no cross entropy that class_weights could weight; remove them")
         return self
 
     @property

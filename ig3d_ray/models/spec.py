@@ -87,7 +87,7 @@ class CohortKind(NamedTuple):
 
 @dataclass(frozen=True)
 class PublishedLayers:
-    """What the layers of a published checkpoint say about its network.
+    """The network of a published checkpoint, by its layers.
 
     Attributes:
         fields: the kind's own fields of the spec.
@@ -130,7 +130,7 @@ class ImportedSpec(Frozen):
 class TrainedSpec(Frozen):
     """What every member with a network has. A kind of network is a subclass in a folder of its own.
 
-    A subclass says what its network takes as input (`inputs`), what that costs (`operations`), and how it is named
+    A subclass defines what its network takes as input (`inputs`), what that costs (`operations`), and its name
     (`architecture`, `size`).
     """
 
@@ -244,7 +244,7 @@ class TrainedSpec(Frozen):
 
     @property
     def is_imported(self) -> bool:
-        """Whether its weights came as a checkpoint."""
+        """Whether its weights were imported as a checkpoint."""
         return self.origin is not None
 
     @property

@@ -1,7 +1,7 @@
 """Clusters that start machines when they are asked for: whether this is one, and whether it could serve a training.
 
 A cluster from zero has room for nothing, and must not be refused for it. What its autoscaler may start, only the
-autoscaler knows: it is asked by asking for room, and says when no kind of machine has it.
+autoscaler knows: so resources are requested, and it reports when no machine type has them.
 """
 
 import time

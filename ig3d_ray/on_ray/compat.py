@@ -1,4 +1,4 @@
-"""The one module that uses names of Ray that are not public; each function says why no public name serves.
+"""The one module that uses names of Ray that are not public; each function gives the reason why no public name serves.
 
 A new version of Ray is checked here first.
 """

@@ -37,7 +37,7 @@ def submit(space_file: Path, storage: str, overrides: Sequence[str], address: st
         The job's id.
 
     Raises:
-        Ig3dError: nobody answers, the token is not the cluster's, or the storage is a folder of this machine.
+        Ig3dError: no cluster answers, the token is not the cluster's, or the storage is a folder of this machine.
     """
     if Store(storage).is_local and not Path(storage.removeprefix("file://")).is_absolute():
         raise Ig3dError(
@@ -125,7 +125,7 @@ def _baggage(space_file: Path) -> Iterator[Path]:
         folder = Path(name)
         shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(space_file, folder / space_file.name)
-        # So that the package knows its version there, whatever is installed.
+        # So that the package has its version there, whatever is installed.
         about = folder / f"ig3d_ray-{version('ig3d-ray')}.dist-info"
         about.mkdir()
         (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: ig3d-ray\nVersion: {version('ig3d-ray')}\n")

@@ -1,4 +1,4 @@
-"""What a worker tells the driver of a training: one line's worth at a time, left on the driver's board."""
+"""A worker's progress reports to the driver, posted on the driver's board."""
 
 import time
 from dataclasses import dataclass, field
@@ -7,13 +7,13 @@ from typing import Any
 from ig3d_ray.training.cost_model import Timing
 from ig3d_ray.training.state import Epoch, State
 
-# Long epochs are told of in between.
+# Long epochs are also reported in between.
 NEWS_SECONDS = 20.0
 
 
 @dataclass
 class News:
-    """The first worker's word to the driver; the others of a training say nothing.
+    """Reports of the first worker of a training; the others send none.
 
     Attributes:
         board: the driver's, an actor that takes dictionaries. rank: of this worker.

@@ -1,8 +1,8 @@
 """A machine's own watch for the word that it is about to be taken away, which it passes on to Ray.
 
-Clouds tell a spot machine, and only that machine, some time before they take it: Amazon two minutes, Google and
+Clouds notify a spot machine, and only that machine, some time before they take it: Amazon two minutes, Google and
 Microsoft thirty seconds, Kubernetes when a pod's end begins. Ray passes a drained machine's word on to the trainings
-on it, but nobody tells Ray. Run on every worker: `python -m ig3d_ray.on_ray.notice --cloud aws --head HOST:PORT`.
+on it, but nothing notifies Ray. Run on every worker: `python -m ig3d_ray.on_ray.notice --cloud aws --head HOST:PORT`.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from pathlib import Path
 
 POLL_SECONDS = 2.0
 ANSWER_SECONDS = 2.0
-# All clouds answer machines at this address, and nobody else.
+# All clouds answer their own machines at this address.
 _METADATA = os.environ.get("IG3D_METADATA", "http://169.254.169.254")
 
 
 def aws() -> int | None:
-    """Seconds until Amazon takes this machine; None if it has not said so."""
+    """Seconds until Amazon takes this machine; None if there is no notice."""
     asked = urllib.request.Request(  # noqa: S310 (a fixed http address)
         f"{_METADATA}/latest/api/token", method="PUT", headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"}
     )
@@ -35,13 +35,13 @@ def aws() -> int | None:
 
 
 def gcp() -> int | None:
-    """Seconds until Google takes this machine; None if it has not said so."""
+    """Seconds until Google takes this machine; None if there is no notice."""
     said = _ask("/computeMetadata/v1/instance/preempted", {"Metadata-Flavor": "Google"})
     return 28 if said == "TRUE" else None
 
 
 def azure() -> int | None:
-    """Seconds until Microsoft takes this machine; None if it has not said so."""
+    """Seconds until Microsoft takes this machine; None if there is no notice."""
     said = _ask("/metadata/scheduledevents?api-version=2020-07-01", {"Metadata": "true"})
     events = json.loads(said or "{}").get("Events", [])
     return 28 if any(event.get("EventType") in ("Preempt", "Terminate") for event in events) else None
@@ -55,7 +55,7 @@ def _ask(path: str, headers: dict[str, str]) -> str | None:
 
 
 def _answer(request: urllib.request.Request) -> str | None:
-    """What the machine's own service says; None if it has nothing to say or can't be reached at the moment."""
+    """The answer of the machine's metadata service; None if there is none at the moment."""
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310 (a fixed http address)
             return str(answer.read().decode())
@@ -76,17 +76,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m ig3d_ray.on_ray.notice", description=__doc__)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--cloud", choices=sorted(CLOUDS), help="whose notice to watch for")
-    what.add_argument("--now", action="store_true", help="this machine goes now, as a pod's preStop hook knows")
+    what.add_argument("--now", action="store_true", help="this machine goes now, for a pod's preStop hook")
     parser.add_argument("--seconds", type=int, default=25, help="with --now: how long it still has")
     parser.add_argument("--head", metavar="HOST:PORT", help="the cluster's head; found on this machine by default")
     words = parser.parse_args()
     if words.now:
-        return drain(words.head, words.seconds, "told to end")
+        return drain(words.head, words.seconds, "terminated")
     look = CLOUDS[words.cloud]
     while (left := look()) is None:
         time.sleep(POLL_SECONDS)
     print(f"{words.cloud} takes this machine in about {left} s: telling Ray", flush=True)
-    # A head that doesn't answer now may in a moment; half a minute from now nobody can.
+    # A head that doesn't answer now may in a moment; half a minute from now the machine is gone.
     while code := drain(words.head, left, f"{words.cloud} takes this machine"):
         left -= int(POLL_SECONDS)
         if left <= 0:

@@ -23,12 +23,12 @@ MAX_LOST_TRIALS = 20
 
 
 class RoundSearcher(Searcher):  # type: ignore[misc]
-    """Hands an Explorer's batches to Tune, one a trial, and tells a round back when all of it is scored.
+    """Hands an Explorer's batches to Tune, one a trial, and returns a round's results when all of it is scored.
 
     A batch whose trial was lost with its machine is handed out again.
 
     Args:
-        explorer: asks and is told.
+        explorer: gives candidates and takes their results.
         on_round: called after each round.
     """
 

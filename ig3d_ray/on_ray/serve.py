@@ -79,7 +79,7 @@ class Service:
 
     @serve.batch(max_batch_size=TOGETHER, batch_wait_timeout_s=WAIT_SECONDS)  # type: ignore[untyped-decorator]
     async def answer(self, asked: list[Request]) -> list[Answer | RefusedError]:
-        """Requests that came at about the same time, answered together."""
+        """Requests that arrived at about the same time, answered in one pass."""
         return await asyncio.to_thread(answer_together, self.ensemble, asked)
 
     @api.get("/healthz")

@@ -29,7 +29,7 @@ def last_state() -> dict[str, Any] | None:
 
 
 def obey(word: Word, work: Work, content: State, current: Callable[[], State]) -> None:
-    """Do as the watch says: go on, with or without writing the state first, or leave.
+    """Act on the watch's decision: continue, with or without writing the state first, or stop.
 
     Args:
         content: whose training it is: `members`, `called`, and what else its state holds beside the trainer's.

@@ -71,7 +71,7 @@ class _StoreHandler(FileSystemHandler):  # type: ignore[misc]
         self.store.remove(path.strip("/"))
 
     def delete_root_dir_contents(self) -> None:
-        raise NotImplementedError("nobody deletes a whole storage")
+        raise NotImplementedError("a whole storage is never deleted")
 
     def delete_file(self, path: str) -> None:
         self.store.remove(path.strip("/"))

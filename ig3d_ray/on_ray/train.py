@@ -28,7 +28,7 @@ from ig3d_ray.training.runs import Run, all_cached
 NEWS_SECONDS = 0.3
 AGAIN_SECONDS = 1.0
 LOST = (RayActorError, NodeDiedError, WorkerCrashedError, ObjectLostError)
-# How long trainings have to write their checkpoints when this process is told to end.
+# How long trainings have to write their checkpoints when this process is terminated.
 LEAVE_SECONDS = 15.0
 Event = dict[str, Any]
 
@@ -101,7 +101,7 @@ def train_runs(
 
 @ray.remote(num_cpus=0)
 class _Board:
-    """Where workers leave news for the driver, and learn that they should stop and what they need not try again."""
+    """Where workers post reports for the driver, and read whether to stop and which members failed."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []

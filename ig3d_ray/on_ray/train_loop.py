@@ -46,7 +46,7 @@ def _train_all(work: "Work", failures: Failures) -> None:
     given_up = work.given_up()
     todo = [fingerprint for fingerprint in wanted if fingerprint not in cached and fingerprint not in given_up]
     if work.world > 1:
-        # What is cached is decided once: rank 0 publishes while the others look.
+        # What is cached is decided once: rank 0 publishes while the others read.
         todo, given_up = broadcast_from_rank_zero((todo, given_up))
     failures |= given_up
     failures |= work.finish(todo)
@@ -75,7 +75,7 @@ def _guarded(work: "Work", members: list[Member], todo: list[str], resumed: dict
         failures = {name: last_line(error) for name, _ in members if name in todo}
         if work.world > 1:
             # Workers of one training must fail together, or some would wait for the others. Started again, they pass
-            # over what told why it can't be trained.
+            # over members with a recorded failure.
             if isinstance(error, Ig3dError):
                 work.give_up(failures)
             raise
@@ -124,7 +124,7 @@ def _train_alone(work: Work, fingerprint: str, spec: TrainedSpec, resumed: dict[
 
 
 def _stage(work: Work, content: State, trainer: Trainer, state: State | None) -> list[HistoryRow]:
-    """One stage's training, told of epoch by epoch: its history."""
+    """One stage's training, reported epoch by epoch: its history."""
     called, epochs = content["called"], trainer.recipe.epochs
     if state is not None:
         work.news.resumed(called, state)

@@ -29,7 +29,7 @@ class Watch:
     """Asked after every step, and answers for all workers of a training alike.
 
     Attributes:
-        board: the driver's, where it says that everybody should stop.
+        board: the driver's, where it tells all workers to stop.
         rank, world: of this worker. minutes: between checkpoints; 0 for one after each epoch.
     """
 
@@ -57,7 +57,7 @@ class Watch:
         self._cost, self._written = seconds, time.monotonic()
 
     def _ask(self, epoch_is_over: bool) -> Word:
-        # Ray Train tells all workers of a training when a machine of one of them is about to go.
+        # Ray Train tells all workers of a training when a machine of one of them is about to be taken away.
         preempted = ray.train.get_preemption_info() is not None
         word: Word = "go on"
         if self.rank == 0 and ray.get(self.board.is_stopping.remote()):

@@ -63,7 +63,7 @@ class Work:
         if self.resources.gpus_per_worker > 0:
             from ray.train.torch import get_device
 
-            # Ray shows a worker all GPUs of its machine's workers, and says which is its own.
+            # Ray shows a worker all GPUs of its machine's workers, and which is its own.
             device = get_device()
         if device.type == "cuda":
             torch.cuda.set_device(device)

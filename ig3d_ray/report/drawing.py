@@ -1,4 +1,4 @@
-"""How figures look, and how one drawing serves a page in light and dark, a PNG and an SVG file.
+"""The style of figures, and how one drawing serves a page in light and dark, a PNG and an SVG file.
 
 Figures are drawn in a few fixed colors. In a page each of them becomes a CSS variable, so that the page's theme
 decides; in files they stay what they are.

@@ -42,7 +42,7 @@ class WeightCurve:
 
 @dataclass(frozen=True)
 class Findings:
-    """A search and everything that its report says of it.
+    """A search and everything that its report shows.
 
     Attributes:
         results: of each part, as the search gives them.
@@ -74,7 +74,7 @@ class Findings:
 
     @cached_property
     def curve(self) -> WeightCurve | None:
-        """The best pair's; None where there is none, or its space can't be told."""
+        """The best pair's; None where there is none, or its space is unknown."""
         solved = next((line for line in self.board.solved if line.metric == self.space.objective), None)
         pairs = [
             r

@@ -109,13 +109,13 @@ def report_page(
     titles = {
         "leaderboard": "Leaderboard",
         "weight": "Score against the 3D weight",
-        "strategies": "Strategies side by side",
-        "confusion": "Who is taken for whom",
-        "classes": "Class by class",
+        "strategies": "Strategies compared",
+        "confusion": "Confusion matrices",
+        "classes": "Per-class recall",
         "circumplex": "Valence and arousal",
-        "front": "Fewer members, or better",
-        "tried": "What the search tried",
-        "choices": "What the candidates chose",
+        "front": "Pareto front",
+        "tried": "Candidates over time",
+        "choices": "Choices of the best candidates",
     }
     sections = []
     for key, title in titles.items():
@@ -129,8 +129,8 @@ def report_page(
     if space.task.has_classes:
         sections.append(Section("Samples that fusion fixed and broke", _changed(findings, thumbnail), "changed"))
     if paper and space.dataset in PUBLISHED:
-        sections.append(Section("Beside the paper", [paper_table(findings)], "paper"))
-    sections.append(Section("How this came about", [_provenance(findings, name)], "provenance"))
+        sections.append(Section("Comparison with the paper", [paper_table(findings)], "paper"))
+    sections.append(Section("Provenance", [_provenance(findings, name)], "provenance"))
     return page(f"{space.dataset}: the best late fusion", lead, sections)
 
 
@@ -258,7 +258,8 @@ def _provenance(findings: Findings, name: str) -> str:
     facts = {
         "search": name,
         "protocol": PROTOCOLS[findings.space.protocol.kind],
-        "samples": f"{report.n} of {report.split}" + (f"; {lacked} left out that some member lacks" if lacked else ""),
+        "samples": f"{report.n} of {report.split}"
+        + (f"; {lacked} excluded, for which an output of some member is missing" if lacked else ""),
         "intervals": "95 %, bootstrap of 2,000 resamples; those of gains are paired",
         "seed": str(spec.provenance.seed),
         "search space": f"{spec.provenance.search_space}, {spec.provenance.search_space_hash}",
@@ -288,7 +289,7 @@ def comparison_page(all_findings: Mapping[str, Findings]) -> str:
         f"<li>{escape(name)}: {escape(verdict(f.space, f.board))}</li>" for name, f in all_findings.items()
     )
     sections = [
-        Section("Side by side", [table(head, rows)], "table"),
+        Section("Comparison", [table(head, rows)], "table"),
         Section("Verdicts", [f"<ul>{verdicts}</ul>"], "verdicts"),
     ]
     return page(f"{len(all_findings)} searches compared", [], sections)

@@ -166,7 +166,9 @@ def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool
     singles = sum(row.group == "single" for row in board.rows)
     hidden = "" if singles == board.singles else f"; the best {singles} of {board.singles} members shown"
     lacked = len(board.excluded[report.split])
-    excluded = f"; {lacked} {report.split} samples left out that some member lacks" if lacked else ""
+    excluded = (
+        f"; {lacked} {report.split} samples excluded, for which an output of some member is missing" if lacked else ""
+    )
     table = Table(
         title=f"{space.dataset}: {objective}, {PROTOCOLS[space.protocol.kind]}",
         caption=f"{board.candidates:,} candidates scored{hidden}; selection scores are optimistic: these samples chose;"

@@ -46,7 +46,7 @@ class Tracking:
             name = f"ig3d/{dataset}"
             known = self._client.get_experiment_by_name(name)
             self._experiment = self._client.create_experiment(name) if known is None else known.experiment_id
-        # It passes on what its database, its HTTP client or the disk say, and wraps some of it.
+        # It passes on errors of its database, its HTTP client or the disk, and wraps some of them.
         except Exception as error:
             raise self._told(error) from error
 
@@ -165,7 +165,7 @@ def _flattened(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, A
 
 
 def without_password(text: str) -> str:
-    """URIs in a text without what stands between `//` and `@`."""
+    """URIs in a text without the part between `//` and `@`."""
     return re.sub(r"//[^/\s]+@", "//...@", text)
 
 

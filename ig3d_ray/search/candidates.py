@@ -125,8 +125,8 @@ class Choices:
 def choices(space: SearchSpace, pool: Pool) -> Choices:
     """What can be tried.
 
-    Pairs are of a member that looks at the image and one that looks at 3D parameters only, as in the paper; where all
-    members look at the same, of any two.
+    A pair is a member that takes the image as input and one that takes 3D parameters only, as in the paper; where all
+    members take the same, any two.
     """
     names_2d = tuple(n for n, view in zip(pool.names, pool.views, strict=True) if view != "3d")
     names_3d = tuple(n for n, view in zip(pool.names, pool.views, strict=True) if view == "3d")

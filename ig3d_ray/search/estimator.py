@@ -37,7 +37,7 @@ def load_pool(
             followed by `+` and the fingerprint's first six digits.
 
     Raises:
-        Ig3dError: nobody has outputs for the task there, or there are no labels.
+        Ig3dError: no member has outputs for the task there, or there are no labels.
     """
     wanted = Task(task) if task else datasets.dataset(dataset).tasks[0]
     logits, labels = LogitStore(store), find_labels(store, dataset, split)
@@ -60,8 +60,8 @@ def load_pool(
 class LateFusion:
     """The best late fusion of a pool's members.
 
-    It is chosen as `ig3d search` does under the protocol `cross_fitted`, so `score_` is of samples that had no say in
-    the choice that predicts them.
+    It is chosen as `ig3d search` does under the protocol `cross_fitted`, so `score_` is of samples that
+    were not used in the choice that predicts them.
 
     Args:
         objective: a metric; accuracy, or for valence and arousal the mean of their two CCCs.

@@ -1,7 +1,7 @@
-"""The search over cached logits: ask for a batch of candidates, have it scored, tell the results; in this process here.
+"""The search over cached logits: request a batch of candidates, score it, return the results; here in one process.
 
 What is cheap is enumerated; what is not, Optuna chooses. Candidates come in rounds: a fixed number of batches is
-asked for, scored by anyone anywhere, and told back in the order in which they were asked for. So the result depends
+asked for, scored anywhere, and returned in the order in which they were requested. So the result depends
 on the search space and the seed alone, not on how many machines scored the batches, which was the fastest, or
 whether the search was killed half-way and went on from what it remembered.
 """
@@ -68,14 +68,14 @@ class Explorer:
     """Asks for rounds of batches, one study per part, and takes the results back in order.
 
     Args:
-        space: says what is enumerated, and budget, batch, sampler and seed for the rest.
+        space: what is enumerated, and budget, batch, sampler and seed for the rest.
         pools: the parts of the protocol.
         remembered: results of this same search from before it was killed: they are not asked for again.
     """
 
     def __init__(self, space: SearchSpace, pools: Sequence[Pool], remembered: Remembered | None = None) -> None:
         self.space, self.pools, self.remembered = space, pools, remembered or {}
-        # A member without a cost is better told now than at the end.
+        # A member without a cost is better reported now than at the end.
         cost_of(space.search, pools[0].names)
         # The parts have the same members.
         self.among = choices(space, pools[0])
@@ -175,7 +175,7 @@ class Explorer:
         return tried >= self.among.pairs
 
     def finish_round(self, batches: Sequence[Batch], results: Mapping[int, Sequence[Result]]) -> None:
-        """Tell a round's results: by batch number, whatever the order in which they came in."""
+        """Return a round's results by batch number, in whatever order they arrived."""
         for batch in sorted(batches, key=lambda b: b.number):
             study, (candidates, trials) = self.studies[batch.part], self._asked.pop(batch.number)
             scored = {result.candidate: result for result in results[batch.number]}

@@ -15,7 +15,7 @@ from ig3d_ray.storage.store import Store
 
 def search_folder(space: SearchSpace, name: str, plan: Plan) -> str:
     """Where a search lies in a store: its name, and a hash of the space, the samples, their labels and outputs."""
-    # The space says how the pools are parted.
+    # The space defines how the pools are split.
     pools = plan.parts.whole.digest + plan.report.digest
     # Another version of this package may score otherwise: it does not go on with what this one began.
     identity = hashlib.sha256(f"{version('ig3d-ray')}\0{space.hash}\0{pools}".encode()).hexdigest()[:8]

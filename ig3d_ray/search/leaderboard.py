@@ -72,7 +72,7 @@ class SolvedWeight:
 class Leaderboard:
     """Every row, the chosen one, what it is compared with, and the solved weights of the best pair.
 
-    `excluded` are the samples that some member lacks, so that nothing was compared on them; `bootstrap`
+    `excluded` are the samples for which an output of some member is missing; nothing was compared on them; `bootstrap`
     holds the resamples of the report set, for further comparisons; `singles` counts all members, shown or not.
     """
 

@@ -1,4 +1,4 @@
-"""A copy of the search in an Optuna storage, for optuna-dashboard and other tools to look at while it runs."""
+"""A copy of the search in an Optuna storage, for optuna-dashboard and other tools while it runs."""
 
 from urllib.parse import urlsplit
 
@@ -30,7 +30,7 @@ class StudyCopy:
             raise Ig3dError(f"--optuna-storage {self.shown}: {_reason(error)}; check the URL and its driver") from error
 
     def write(self, explorer: Explorer) -> None:
-        """Add what has been told since the last time."""
+        """Add the results since the last time."""
         source = explorer.studies[0].study
         try:
             copy = optuna.create_study(

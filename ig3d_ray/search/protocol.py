@@ -84,7 +84,7 @@ def plan(spec: ProtocolSpec, pools: dict[Split, Pool], seed: int) -> Plan:
 def _leave_out(
     fold_N: np.ndarray, spec: ProtocolSpec, parts: list[Rows | None], inner: list[list[tuple[int, Rows]]]
 ) -> dict[int, int]:
-    """Append the parts that lack one fold, and under cross-fitting those that lack two; fold -> its part."""
+    """Append the parts without one fold, and under cross-fitting those without two; fold -> its part."""
 
     def append(kept: np.ndarray) -> int:
         parts.append(np.flatnonzero(kept))
@@ -93,7 +93,7 @@ def _leave_out(
 
     without = {fold: append(fold_N != fold) for fold in range(spec.folds)}
     if spec.kind == "cross_fitted":
-        # A part that lacks two folds judges methods for either of them: half of what nesting costs otherwise.
+        # A part without two folds compares methods for either of them: half of what nesting costs otherwise.
         for a, b in itertools.combinations(range(spec.folds), 2):
             both = append((fold_N != a) & (fold_N != b))
             for outer, other in ((a, b), (b, a)):

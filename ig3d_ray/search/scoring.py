@@ -25,7 +25,7 @@ class Result:
 
     Attributes:
         candidate: what was scored.
-        members: those that take part: the candidate's, but for those whose weight came out as zero.
+        members: those of the candidate whose weight is not zero.
         fusion: how, with weights and temperatures as numbers.
         score: the objective on the selection set.
     """

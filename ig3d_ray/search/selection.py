@@ -26,7 +26,7 @@ def predictions(result: Result, pool: Pool, rows: Rows | None = None) -> np.ndar
 def held_out_statistics(pick: Pick, pool: Pool, held_out: Sequence[tuple[int, Rows]]) -> np.ndarray:
     """Per-sample statistics `[N, S]` of a pool, each row as predicted by the pick of a part that never saw it.
 
-    Rows that are held out by several parts (repeats) get the mean of what they say.
+    Rows that are held out by several parts (repeats) get the mean of their outputs.
     """
     found, times = np.zeros((0, 0)), np.zeros(len(pool))
     for part, rows in held_out:
@@ -70,7 +70,7 @@ class Families:
         return tuple(name for name in self.best[0] if all(name in part for part in self.best))
 
     def is_reference(self, name: str) -> bool:
-        """References are shown and never chosen: what they were chosen on, nobody here knows."""
+        """References are shown and never chosen: the samples that they were chosen on are unknown."""
         return any(name in part and bool(part[name].candidate.reference) for part in self.best)
 
     def pick(self, name: str) -> Pick:

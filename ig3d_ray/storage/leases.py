@@ -33,9 +33,9 @@ class Owner:
     """A driver, as its sign of life describes it.
 
     Attributes:
-        token: unique. host, pid: where it runs. machine: tells its process numbers from other machines'.
+        token: unique. host, pid: where it runs. machine: distinguishes its process numbers from other machines'.
         beats: seconds since 1970 of the last sign.
-        began: when its process began, as its machine counts; a number is used again. 0 where that isn't told.
+        began: when its process began, as its machine counts; a number is used again. 0 where that is unknown.
     """
 
     token: str
@@ -113,12 +113,12 @@ class Leases:
         """Give a claim back, with what is left of dead drivers' leases to the same."""
         mine = self.held.pop(name, None)
         if mine:
-            # Never a later one: it would be somebody's who took over from here.
+            # Never a later one: it would belong to a driver that took over.
             for older in [n for n in self.store.names(paths.lease_folder(name)) if n <= mine]:
                 self.store.remove(older)
 
     def forget(self, names: Sequence[str]) -> None:
-        """Delete all leases to work that is finished, of which nobody needs any more."""
+        """Delete all leases of finished work."""
         leased = map(paths.parse_lease, self.store.names(paths.LEASES))
         left = {lease.name for lease in leased if lease is not None}
         finished = sorted(left & set(names))
@@ -164,7 +164,7 @@ class Leases:
             try:
                 self._beat()
             except Ig3dError:
-                continue  # `check` tells when it has lasted too long
+                continue  # `check` raises when it has lasted too long
 
     def _sweep(self) -> None:
         """Delete the signs of drivers that are gone."""
@@ -208,7 +208,7 @@ def _machine() -> str:
 
 
 def _stat(pid: int) -> list[str]:
-    """What Linux tells of a process after its name, its state first; nothing elsewhere."""
+    """Linux's fields of a process after its name, its state first; nothing elsewhere."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
@@ -216,7 +216,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _began(pid: int) -> int:
-    """When a process began, in ticks since its machine did; 0 where that isn't told."""
+    """When a process began, in ticks since its machine did; 0 where that is unknown."""
     message = _stat(pid)
     return int(message[19]) if message else 0
 
@@ -229,5 +229,5 @@ def _process_exists(pid: int, began: int) -> bool:
     except PermissionError:
         return True
     message = _stat(pid)
-    # A killed child that nobody has waited for is no longer at work; nor is who had this number before.
+    # A killed child that was not waited for has ended; so has an earlier process of this number.
     return not message or (message[0] != "Z" and began in (0, _began(pid)))

@@ -20,7 +20,7 @@ def table_from_bytes(data: bytes, schema: pa.Schema | None = None) -> pa.Table:
     Raises:
         pyarrow.ArrowInvalid, OSError: they are cut short or are no Parquet.
     """
-    # Not by `read_table`: it scans with Arrow's own threads, whatever it is told, and a program that ends soon after
+    # Not by `read_table`: it scans with Arrow's own threads whatever its arguments, and a program that ends soon after
     # reading is now and then aborted while they are still being put away.
     with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
         table = file.read(use_threads=False)

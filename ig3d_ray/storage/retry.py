@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 PATIENCE_SECONDS = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 8.0
-# What will be refused again however often it is asked. Named, because nobody should import botocore for a local folder.
+# Errors that no retry resolves; by name, so that botocore isn't imported for a local folder.
 _FINAL = {
     "NoCredentialsError",
     "PartialCredentialsError",

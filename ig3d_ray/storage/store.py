@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 PARTIAL_SUFFIX = ".partial"
 STALE_PARTIAL_SECONDS = 3600.0
-# A mistyped endpoint should be told sooner than a busy one is given up.
+# A mistyped endpoint should be reported sooner than a busy one is given up.
 FIRST_PATIENCE_SECONDS = 8.0
 REQUESTS_AT_ONCE = 16
 FOLDER_TRIES = 10
@@ -73,7 +73,7 @@ class Store:
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
-        """The file system, and the path that it has for the URI: Azure's lacks the account, which the URI names."""
+        """The file system, and its path for the URI: Azure's is without the account, which is in the URI."""
         # A cached listing would hide what another machine has just written.
         options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
         if self.uri.startswith("s3://"):
@@ -162,7 +162,7 @@ class Store:
         """Publish bytes under a name that nothing is published under; of many who try, one succeeds.
 
         Args:
-            data: must tell its writer from all others: an answer that was lost is recognized by it.
+            data: must be unique to its writer: a lost answer is recognized by it.
 
         Returns:
             Whether it was this caller's.
@@ -233,7 +233,7 @@ class Store:
 
 
 def _version(about: dict[str, Any]) -> str | None:
-    """Of what a listing says of an object; S3 and Google call it ETag and etag, Azure etag too."""
+    """The version in an entry of a listing; S3 and Google call it ETag and etag, Azure etag too."""
     found = about.get("ETag") or about.get("etag")
     return str(found) if found else None
 
@@ -295,7 +295,7 @@ def _replace_file(path: Path, data: bytes, only_new: bool) -> None:
 def _remove(path: Path) -> None:
     """Delete a local file or folder, in which others may write and delete at the same time."""
     if path.is_symlink() or not path.is_dir():
-        # A folder that came since is somebody's new one.
+        # A folder that was created since belongs to another writer.
         with contextlib.suppress(IsADirectoryError):
             path.unlink(missing_ok=True)
         return

@@ -25,7 +25,7 @@ Basis = Literal["measured", "scaled", "assumed"]
 # Peak dense half-precision rate in units of 1e12 per second, by the makers' data sheets; a CPU core: vector units
 # of eight at 3 GHz.
 PEAKS = {"T4": 65, "V100": 125, "L4": 121, "A10G": 70, "A100": 312, "L40S": 362, "H100": 989, "H200": 989, "cpu": 0.05}
-# What is assumed of a GPU that nobody named, or that isn't among these.
+# Assumed for a GPU that was not named, or that isn't among these.
 USUAL_GPU = "A10G"
 # Of the peak, what a training reaches; and a step's least time, in which the device mostly waits for the program.
 FRACTION = {"cpu": 0.5, "gpu": 0.15}
@@ -149,7 +149,7 @@ class TimingLog:
 
 
 def read_timings(store: Store, dataset: str) -> list[Timing]:
-    """All trainings that this store remembers; a file that can't be understood says nothing."""
+    """All recorded trainings of a store; files that can't be parsed are ignored."""
     found = []
     for name in store.names(paths.timings_folder(dataset)):
         try:

@@ -68,7 +68,7 @@ class Schedule:
 
     @property
     def needs_dev_loss(self) -> bool:
-        """Whether `after_epoch` looks at its argument."""
+        """Whether `after_epoch` uses its argument."""
         return self.plateau is not None
 
     def state_dict(self) -> dict[str, object]:

@@ -32,7 +32,7 @@ def publish(
     feeding: Feeding,
     events: bool = False,
 ) -> int:
-    """Weights, then the spec that says they are whole, then the logits that say the member is done.
+    """Weights, then the spec, whose presence means that they are complete, then the logits, which end it.
 
     Args:
         member: its fingerprint. history: a row per epoch; None if the weights are published already.

@@ -1,4 +1,4 @@
-"""What the members of a run are trained on: read once for those that look at the same."""
+"""The data of a run's members: read once for those with the same inputs."""
 
 import torch
 
@@ -22,7 +22,7 @@ class RunData:
         self._chosen: dict[object, Samples] = {}
 
     def chosen(self, spec: TrainedSpec, split: str) -> Samples:
-        """A split's samples that have what a member looks at, filtered once: at AffectNet's size that takes seconds."""
+        """A split's samples that have a member's inputs, filtered once: at AffectNet's size that takes seconds."""
         key = (spec.features, split)
         if key not in self._chosen:
             self._chosen[key] = member_samples(spec, self.samples, split)

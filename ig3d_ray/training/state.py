@@ -13,7 +13,7 @@ from ig3d_ray.models.recipe import TrainingRecipe
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch came to: its number from 1, the mean training loss, the dev score, the best so far."""
+    """Metrics of one epoch: its number from 1, the mean training loss, the dev score, the best so far."""
 
     number: int
     loss: float

@@ -24,7 +24,7 @@ class EarlyScores:
     """Scores the members that are cached, and their pairs, in the background.
 
     A score belongs to its samples and its members' outputs: the search that follows takes it over only where it
-    looks at the same samples, which is so unless a later member lacks some of them.
+    uses the same samples, which holds unless outputs of a later member are missing for some.
 
     Args:
         store, space: what will be searched.
@@ -69,7 +69,7 @@ class EarlyScores:
             try:
                 self._score_cached()
             except Ig3dError as error:
-                # The search will come upon it too, and tell it as what it is.
+                # The search will meet it too, and report it as its own error.
                 logger.info(f"search: not begun while members train: {error}")
                 return
             self._over.wait((time.monotonic() - began) * (1 / SHARE - 1))

@@ -1,4 +1,4 @@
-"""3D parameters for a data set: the encoder brought, its pieces done on Ray, the samples table published."""
+"""3D parameters for a data set: the encoder imported, its pieces done on Ray, the samples table published."""
 
 import logging
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class ExtractionRequest:
 
     Attributes:
         checkpoint: the encoder's published file. crop: MediaPipe's face landmarker; None: images are aligned crops.
-        replace: parameters that came from elsewhere may be replaced.
+        replace: parameters that were imported or extracted otherwise may be replaced.
         gpus_per_worker: of each encoder; None: one where there are GPUs.
     """
 
@@ -56,7 +56,7 @@ def extract_parameters(store: Store, request: ExtractionRequest, address: str | 
     begun = len(extraction.missing()) < len(extraction)
     check_extractable(store, samples, representation, request.replace, begun)
     if extraction.is_published(samples):
-        logger.info("extract: done before")
+        logger.info("extract: already finished")
         return samples, []
     with exclusive(store, extraction.folder):
         now = load_samples(store, request.dataset)
@@ -67,7 +67,7 @@ def extract_parameters(store: Store, request: ExtractionRequest, address: str | 
         images = len(extraction.samples)
         if len(left) < len(extraction):
             done = sum(len(extraction.rows(piece)) for piece in range(len(extraction)) if piece not in left)
-            logger.info(f"extract: goes on, {done} of {images} images were done before")
+            logger.info(f"extract: resumed, {done} of {images} images were already done")
         if left:
             _do(extraction, request, address)
         # Of one data set only one publishes at a time, upon what the table has become meanwhile.

@@ -27,7 +27,7 @@ class Wanted:
     """A member of a space.
 
     Attributes:
-        spec: its spec. fingerprint: None as long as the data set isn't there to say.
+        spec: its spec. fingerprint: None as long as the data set isn't stored.
         cached: the splits whose logits the store holds.
     """
 
@@ -68,11 +68,11 @@ class Inventory:
         return [by_fingerprint[f] for f in ready] + [c for c in self.others if set(splits) <= set(c.splits)]
 
     def missing(self, splits: Sequence[str]) -> list[Wanted]:
-        """The members of the space that lack outputs on some of these splits."""
+        """The members of the space without outputs on some of these splits."""
         return [wanted for wanted in self.wanted if not wanted.ready_for(splits)]
 
     def excluded(self, splits: Sequence[str]) -> dict[str, str]:
-        """Who cannot take part for lack of outputs on these splits, and which: name -> reason."""
+        """Members that are excluded because outputs on these splits are missing: name -> reason."""
         cached = {wanted.spec.name: wanted.cached for wanted in self.wanted}
         cached |= {card.name: card.splits for card in self.others}
         lacking = {name: [s for s in splits if s not in there] for name, there in cached.items()}
@@ -82,7 +82,7 @@ class Inventory:
 
 
 def take_inventory(store: Store, space: SearchSpace) -> Inventory:
-    """Look a space's members up in a store; nothing is read but what tells who is there."""
+    """Look up the members of a space in a store, by listings."""
     has_samples = store.exists(paths.samples_table(space.dataset))
     content = load_samples(store, space.dataset).fingerprint if has_samples else ""
     cards = {card.fingerprint: card for card in LogitStore(store).members(space.dataset)}
@@ -101,7 +101,7 @@ def take_inventory(store: Store, space: SearchSpace) -> Inventory:
 
 
 def alike(specs: Sequence[TrainedSpec]) -> list[TrainedSpec]:
-    """The first of all members that look at the same and need the same labels."""
+    """The first of all members with the same inputs and the same labels."""
     firsts: dict[object, TrainedSpec] = {}
     for spec in specs:
         firsts.setdefault((spec.features, any(stage.loss.has_va for stage in spec.stages)), spec)
@@ -163,7 +163,7 @@ def check_startable(store: Store, specs: Sequence[TrainedSpec]) -> None:
     for spec in specs:
         weights = spec.initial_weights
         if weights is not None and not store.exists(paths.start_weights(weights)):
-            way_out = f"bring them with `ig3d import weights FILE --name {weights}`"
+            way_out = f"import them with `ig3d import weights FILE --name {weights}`"
             raise Ig3dError(
                 f"{store.locate(paths.start_weights(weights))}: {spec.name} starts from these weights; {way_out}"
             )
@@ -199,7 +199,7 @@ def load_pools(
             where = store.locate(paths.logits_folder(space.dataset))
             raise Ig3dError(
                 f"{where}: the pool is empty: no member has {split} {space.task.outputs};"
-                " train with `ig3d run`, or bring predictions with `ig3d import predictions`"
+                " train with `ig3d run`, or import predictions with `ig3d import predictions`"
             )
         pools[split] = align(kept, labels, space.task)
     return pools, [card for card, fit in zip(cards, fits, strict=True) if fit]

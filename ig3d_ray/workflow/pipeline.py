@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search or a run came to.
+    """The outcome of a search or a run.
 
     Attributes:
         spec: the exported ensemble. folder: where it lies in the store.
@@ -96,7 +96,7 @@ def draw_faces(store: Store, samples: int, seed: int) -> Samples:
 
 
 def _json(data: bytes) -> object:
-    """What JSON says; None if it isn't any."""
+    """The content of JSON; None if it isn't valid."""
     try:
         return json.loads(data)
     except ValueError:
@@ -137,12 +137,12 @@ def search_store(
         started = time.monotonic()
         known = load_results(store, folder)
         if known is not None:
-            logger.info(f"search: done before, {sum(map(len, known))} candidates in {store.locate(folder)}")
+            logger.info(f"search: already finished, {sum(map(len, known))} candidates in {store.locate(folder)}")
         results = known
         if results is None:
             journal, copy_name = Journal(store, folder), paths.parse_search(folder).label
             if journal.remembered:
-                logger.info(f"search: goes on, {len(journal.remembered)} candidates were scored before")
+                logger.info(f"search: resumed, {len(journal.remembered)} candidates were already scored")
             early = early_scores.remembered(arranged.parts) if early_scores else {}
             if early:
                 logger.info(f"search: {len(early)} candidates were scored while members trained")
@@ -182,11 +182,11 @@ def _has_rounds(files: set[str]) -> bool:
 
 
 def _empty_pool(store: Store, space: SearchSpace, inventory: Inventory) -> str:
-    """Why nobody can take part, and what to do about it."""
+    """Why no member can be searched, and what to do about it."""
     where = f"{store.locate(paths.logits_folder(space.dataset))}: the pool is empty"
     there = {card.name: card.splits for card in inventory.cards}
     if not there:
-        return f"{where}; train with `ig3d run`, or bring predictions with `ig3d import predictions`"
+        return f"{where}; train with `ig3d run`, or import predictions with `ig3d import predictions`"
     needed = " and ".join(space.protocol.splits)
     has = ", ".join(f"{name} has {' and '.join(splits)}" for name, splits in list(there.items())[:NAMED_AT_MOST])
     way_out = "; --set protocol.kind=cross_fitted needs test alone" if space.protocol.kind == "dev" else ""
@@ -200,7 +200,7 @@ def _in_process(
 
 
 def _after_round(reporter: Reporter, journal: Journal, optuna_storage: str | None, name: str) -> OnRound:
-    """What happens after each round: it is remembered, copied to the data base, and told."""
+    """What happens after each round: it is written to the journal, copied to the database, and logged."""
     copy = None
     if optuna_storage is not None:
         from ig3d_ray.search.optuna_mirror import StudyCopy

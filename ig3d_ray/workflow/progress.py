@@ -55,10 +55,10 @@ class Reporter:
                 self.bars.remove_task(self.members.pop(name))
             logger.info(f"train: {name} done and cached ({self.done} of {self.total})")
         elif "left" in event:
-            why = "its machine is being taken away" if event["left"] == "preempted" else "told to end"
+            why = "its machine is being taken away" if event["left"] == "preempted" else "terminated"
             logger.info(f"train: {name}: {why}; written at epoch {event['epoch']}, step {event['step']}")
         elif "resumed" in event:
-            logger.info(f"train: {name} goes on at epoch {event['epoch']}, step {event['step']}")
+            logger.info(f"train: {name} resumed at epoch {event['epoch']}, step {event['step']}")
         elif "steps" in event:
             news = f"epoch {event['epoch']} of at most {event['epochs']}, step {event['step']} of {event['steps']}"
             self._news(name, event, event["epoch"] - 1 + event["step"] / event["steps"], news)

@@ -1,4 +1,4 @@
-"""Training what a space lacks: which runs, in which order, what other drivers have; and what all that will take."""
+"""Training of missing members: which runs, in which order, what other drivers train; and what that will take."""
 
 import logging
 import math
@@ -183,7 +183,7 @@ def device_of(space: SearchSpace, known: Sequence[Timing]) -> str:
 
 
 def forecast_training(store: Store, space: SearchSpace, inventory: Inventory, machines: Machines) -> Forecast | None:
-    """What the trainings will take that a space still lacks; None if it lacks none, or there are no data to count."""
+    """What the missing trainings will take; None if none is missing, or there are no data to count."""
     wanted = {w.fingerprint for w in to_train(inventory) if w.fingerprint}
     if not wanted:
         return None

@@ -74,7 +74,7 @@ def save_arrays(folder: Path, vector: np.ndarray) -> None:
 def test_where_the_demo_found_no_face_nobody_gets_its_numbers(
     made: tuple[Store, Samples, Path], tmp_path: Path
 ) -> None:
-    # It writes what it made of such a image under the first letter of the image's name.
+    # It writes what it made of such an image under the first letter of the image's name.
     store, samples, _ = made
     good = vectors("emoca", 4)
     for name, vector in zip(("100", "1200", "1", "1201"), good, strict=True):

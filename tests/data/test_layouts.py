@@ -79,7 +79,7 @@ def test_every_defect_of_affectnet_is_listed(tmp_path: Path) -> None:
     text = files["train"].read_text()
     text = text.replace("\n5,5,", "\n5,11,").replace("\n6,6,-0.6,", "\n6,6,-2,").replace("\n7,7,", "\n7,seven,")
     files["train"].write_text(text + "3,3,0.1,0.1\n500,0,0.1,0.1\n")
-    (images / "9.jpg").write_bytes(b"not a image")
+    (images / "9.jpg").write_bytes(b"not an image")
     (images / "10.jpg").write_bytes((images / "10.jpg").read_bytes()[:200])
     image(images / "777.jpg", 7)
     image(images / "more" / "8.jpg", 8)
@@ -96,7 +96,7 @@ def test_every_defect_of_affectnet_is_listed(tmp_path: Path) -> None:
     assert why["train/777"] == "image without annotation"
     assert why["more/8.jpg"] == "the same name as 8.jpg"
     for number in (9, 10):
-        assert why[str(images / f"{number}.jpg")] == f"not a readable image; train/{number} is kept without a image"
+        assert why[str(images / f"{number}.jpg")] == f"not a readable image; train/{number} is kept without an image"
     places = dict(zip(done.samples.ids.tolist(), done.samples.table["image"].to_pylist(), strict=True))
     assert {sample for sample, place in places.items() if place is None} == {"train/9", "train/10", "train/500"}
     assert len(done.samples) == 40 - 3 + 1
@@ -194,7 +194,7 @@ def test_images_of_other_names_are_an_error(tmp_path: Path) -> None:
     files = affectnet(tmp_path)
     for file in list((tmp_path / "train_set" / "images").iterdir()):
         file.rename(file.with_name(f"image_{file.name}"))
-    with pytest.raises(Ig3dError, match="not one of 24 labeled train samples has a image, such as train/0; are the"):
+    with pytest.raises(Ig3dError, match="not one of 24 labeled train samples has an image, such as train/0; are the"):
         ingest(Store(str(tmp_path / "s")), "affectnet8", read_affectnet(tmp_path, files, AFFECTNET), 0.1, 0, False)
 
 

@@ -196,7 +196,7 @@ def test_names_are_each_images_own(tmp_path: Path) -> None:
     flat.check(["a/1.png", "a/2.png"])
     with pytest.raises(Ig3dError, match="one vector of parameters has both their names"):
         flat.check(["a/1.png", "b/1.png"])
-    # A row of NaN says that a image has none; another's of a like name is not taken for it.
+    # A row of NaN says that an image has none; another's of a like name is not taken for it.
     vectors = np.zeros((2, 334), np.float32)
     vectors[0] = np.nan
     given = parameters_of(["d/1.png", "1"], vectors, "emoca")

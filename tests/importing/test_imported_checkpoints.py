@@ -279,7 +279,9 @@ def test_weights_to_start_from_are_brought_once(store: Store, tmp_path: Path) ->
     import_weights(store, file, "mfn")
     with pytest.raises(Ig3dError, match=r"mfn.pt: other weights have this name"):
         import_weights(store, saved(tmp_path / "other.pth", Ddamfn(7)), "mfn")
-    with pytest.raises(Ig3dError, match=r"none.pt: no such weights; bring them with `ig3d import weights --name none`"):
+    with pytest.raises(
+        Ig3dError, match=r"none.pt: no such weights; import them with `ig3d import weights --name none`"
+    ):
         read_weights(store, "none")
 
 

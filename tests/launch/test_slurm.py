@@ -81,6 +81,6 @@ def test_slurms_signal_reaches_the_run_and_is_waited_for(environment: dict[str, 
     time.sleep(0.3)
     going.send_signal(signal.SIGTERM)
     out, _ = going.communicate(timeout=30)
-    assert "told to end" in out
+    assert "terminated" in out
     assert going.returncode == 143
     assert left_behind(tmp_path) == []

@@ -253,7 +253,7 @@ def test_a_killed_extraction_goes_on(tmp_path: Path, checkpoint: Path) -> None:
         time.sleep(0.05)
     message = second.communicate(timeout=120)[0].decode()
     assert second.returncode == 0, message
-    assert "extract: goes on, " in message
+    assert "extract: resumed, " in message
     assert f"{len(samples) - 1} of {len(samples)} samples have smirk parameters" in message
     assert "1 images gave none" in message
     assert len(load_samples(store, "faces").with_feature("smirk")) == len(samples) - 1

@@ -213,7 +213,7 @@ def test_every_parameter_of_the_3d_branch_and_the_fusion_is_trained() -> None:
 
 @pytest.mark.slow
 def test_every_parameter_of_maxvit_with_params_is_trained() -> None:
-    # Stochastic depth drops whole branches of a image at random, and with them their gradient.
+    # Stochastic depth drops whole branches of an image at random, and with them their gradient.
     network = MaxvitWithParams(156, 9, stochastic_depth=0)
     moved = gradients_of(network, torch.randn(2, 3, 224, 224), torch.randn(2, 156))
     assert [name for name, has_gradient in moved.items() if not has_gradient] == []

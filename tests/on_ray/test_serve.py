@@ -213,7 +213,7 @@ def test_nobody_else_reaches_it_unasked(service: str) -> None:
 
 def test_sizes_are_looked_at_before_anything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object) -> None:
-        raise AssertionError("a image was decoded")
+        raise AssertionError("an image was decoded")
 
     images = [base64.b64encode(png(1500, 1500)).decode()] * 3
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)

@@ -68,7 +68,7 @@ def ingest(
     for is_train, part in ((True, "train"), (False, "test")):
         of_part = [entry for entry in layout.entries if entry.is_train == is_train]
         if of_part and all(entry.file is None for entry in of_part):
-            message = f"not one of {len(of_part)} labeled {part} samples has a image, such as {of_part[0].sample_id}"
+            message = f"not one of {len(of_part)} labeled {part} samples has an image, such as {of_part[0].sample_id}"
             raise Ig3dError(f"{dataset}: {message}; are the images called so?")
     counts = Counter(e.expression for e in layout.entries if e.is_train)
     empty = [name for index, name in enumerate(about.class_names) if not counts[index]]
@@ -139,7 +139,7 @@ def _pack(store: Store, dataset: str, entries: Sequence[Entry], skipped: Skips) 
             encoded = {}
             for entry, (data, why) in zip(chunk, read, strict=True):
                 if data is None:
-                    skipped.append((str(entry.file), f"{why}; {entry.sample_id} is kept without a image"))
+                    skipped.append((str(entry.file), f"{why}; {entry.sample_id} is kept without an image"))
                 else:
                     encoded[entry.sample_id] = data
             if encoded:

@@ -137,6 +137,6 @@ def _from_arrays(
 
 
 def _stem(name: str) -> str:
-    """A name without the suffix of a image."""
+    """A name without the suffix of an image."""
     base, dot, suffix = name.rpartition(".")
     return base if dot and suffix.lower() in ("jpg", "jpeg", "png", "bmp", "gif", "json") else name

@@ -72,7 +72,7 @@ def import_features(
         raise Ig3dError(f"{source}: nothing in it belongs to a sample of {samples.dataset}{first}")
     skipped += [(str(samples.ids[i]), "no parameters found") for i in match.wanted if found[i] < 0]
     new = Samples(samples.dataset, with_parameters(samples, representation, vectors, found))
-    # They will be of two sources, and no encoder here could be told to give a new image the same.
+    # They will be of two sources, and no single encoder here could output the same for a new image.
     write_encoder_record(store, samples.dataset, representation, None)
     new.save(store)
     write_skipped(store, samples.dataset, representation, skipped)
@@ -110,7 +110,7 @@ def _from_folder(folder: Path, representation: Representation) -> tuple[list[str
     skipped = [(names[row], why) for row, why in read.broken]
     if jsons:
         return [names[row].removesuffix(".json") for row in read.rows], read.vectors, skipped
-    # EMOCA's demo numbers the faces of a image: 00 is the first. A folder without a number is what it writes where it
+    # EMOCA's demo numbers the faces of an image: 00 is the first. A folder without a number is what it writes where it
     # found no face, under the first letter of the image's name. Other programs' folders have no numbers at all.
     numbered = 2 * sum(name.endswith(DEMO_SUFFIX) for name in names) > len(names)
     kept = [at for at, row in enumerate(read.rows) if not numbered or names[row].endswith(DEMO_SUFFIX)]
@@ -152,7 +152,7 @@ class _Matcher:
         self.whole = {ids[i]: i for i in self.wanted}
         self.ids = ids
         parts = {name.split("/", 1)[0] for name in ids if "/" in name}
-        # Where parts number their images alike, a bare number says nothing, even if one part lacks it here.
+        # Where parts number their images alike, a bare number is ambiguous, even if one part has no such image here.
         self.parts = sorted(parts) if split is None and len(parts) > 1 else []
         self.by_stem: dict[str, list[int]] = {}
         for i in self.wanted:

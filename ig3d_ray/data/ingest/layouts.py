@@ -109,7 +109,7 @@ def read_rafdb(images: Path, labels: Path | None, about: Dataset) -> Layout:
         labels: `list_patition_label.txt`; None for folders per class.
 
     Raises:
-        Ig3dError: the label file can't be read, or folders don't tell the classes.
+        Ig3dError: the label file can't be read, or folders are not named by class.
     """
     layout = Layout()
     if labels is not None:
@@ -141,11 +141,11 @@ def annotation_part(file: Path) -> str:
     """Which part a CSV annotates, `train` or `val`, by its name.
 
     Raises:
-        Ig3dError: the name says neither, or both.
+        Ig3dError: the name contains neither word, or both.
     """
     words = [word for word in ("train", "val") if word in file.name.lower()]
     if len(words) != 1:
-        raise Ig3dError(f"--annotations {file}: its name must say train or val, as train_set_annotation.csv does")
+        raise Ig3dError(f"--annotations {file}: its name must contain train or val, as train_set_annotation.csv does")
     return words[0]
 
 
@@ -173,7 +173,7 @@ Found = dict[str, tuple[Path, int | None]]
 
 
 def _by_stem(root: Path, layout: Layout) -> tuple[Found, list[tuple[str, str]]]:
-    """Images by their stem with the class that their folder says, and those whose stem stands twice."""
+    """Images by their stem with the class of their folder, and duplicate stems."""
     found: Found = {}
     doubles = []
     for file in image_files(root):
@@ -199,7 +199,9 @@ def _first_class(root: Path, labels: set[int]) -> int:
         return 0
     if 7 in labels:
         return 1
-    raise Ig3dError(f"{root}: folders {sorted(labels)}: neither 0 nor 7 is there, so 0..6 and 1..7 can't be told apart")
+    raise Ig3dError(
+        f"{root}: folders {sorted(labels)}: neither 0 nor 7 is there, so they may be 0..6 or 1..7; give a label file"
+    )
 
 
 def _annotations(file: Path, layout: Layout) -> Iterator[tuple[str, int, float, float]]:
@@ -226,7 +228,7 @@ def _label_lines(file: Path, layout: Layout) -> Iterator[tuple[str, int]]:
             layout.skipped.append((stem, "neither train_... nor test_..."))
         elif stem in seen:
             other = "" if int(parts[1]) == seen[stem] else f", as {seen[stem]} and as {parts[1]}; the first is kept"
-            layout.skipped.append((stem, f"{file.name} line {number}: stands twice{other}"))
+            layout.skipped.append((stem, f"{file.name} line {number}: duplicate{other}"))
         else:
             seen[stem] = int(parts[1])
             yield stem, int(parts[1])

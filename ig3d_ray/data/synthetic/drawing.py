@@ -28,7 +28,7 @@ OCCLUDERS = ("none", "sunglasses", "mask", "fringe", "hand", "patch")
 
 @dataclass(frozen=True)
 class Look:
-    """Everything about a image but the expression.
+    """Everything about an image but the expression.
 
     Attributes:
         skin, hair, iris, background, cloth: colors.
@@ -88,7 +88,7 @@ class Expression:
 
 
 class Pen:
-    """Draws polygons and lines, given in face coordinates `[P, 2]`, onto a image."""
+    """Draws polygons and lines, given in face coordinates `[P, 2]`, onto an image."""
 
     def __init__(self, canvas: ImageDraw.ImageDraw, look: Look, pixels: int) -> None:
         self.canvas, self.pixels, self.look = canvas, pixels, look

@@ -16,7 +16,7 @@ def model_card(spec: EnsembleSpec) -> str:
     """The card as Markdown."""
     report, about, expression = spec.scores.report, spec.provenance, spec.task.has_classes
     what = f"one of {', '.join(spec.class_names)}" if expression else _DIMENSIONS
-    members = "\n".join(f"- {m.name}: {m.kind}, looks at {' and '.join(m.features)}" for m in spec.members)
+    members = "\n".join(f"- {m.name}: {m.kind}, takes {' and '.join(m.features)} as input" for m in spec.members)
     crops = "finds and crops the face first, so it is not in the bundle: give its parameters"
     encoders = "".join(
         f"- {name}: {crops if used.landmarks else 'its encoder is in the bundle'}\n"
@@ -25,7 +25,7 @@ def model_card(spec: EnsembleSpec) -> str:
     encoders = encoders or "- none\n"
     return f"""# Late fusion for {spec.dataset}
 
-An ensemble of {len(spec.members)} networks that says of a image of a face: {what}.
+An ensemble of {len(spec.members)} networks that predicts from an image of a face: {what}.
 
 ## Members
 
@@ -53,7 +53,7 @@ It looked {abs(spec.optimism.measured):.4f} {"better" if spec.optimism.measured 
   label such images agree with each other only in part.
 - The numbers are of samples like those of {spec.dataset}: its sources, countries, ages, poses and light. Nothing is
   known here of how they differ between groups of people; measure it on yours before you rely on it.
-- If a 3D face model can't be fitted, its members have nothing to say; the spec carries what is done then (`fallbacks`).
+- If a 3D face model can't be fitted, its members have no output; the spec has a fusion of the others (`fallbacks`).
 
 ## Intended use
 
@@ -61,7 +61,7 @@ Research on facial expressions: comparing methods, annotating data for a person 
 
 ## Not for
 
-A face's look is no reading of what somebody feels: the same expression goes with different feelings, between
+An expression is no measurement of a feeling: the same expression goes with different feelings, between
 cultures, people and moments, and systems that infer emotion from faces err more for some groups than for others. Do
 not use this to judge or monitor people: in hiring, school, work, policing, border control, insurance, health decisions
 or advertising. Some laws forbid it (in the European Union, inferring emotions at work and in education). Do not use it

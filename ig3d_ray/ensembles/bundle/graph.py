@@ -1,4 +1,4 @@
-"""One graph of a whole ensemble, from images and parameters to what it says, and graphs of its encoders, as ONNX."""
+"""One graph of a whole ensemble, from images and parameters to its outputs, and graphs of its encoders, as ONNX."""
 
 import contextlib
 import copy
@@ -163,7 +163,7 @@ def onnx_bytes(graph: EnsembleGraph | EncoderGraph, what: str) -> bytes:
             far = float(np.abs(ours - theirs).max() / max(1.0, float(np.abs(ours).max())))
             if not far <= CLOSE:
                 message = f"onnxruntime's {name} differ from torch's by {far:.2g}"
-                raise Ig3dError(f"{what}: {message}; leave out the member whose network it is")
+                raise Ig3dError(f"{what}: {message}; remove the member with this network")
     return data
 
 

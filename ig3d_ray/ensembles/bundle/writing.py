@@ -21,7 +21,7 @@ from ig3d_ray.storage import paths
 
 BUNDLE_VERSION = 1
 EXAMPLES, EXAMPLE_SIZE = 2, 160
-# The first day that a zip file can tell.
+# The first day that a zip file can hold.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -92,7 +92,7 @@ def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
 
 
 def _example(ensemble: Ensemble, graph: EnsembleGraph) -> dict[str, np.ndarray]:
-    """Two made-up images, parameters where there is no encoder, and what torch says of them."""
+    """Two made-up images, parameters where there is no encoder, and torch's outputs for them."""
     rng = np.random.default_rng(0)
     rough = rng.integers(0, 256, (EXAMPLES, 8, 8, 3), dtype=np.uint8)
     images = rough.repeat(EXAMPLE_SIZE // 8, axis=1).repeat(EXAMPLE_SIZE // 8, axis=2)

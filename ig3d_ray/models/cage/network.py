@@ -95,7 +95,7 @@ def begin_from_nothing(network: nn.Module) -> None:
     """Make a network of `cage_network` or `maxvit_features` ready to learn from random weights.
 
     The residual branches that torchvision starts at random start at 0, so that every block first hands on what
-    it gets: otherwise SwinV2-T and MaxViT say the same of every face within a hundred steps, and stay there. (The
+    it gets: otherwise SwinV2-T and MaxViT output the same for every face within a hundred steps, and stay there. (The
     authors of Swin V2 start the norms after its branches so; torchvision, made for their weights, doesn't.) And
     MaxViT's running batch statistics, which at torchvision's rate of 0.01 are still those of no image after an
     epoch of a small data set, follow at PyTorch's usual 0.1.

@@ -72,7 +72,7 @@ class CageSpec(TrainedSpec):
 
     @classmethod
     def from_published(cls, shapes: Shapes) -> PublishedLayers:
-        """CAGE's checkpoints, whose last layer tells the backbone."""
+        """CAGE's checkpoints, whose last layer identifies the backbone."""
         output = next((name for name in _OUTPUTS if f"{name}.weight" in shapes), "classifier.5")
         outputs = layer_shape(shapes, f"{output}.weight", "cage")[0]
         fields = {"backbone": _OUTPUTS[output]}

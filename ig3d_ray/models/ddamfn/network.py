@@ -20,7 +20,7 @@ _UNUSED = (".conv_dw.bn.", ".conv_dw.prelu.", ".CoordAtt.Linear.")
 
 
 class Attended(NamedTuple):
-    """What a network with attention heads says while it is trained.
+    """The training outputs of a network with attention heads.
 
     Attributes:
         scores: `[B, outputs]`. heads: one attention map `[B, 512, 7, 7]` per head.

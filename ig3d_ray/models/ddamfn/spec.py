@@ -44,7 +44,7 @@ class DdamfnSpec(TrainedSpec):
 
     @property
     def head_attention(self) -> Attention:
-        """As `attention` says."""
+        """As in `attention`."""
         return self.attention
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Where the face is in a image, and the square around it that an encoder wants to see.
+"""Where the face is in an image, and the square around it that an encoder takes as input.
 
 SMIRK was trained on squares around a face's landmarks, 1.4 times as large as these; EMOCA on squares around the 68
 landmarks without the forehead, 1.1 and then 1.25 times. Both are cut from the 478 landmarks of MediaPipe's model.
@@ -25,7 +25,7 @@ Box = tuple[float, float, float, float]
 
 
 def face_box(landmarks_K2: np.ndarray, representation: Representation) -> Box:
-    """The square that an encoder wants: left, top, right, bottom in pixels; it may reach beyond the image.
+    """The square that an encoder takes as input: left, top, right, bottom in pixels; it may reach beyond the image.
 
     Args:
         landmarks_K2: `[478, 2]` x and y in pixels.
@@ -38,7 +38,7 @@ def face_box(landmarks_K2: np.ndarray, representation: Representation) -> Box:
 
 
 def cut(image: Image.Image, box: Box, size: int) -> np.ndarray:
-    """A square of a image as `[3, size, size]` uint8; what lies beyond the image is black."""
+    """A square of an image as `[3, size, size]` uint8; what lies beyond the image is black."""
     square = image.transform((size, size), Image.Transform.EXTENT, box, Image.Resampling.BILINEAR)
     return np.asarray(square).transpose(2, 0, 1)
 

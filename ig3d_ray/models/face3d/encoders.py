@@ -1,6 +1,6 @@
 """SMIRK's and EMOCA's encoders: from a face's image to the parameters of the 3D face model.
 
-Only the encoders: no face model, renderer or decoder is needed for what the 3D classifiers look at. Their backbones
+Only the encoders: no face model, renderer or decoder is needed for the 3D classifiers' inputs. Their backbones
 are timm's, under the published names, so that published weights load strictly.
 
 Source: SMIRK (Retsinas et al. 2024), EMOCA (Danecek et al. 2022) over DECA (Feng et al. 2021).
@@ -18,7 +18,7 @@ from ig3d_ray.models.cage.network import torchvision_models
 
 IMAGE_SIZE = 224
 _SMALL, _LARGE = ("tf_mobilenetv3_small_minimal_100", 576), ("tf_mobilenetv3_large_minimal_100", 960)
-# Of E_flame's output, in its order; `cam` and `light` say nothing about the face.
+# Of E_flame's output, in its order; `cam` and `light` do not describe the face.
 _COARSE = (("shape", 100), ("tex", 50), ("exp", 50), ("pose", 6), ("cam", 3), ("light", 27))
 _RESNET, _HIDDEN, _DETAIL = 2048, 1024, 128
 EXPRESSION = GROUPS["emoca"][0][1]
@@ -114,7 +114,7 @@ class EmocaEncoder(nn.Module):
         found = {name: values for (name, _), values in zip(_COARSE, coarse, strict=True)}
         expression = self.E_expression(image_BCHW)
         own_pose = expression.shape[1] - EXPRESSION
-        # What the expression encoder says of the pose is its last part: the jaw, or rotation and jaw.
+        # The expression encoder's part of the pose is the last one: the jaw, or rotation and jaw.
         found["exp"], posed = expression.split((EXPRESSION, own_pose), dim=1)
         found["pose"] = torch.cat([found["pose"][:, : 6 - own_pose], posed], dim=1)
         return found | {"detail": self.E_detail(image_BCHW)}

@@ -1,4 +1,4 @@
-"""3D parameters of a data set's images, a piece at a time: what is done is kept, whoever does the rest."""
+"""3D parameters of a data set's images, in pieces that are stored when done: any process can do the rest."""
 
 import hashlib
 import json
@@ -123,7 +123,7 @@ class Extractor:
         def prepared(index: int) -> np.ndarray | None:
             try:
                 found = self.image(*encoded(index))
-            # A storage that doesn't answer says nothing of the image: that ends the piece.
+            # A storage that doesn't answer is no fault of the image: that ends the piece.
             except UnreadableImageError as error:
                 why[index] = str(error)
                 return None
@@ -147,7 +147,7 @@ class Extraction:
     """The extraction of one representation for a data set, in pieces that follow from data and encoder alone.
 
     Attributes:
-        record: the encoder. samples: those with a image, in the order of the pieces.
+        record: the encoder. samples: those with an image, in the order of the pieces.
         bounds: the first sample of each piece, and one past the last.
     """
 
@@ -163,11 +163,11 @@ class Extraction:
         """Divide a data set's images; those of a piece lie in one pack.
 
         Raises:
-            Ig3dError: no sample has a image.
+            Ig3dError: no sample has an image.
         """
         shown = samples.with_feature("image")
         if len(shown) == 0:
-            raise Ig3dError(f"{samples.dataset}: no sample has a image to extract parameters from")
+            raise Ig3dError(f"{samples.dataset}: no sample has an image to extract parameters from")
         places = np.array(shown.table["image"].to_pylist())
         shown = Samples(samples.dataset, shown.table.take(pa.array(np.argsort(places, kind="stable"))))
         places = np.sort(places, kind="stable")
@@ -188,7 +188,7 @@ class Extraction:
         return f"{self.folder}/{piece:05d}.parquet"
 
     def missing(self) -> list[int]:
-        """The pieces that nobody has done yet."""
+        """The pieces that are not done yet."""
         done = set(self.store.names(self.folder))
         return [piece for piece in range(len(self)) if self._name(piece) not in done]
 
@@ -288,7 +288,7 @@ class PieceWorker:
 def check_extractable(
     store: Store, samples: Samples, representation: Representation, replace: bool, begun: bool = False
 ) -> None:
-    """Look whether an extraction would overwrite what came from elsewhere.
+    """Check whether an extraction would overwrite imported parameters.
 
     Args:
         begun: whether this one was begun before, and so was allowed.

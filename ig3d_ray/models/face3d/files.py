@@ -67,10 +67,10 @@ def encoder_of(representation: Representation, weights: Mapping[str, Tensor], wh
 
 
 def _check(what: str, representation: str, wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """Tell in a line what torch would tell in hundreds."""
+    """One line for what torch reports in hundreds."""
     missing, more = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     other = [name for name in wanted.keys() & weights.keys() if wanted[name].shape != weights[name].shape]
-    for names, message in ((missing, "lacks"), (more, "has besides"), (sorted(other), "has in another shape")):
+    for names, message in ((missing, "without"), (more, "with unknown"), (sorted(other), "in another shape")):
         if names:
             which = f"{message} {names[0]} ({len(names)} such)"
             raise Ig3dError(f"{what}: not {representation.upper()}'s encoder: {which}; is it another model's file?")

@@ -73,7 +73,7 @@ class IntermediateSpec(TrainedSpec):
 
     @property
     def head_attention(self) -> Attention:
-        """As `attention` says."""
+        """As in `attention`."""
         return self.attention
 
     @classmethod
