@@ -26,8 +26,10 @@ class Audited:
     """One member's predictions as they were written.
 
     Attributes:
-        name: what to call it. task: expression or va.
-        ids: `[N]` str, in the order of the rows. numbered: whether they are row numbers.
+        name: what to call it.
+        task: expression or va.
+        ids: `[N]` str, in the order of the rows.
+        numbered: whether they are row numbers.
         outputs: `[N, C]` declared as logits, or `[N, 2]` valence and arousal.
         labels: `[N]` int64, -1 where unknown; or `[N, 2]`, NaN where unknown.
         class_names: in the order of the columns.
@@ -60,7 +62,9 @@ class Finding:
 
     Attributes:
         kind: `fault` for what makes numbers wrong, `note` for what should be known.
-        check: a word for what was looked for. who: the member, or the pair. what: in a sentence, with what to do.
+        check: a word for what was looked for.
+        who: the member, or the pair.
+        what: in a sentence, with what to do.
     """
 
     kind: Literal["fault", "note"]

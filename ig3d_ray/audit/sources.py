@@ -26,7 +26,8 @@ def audit_files(files: Sequence[Path], dataset: str, row_order_is_id: bool, shuf
     """Audit prediction files as they are, in the order of their rows.
 
     Args:
-        files: as for `ig3d import predictions`. row_order_is_id: for those without sample_id.
+        files: as for `ig3d import predictions`.
+        row_order_is_id: for those without sample_id.
         shuffled: the first file's model again, run on the same samples in another order.
 
     Raises:

@@ -21,13 +21,17 @@ class Augmentation:
     Attributes:
         flip, flip_rows: probability of mirroring left-right, upside down.
         warp: probability of rotation (up to `degrees` each way), shift and scale.
-        shift: largest shift as a share of the side; scale: of the image's content.
-        perspective: largest move of a corner, as a share of half the side; perspective_p: its probability.
+        shift: largest shift as a share of the side.
+        scale: of the image's content.
+        perspective: largest move of a corner, as a share of half the side.
+        perspective_p: its probability.
         elastic: displacement in pixels at 224; its field is smoothed with deviation `elastic_smooth` pixels.
         blur: range of the Gaussian's deviation in pixels.
         jitter: brightness, contrast, saturation (factor 1 +- it) and hue (turns).
-        gray: probability of losing color; autocontrast: of stretching each channel to its full range.
-        erase: probability of an erased rectangle; `area` its share, `ratio` of its sides; noise instead of the mean.
+        gray: probability of losing color.
+        autocontrast: of stretching each channel to its full range.
+        erase: probability of an erased rectangle; `area` its share, `ratio` of its sides; noise instead of the
+            mean.
     """
 
     flip: float = 0.0
@@ -91,8 +95,10 @@ class Draws:
     """Uniform numbers in [0, 1) for each image of a batch, in a fixed order, of which a worker takes its share.
 
     Args:
-        batch: images of all workers together. mine: the slice of them that is here.
-        generator: CPU generator. device: where the numbers are wanted.
+        batch: images of all workers together.
+        mine: the slice of them that is here.
+        generator: CPU generator.
+        device: where the numbers are wanted.
     """
 
     def __init__(self, batch: int, mine: slice, generator: torch.Generator, device: torch.device) -> None:

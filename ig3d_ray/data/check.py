@@ -30,8 +30,10 @@ class DataCheck:
     """What a check of a data set found.
 
     Attributes:
-        counts: rows of (what, per class, all): each split, and the published counts beside train + dev and test.
-        notes: what to know. faults: what should be put right before training.
+        counts: rows of (what, per class, all): each split, and the published counts beside train + dev and
+            test.
+        notes: what to know.
+        faults: what should be put right before training.
     """
 
     class_names: tuple[str, ...]

@@ -14,8 +14,10 @@ class EncoderRecord:
     """An encoder in the storage.
 
     Attributes:
-        weights: the name of its weights in the storage. sha256: of them.
-        landmarks: the name of the landmark model that faces were cropped by; None: images were taken as they are.
+        weights: the name of its weights in the storage.
+        sha256: of them.
+        landmarks: the name of the landmark model that faces were cropped by; None: images were taken as they
+            are.
     """
 
     weights: str

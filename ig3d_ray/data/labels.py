@@ -19,8 +19,10 @@ class Labels:
     """Labels of one split.
 
     Attributes:
-        dataset, split: whose. ids: `[N]` str, unique.
-        expression: `[N]` int64 classes, -1 where unknown. va: `[N, 2]` float32, NaN where unknown.
+        dataset, split: whose.
+        ids: `[N]` str, unique.
+        expression: `[N]` int64 classes, -1 where unknown.
+        va: `[N, 2]` float32, NaN where unknown.
     """
 
     dataset: str
@@ -115,9 +117,9 @@ def merge_labels(known: Labels, imported: Labels, what: str) -> Labels:
             for label, va in ((b[first], va_b[first]), (a[first], va_a[first]))
         ]
         raise Ig3dError(
-            f"{what}: sample {shared[first]}: its label is ({message[0]}) but known as ({message[1]}); {int(differ.sum())} "
-            "samples differ: these are not the same samples, or not in the same order (if the file imported before"
-            f" was wrong: delete {paths.labels_table(known.dataset, known.split)} and import again)"
+            f"{what}: sample {shared[first]}: its label is ({message[0]}) but stored as ({message[1]});"
+            f" {int(differ.sum())} samples differ: other samples, or another order (if an earlier file was wrong:"
+            f" delete {paths.labels_table(known.dataset, known.split)} and import again)"
         )
     merged_expression, merged_va = known.expression.copy(), known.va.copy()
     merged_expression[here] = np.where(a >= 0, a, b)

@@ -71,15 +71,19 @@ def build_spec(
         excluded=board.excluded,
         fallbacks=build_fallbacks(space, plan.parts[0], board.chosen.result, members),
         encoders=_encoders(store, space.dataset, members),
-        provenance=Provenance(
-            versions=_versions(),
-            seed=space.seed,
-            search_space=name,
-            search_space_hash=space.hash,
-            dataset_fingerprint=dataset_fingerprint,
-            samples_sha256={pool.split: pool.samples_digest for pool in (plan.parts[0], plan.report)},
-            candidates=board.candidates,
-        ),
+        provenance=_provenance(space, name, plan, board, dataset_fingerprint),
+    )
+
+
+def _provenance(space: SearchSpace, name: str, plan: Plan, board: Leaderboard, dataset_fingerprint: str) -> Provenance:
+    return Provenance(
+        versions=_versions(),
+        seed=space.seed,
+        search_space=name,
+        search_space_hash=space.hash,
+        dataset_fingerprint=dataset_fingerprint,
+        samples_sha256={pool.split: pool.samples_digest for pool in (plan.parts[0], plan.report)},
+        candidates=board.candidates,
     )
 
 

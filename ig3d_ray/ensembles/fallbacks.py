@@ -17,7 +17,9 @@ def build_fallbacks(
     """For each set of inputs that may be missing, the best fusion of the chosen members that don't need them.
 
     Args:
-        pool: the selection set. chosen: the exported ensemble. members: its members.
+        pool: the selection set.
+        chosen: the exported ensemble.
+        members: its members.
     """
     features = {member.name: set(member.features) for member in members}
     known: dict[tuple[str, ...], Result] = {}

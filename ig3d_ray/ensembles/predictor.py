@@ -18,18 +18,21 @@ import torch
 from ig3d_ray.data.encoder_record import EncoderRecord
 from ig3d_ray.data.images import DECODING_THREADS
 from ig3d_ray.data.representations import WIDTHS
+from ig3d_ray.data.samples import Samples
 from ig3d_ray.ensembles.inputs import ImageLike, Item, decoded, encoded, items_of, read_item
 from ig3d_ray.ensembles.parameters import Parameters, parameters_of
 from ig3d_ray.ensembles.spec import EnsembleMember, EnsembleSpec, Fallback, read_ensemble, storage_of
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.evaluation.logits import LogitTable
 from ig3d_ray.models.checkpoint import load_checkpoint
 from ig3d_ray.models.face3d.extraction import Extractor
-from ig3d_ray.models.inference import network_scores
+from ig3d_ray.models.inference import logit_table, network_scores
 from ig3d_ray.models.inputs import Inputs
 from ig3d_ray.models.registry import has_network
 from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import PREDICTIONS, ImageInput, Input
 from ig3d_ray.storage.store import Store
+from ig3d_ray.types import Split
 
 Missing = Literal["fail", "skip", "fallback"]
 MISSING: tuple[Missing, ...] = ("fail", "skip", "fallback")
@@ -54,21 +57,27 @@ class Ensemble:
     """An ensemble with its networks and encoders loaded.
 
     Args:
-        spec: the exported one. store: where the files that it names lie.
+        spec: the exported one.
+        store: where the files that it names lie.
         device: of the networks; a GPU if there is one.
 
     Raises:
         Ig3dError: a checkpoint is missing, broken, or not the one that was scored.
     """
 
-    def __init__(self, spec: EnsembleSpec, store: Store, device: torch.device | None = None) -> None:
+    def __init__(self, spec: EnsembleSpec, store: Store, device: str | None = None) -> None:
         self.spec = spec
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._specs = {m.name: m.parsed for m in spec.members}
-        self._networks = {m.name: self._network(store, m) for m in spec.members if PREDICTIONS not in m.features}
-        self._extractors = {
-            name: Extractor(store, name, EncoderRecord(**used.model_dump()), self.device)  # type: ignore[arg-type]
-            for name, used in spec.encoders.items()
+        self._networks = {m.name: self._network(store, m) for m in spec.members if has_network(m.parsed)}
+        self.store = store
+
+    @cached_property
+    def _extractors(self) -> dict[str, Extractor]:
+        """The encoders, loaded when parameters are needed."""
+        return {
+            name: Extractor(self.store, name, EncoderRecord(**used.model_dump()), self.device)  # type: ignore[arg-type]
+            for name, used in self.spec.encoders.items()
         }
 
     def _network(self, store: Store, member: EnsembleMember) -> Standardized:
@@ -87,6 +96,24 @@ class Ensemble:
     def encoder(self, representation: str) -> torch.nn.Module:
         """An encoder of the spec's."""
         return self._extractors[representation].network
+
+    def split_outputs(self, samples: Samples, split: Split) -> dict[str, LogitTable]:
+        """The outputs of each network on the samples of a split that have its inputs, by member.
+
+        Args:
+            samples: of the data set.
+            split: which part of them.
+
+        Raises:
+            Ig3dError: no sample has a member's inputs, or an image can't be read.
+        """
+        found = {}
+        for member in self.spec.members:
+            spec = self._specs[member.name]
+            if has_network(spec):
+                network = self._networks[member.name]
+                found[member.name] = logit_table(network, spec, member.fingerprint, samples, split, self.store)
+        return found
 
     def prepared(
         self, images: Sequence[ImageLike], given: Mapping[str, np.ndarray]
@@ -111,11 +138,12 @@ class Ensemble:
         """Predictions for images, aligned and cropped as the data set's are.
 
         Args:
-            images: a folder, a file, or a list of files, encoded bytes, `[H, W, 3]` uint8 RGB arrays or Pillow images.
+            images: a folder, a file, or a list of files, encoded bytes, `[H, W, 3]` uint8 RGB arrays or
+                Pillow images.
             missing: what to do where an input of a member is missing. `fail`: raise; `skip`: leave the
                 image out; `fallback`: by the best fusion of the other members, which the spec carries.
-            emoca, smirk: parameters if the spec has no encoder for them: `[N, 334]` and `[N, 358]` in the images'
-                order, a row of NaN for none.
+            emoca, smirk: parameters if the spec has no encoder for them: `[N, 334]` and `[N, 358]` in the
+                images' order, a row of NaN for none.
 
         Returns:
             A row for each image: `sample_id`, `label` and `probability_<class>`, or `valence` and `arousal`; and
@@ -292,4 +320,4 @@ def load_ensemble(uri: str | Path, storage: str | None = None, device: str | Non
             `storage` is not given.
     """
     spec = read_ensemble(str(uri))
-    return Ensemble(spec, Store(storage or storage_of(str(uri))), torch.device(device) if device else None)
+    return Ensemble(spec, Store(storage or storage_of(str(uri))), device)

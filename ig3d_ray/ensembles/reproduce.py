@@ -1,6 +1,5 @@
-"""Runs an exported ensemble on the samples of a split: the spec, its checkpoints and torch are enough."""
+"""Predictions of an exported ensemble on a split of its data set, and whether the reported score is reproduced."""
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +13,8 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.evaluation.pool import Pool, align
-from ig3d_ray.models.checkpoint import load_checkpoint
-from ig3d_ray.models.inference import logit_table
-from ig3d_ray.models.registry import has_network, parse_spec
-from ig3d_ray.models.spec import spec_json
+from ig3d_ray.models.registry import has_network
+from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split
 
@@ -32,11 +29,13 @@ class Prediction:
 
     Attributes:
         pool: the members' outputs with ids and labels, on every sample that the ensemble's members have.
-        fused: `[N, C]` or `[N, 2]`. scores: every metric of them.
-        compared: how many of the samples the search compared on; others may be missing for a member of its pool.
+        fused: `[N, C]` or `[N, 2]`.
+        scores: every metric of them.
+        compared: how many of the samples the search compared on; others may be missing for a member of its
+            pool.
         compared_score: the objective on those.
-        reported: the score in the spec; None where the spec has none on this split, or where
-            ids or labels are not those that it was scored on.
+        reported: the score in the spec; None where the spec has none on this split, or where ids or labels are
+            not those that it was scored on.
     """
 
     pool: Pool
@@ -56,7 +55,7 @@ def predict(spec: EnsembleSpec, store: Store, split: Split) -> Prediction:
         Ig3dError: a checkpoint or table is missing or is not the one in the spec; the split has no samples;
             the score on the spec's own samples is not the spec's.
     """
-    tables = [_outputs(spec, member, store, split) for member in spec.members]
+    tables = _member_tables(spec, store, split)
     labels = find_labels(store, spec.dataset, split)
     if labels is None:
         raise Ig3dError(f"{spec.dataset}: no labels for {split} in {store.uri}")
@@ -83,24 +82,24 @@ def _reported(spec: EnsembleSpec, split: Split) -> float | None:
     return own.metrics[spec.objective].value if own.split == split else None
 
 
-def _outputs(spec: EnsembleSpec, member: EnsembleMember, store: Store, split: Split) -> LogitTable:
-    parsed = parse_spec(_spec_json(member))
-    if not has_network(parsed):
-        logits = LogitStore(store)
-        table = logits.read(spec.dataset, member.fingerprint, split)
-        scored = member.logits_sha256.get(split)
-        if scored is not None and table.digest != scored:
-            name = store.locate(logits.path(spec.dataset, member.fingerprint, split))
-            raise Ig3dError(f"{name}: not the predictions that were scored (SHA-256 differs); search again")
-        return table
-    samples = load_samples(store, spec.dataset)
-    network = load_checkpoint(store, spec.dataset, member.fingerprint, member.checkpoint_sha256)
-    return logit_table(network, parsed, member.fingerprint, samples, split, store)
+def _member_tables(spec: EnsembleSpec, store: Store, split: Split) -> list[LogitTable]:
+    """Each member's outputs on a split: of its network, or imported ones. Loads torch for networks alone."""
+    networks = [member.name for member in spec.members if has_network(member.parsed)]
+    computed: dict[str, LogitTable] = {}
+    if networks:
+        from ig3d_ray.ensembles.predictor import Ensemble
+
+        computed = Ensemble(spec, store, "cpu").split_outputs(load_samples(store, spec.dataset), split)
+    return [computed.get(member.name) or _imported(spec, member, store, split) for member in spec.members]
 
 
-def _spec_json(member: EnsembleMember) -> str:
-    """The member's spec as the canonical JSON that its fingerprint is made of."""
-    return spec_json(parse_spec(json.dumps(member.spec)))
+def _imported(spec: EnsembleSpec, member: EnsembleMember, store: Store, split: Split) -> LogitTable:
+    table = LogitStore(store).read(spec.dataset, member.fingerprint, split)
+    scored = member.logits_sha256.get(split)
+    if scored is not None and table.digest != scored:
+        name = store.locate(paths.logit_table(spec.dataset, member.fingerprint, split))
+        raise Ig3dError(f"{name}: not the predictions that were scored (SHA-256 differs); search again")
+    return table
 
 
 def prediction_table(prediction: Prediction) -> pa.Table:

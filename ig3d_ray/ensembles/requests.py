@@ -48,7 +48,8 @@ class Request:
     """A request that can be worked on.
 
     Attributes:
-        items: the images, numbered from 0. given: representation -> a vector or None for each.
+        items: the images, numbered from 0.
+        given: representation -> a vector or None for each.
         missing: what to do where an input of a member is missing.
     """
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage.store import PARTIAL_SUFFIX
+from ig3d_ray.storage.local_files import PARTIAL_SUFFIX
 
 
 class Writer:

@@ -44,9 +44,10 @@ class Bootstrap:
 
     Attributes:
         task: decides the metrics.
-        strata: `[N]` int: samples are redrawn within their stratum, so that the classes keep their counts, as the
-            data sets' makers fixed them; all zero for no strata.
-        seed: of the resamples. resamples: R.
+        strata: `[N]` int: samples are redrawn within their stratum, so that the classes keep their counts, as
+            the data sets' makers fixed them; all zero for no strata.
+        seed: of the resamples.
+        resamples: R.
     """
 
     task: Task
@@ -113,7 +114,8 @@ class Bootstrap:
         """By how much the best of several candidates looks better, on the samples that it was the best on, than it is.
 
         Args:
-            statistics: per candidate, `[N, S]`. metric: that they were compared by.
+            statistics: per candidate, `[N, S]`.
+            metric: that they were compared by.
 
         In each resample the best candidate is found anew; it is better there than on the whole set by this much, on
         average (the bootstrap of the maximum). Never below 0, which it is for a single candidate but for chance.

@@ -9,7 +9,8 @@ def stratified(labels: np.ndarray, folds: int, seed: Sequence[int]) -> np.ndarra
     """The fold of each sample, `[N]` int in [0, folds), each class (or quarter of valence) spread evenly.
 
     Args:
-        labels: `[N]` int classes, or `[N, 2]` valence and arousal. seed: numbers that the random order follows from.
+        labels: `[N]` int classes, or `[N, 2]` valence and arousal.
+        seed: numbers that the random order follows from.
     """
     strata = labels
     if labels.ndim == 2:

@@ -33,12 +33,16 @@ class LogitTable:
     """One member's outputs on one split.
 
     Attributes:
-        dataset: its name in the catalog. split: train, dev or test.
-        member: the member's fingerprint. name: as in tables. view: which view it takes as input.
+        dataset: its name in the catalog.
+        split: train, dev or test.
+        member: the member's fingerprint.
+        name: as in tables.
+        view: which view it takes as input.
         member_spec: the member's spec as canonical JSON.
         dataset_fingerprint: of the samples that it was computed on; empty for imported predictions.
         ids: `[N]` str, unique.
-        logits: `[N, C]` float32 raw class scores, or None. va: `[N, 2]` float32 valence and arousal, or None.
+        logits: `[N, C]` float32 raw class scores, or None.
+        va: `[N, 2]` float32 valence and arousal, or None.
 
     Raises:
         Ig3dError: a duplicate sample_id; widths or lengths don't fit; a number is NaN or infinite. The

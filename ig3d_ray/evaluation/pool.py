@@ -85,6 +85,30 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
         Ig3dError: no tables; a table is without the task's outputs or is of another data set or split; the
             tables have no sample in common; two have one name; a sample has no label.
     """
+    _check_tables(tables, labels)
+    common = np.unique(tables[0].ids)
+    union = common
+    for table in tables[1:]:
+        common = np.intersect1d(common, table.ids)
+        union = np.union1d(union, table.ids)
+    if len(common) == 0:
+        names = ", ".join(table.name for table in tables)
+        raise Ig3dError(f"{labels.dataset} {labels.split}: no sample is common to {names}; check their sample_id")
+    return Pool(
+        dataset=labels.dataset,
+        split=labels.split,
+        task=task,
+        names=tuple(table.name for table in tables),
+        fingerprints=tuple(table.member for table in tables),
+        views=tuple(table.view for table in tables),
+        ids=common,
+        outputs_MNC=_aligned(tables, labels, task, common),
+        labels=labels.of(common, task),
+        excluded=tuple(np.setdiff1d(union, common).tolist()),
+    )
+
+
+def _check_tables(tables: Sequence[LogitTable], labels: Labels) -> None:
     if not tables:
         raise Ig3dError(f"{labels.dataset}: the pool is empty; train a member or import predictions")
     ((name, count),) = Counter(table.name for table in tables).most_common(1)
@@ -98,15 +122,11 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
                 f"{table.name}: sample {str(first)!r} is not among {labels.dataset}'s {labels.split} samples ({of});"
                 " its predictions are of other samples: import them again"
             )
-    common = np.unique(tables[0].ids)
-    union = common
-    for table in tables[1:]:
-        common = np.intersect1d(common, table.ids)
-        union = np.union1d(union, table.ids)
-    if len(common) == 0:
-        names = ", ".join(table.name for table in tables)
-        raise Ig3dError(f"{labels.dataset} {labels.split}: no sample is common to {names}; check their sample_id")
-    outputs_MNC: np.ndarray | None = None
+
+
+def _aligned(tables: Sequence[LogitTable], labels: Labels, task: Task, common: np.ndarray) -> np.ndarray:
+    """The outputs of each table on the common samples, `[M, N, C]`."""
+    outputs_MNC = np.empty((0, 0, 0), dtype=np.float32)
     for member, table in enumerate(tables):
         if (table.dataset, table.split) != (labels.dataset, labels.split):
             raise Ig3dError(
@@ -116,20 +136,8 @@ def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
         if values is None:
             raise Ig3dError(f"{table.name}: no {task.outputs} cached")
         order = np.argsort(table.ids)
-        if outputs_MNC is None:
+        if member == 0:
             # Filled member by member: a large pool is in memory once beside its tables, not twice.
             outputs_MNC = np.empty((len(tables), len(common), values.shape[1]), dtype=np.float32)
         outputs_MNC[member] = values[order[np.searchsorted(table.ids, common, sorter=order)]]
-    assert outputs_MNC is not None
-    return Pool(
-        dataset=labels.dataset,
-        split=labels.split,
-        task=task,
-        names=tuple(table.name for table in tables),
-        fingerprints=tuple(table.member for table in tables),
-        views=tuple(table.view for table in tables),
-        ids=common,
-        outputs_MNC=outputs_MNC,
-        labels=labels.of(common, task),
-        excluded=tuple(np.setdiff1d(union, common).tolist()),
-    )
+    return outputs_MNC

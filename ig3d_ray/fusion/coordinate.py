@@ -25,7 +25,8 @@ def coordinate_search(
     """Non-negative weights `[M]` that no change of a single one improves; they sum to one.
 
     Args:
-        outputs_MNC: `[M, N, C]` class scores in one space. labels_N: `[N]` int.
+        outputs_MNC: `[M, N, C]` class scores in one space.
+        labels_N: `[N]` int.
         starts: weights `[M]` to begin with, such as a stack's.
         metric: any metric of classes.
         restarts: further random starts around the first; the best end of all is taken, the earliest of equals.

@@ -21,8 +21,12 @@ class Moments:
     """Means over the samples of one or two dimensions, as polynomials in w (coefficients, lowest first).
 
     Attributes:
-        count: how many numbers. mse: `[3]`. covariance: `[2]`, of prediction and truth.
-        variance: `[3]`, of the prediction. apart: `[2]`: mean prediction minus mean truth. variance_t: of the truth.
+        count: how many numbers.
+        mse: `[3]`.
+        covariance: `[2]`, of prediction and truth.
+        variance: `[3]`, of the prediction.
+        apart: `[2]`: mean prediction minus mean truth.
+        variance_t: of the truth.
     """
 
     count: int
@@ -181,7 +185,9 @@ class _Bends:
     """The sum of |e + w d| over samples: bends at -e / d, ascending, the slope growing by 2 |d| at each.
 
     Attributes:
-        at: `[K]`. slopes, moments: `[K + 1]` running sums of |d| and |d| * at. rest: the part that w leaves alone.
+        at: `[K]`.
+        slopes, moments: `[K + 1]` running sums of |d| and |d| * at.
+        rest: the part that w leaves alone.
     """
 
     at: np.ndarray

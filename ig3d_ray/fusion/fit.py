@@ -46,12 +46,15 @@ def fit_weights(
     """Members' non-negative weights `[M]`, or `[M, C]` where each column has its own.
 
     Args:
-        method: `stack` minimizes the log-loss; `greedy` selects with replacement; `coordinate` starts from a stack
-            and solves one weight at a time for the objective; `least_squares` and `concordance` are the global
-            optima for valence and arousal.
-        space: of the outputs. outputs_MNC: `[M, N, C]`, or `[M, N, 2]` valence and arousal.
-        labels: `[N]` int, or `[N, 2]`. objective: the metric that is searched for.
-        max_members: those with the least influence are dropped and the rest fitted again, until so few are left.
+        method: `stack` minimizes the log-loss; `greedy` selects with replacement; `coordinate` starts from a
+            stack and solves one weight at a time for the objective; `least_squares` and `concordance` are the
+            global optima for valence and arousal.
+        space: of the outputs.
+        outputs_MNC: `[M, N, C]`, or `[M, N, 2]` valence and arousal.
+        labels: `[N]` int, or `[N, 2]`.
+        objective: the metric that is searched for.
+        max_members: those with the least influence are dropped and the rest fitted again, until so few are
+            left.
         seed: of folds, bags and restarts.
         stacked: the weights of the stack of these members' logits, if they are known already.
 
@@ -62,28 +65,34 @@ def fit_weights(
         raise ValueError(f"method {method!r} in space {space!r}, per column {per_column}")
 
     def fit(members: np.ndarray) -> np.ndarray:
-        outputs = outputs_MNC if len(members) == len(outputs_MNC) else outputs_MNC[members]
-        if stacked is not None and len(members) == len(stacked) and space == "logits" and not per_column:
-            if method == "stack":
-                return stacked.copy()
-            if method == "coordinate":
-                return _coordinate_from(stacked, outputs, labels, objective, seed)
-        return _FITS[method](outputs, labels, objective, space, per_column, seed)
+        everyone = len(members) == len(outputs_MNC)
+        outputs = outputs_MNC if everyone else outputs_MNC[members]
+        if stacked is None or not everyone or space != "logits" or per_column or method not in ("stack", "coordinate"):
+            return _FITS[method](outputs, labels, objective, space, per_column, seed)
+        return stacked.copy() if method == "stack" else _coordinate_from(stacked, outputs, labels, objective, seed)
 
-    members = np.arange(len(outputs_MNC))
-    weights = fit(members)
-    while max_members is not None and (weights.reshape(len(weights), -1) > 0).any(axis=1).sum() > max_members:
-        influence = _influence(weights, outputs_MNC[members])
-        # Half of what is too much at a time: what is redundant changes once its twin has gone.
-        used = int((influence > 0).sum())
-        keep = max(max_members, used - max(1, (used - max_members) // 2))
-        members = members[np.sort(np.argsort(-influence, kind="stable")[:keep])]
-        weights = fit(members)
+    members, weights = _fit_few(fit, outputs_MNC, max_members)
     influence = _influence(weights, outputs_MNC if len(members) == len(outputs_MNC) else outputs_MNC[members])
     weights[influence <= NEGLIGIBLE * influence.max()] = 0.0
     whole = np.zeros((len(outputs_MNC), *weights.shape[1:]))
     whole[members] = weights
     return whole
+
+
+def _fit_few(
+    fit: Callable[[np.ndarray], np.ndarray], outputs_MNC: np.ndarray, max_members: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The members that are fitted at the end, and their weights: no more than `max_members` of them above zero."""
+    members = np.arange(len(outputs_MNC))
+    weights = fit(members)
+    while max_members is not None and (weights.reshape(len(weights), -1) > 0).any(axis=1).sum() > max_members:
+        influence = _influence(weights, outputs_MNC[members])
+        # Half of the surplus at a time: which members are redundant changes once their duplicates are dropped.
+        used = int((influence > 0).sum())
+        keep = max(max_members, used - max(1, (used - max_members) // 2))
+        members = members[np.sort(np.argsort(-influence, kind="stable")[:keep])]
+        weights = fit(members)
+    return members, weights
 
 
 def _influence(weights: np.ndarray, outputs_MNC: np.ndarray) -> np.ndarray:

@@ -97,10 +97,11 @@ def greedy(
     """Weights `[M]` that sum to one: how often each member was taken.
 
     Args:
-        probabilities_MNC: `[M, N, C]`, not negative. labels_N: `[N]` int.
+        probabilities_MNC: `[M, N, C]`, not negative.
+        labels_N: `[N]` int.
         metric: what each step improves; ties go to the member that finds the labels likeliest.
-        size: members taken at most, repeats included; it ends early after ten steps without improvement, and the
-            best size on the way is kept.
+        size: members taken at most, repeats included; it ends early after ten steps without improvement, and
+            the best size on the way is kept.
         start: begins with the best few members, as many of at most `start` as are best together.
         bags: repeats on random halves of the members and averages, so that no lucky member is everywhere.
 

@@ -50,9 +50,11 @@ class LogitLoss:
     """-log softmax(sum of w_m * logits_m) at the label: convex in w.
 
     Attributes:
-        outputs: `[K, N, C]` float32, any order of samples. order: `[N]`: samples of a fold next to each other.
+        outputs: `[K, N, C]` float32, any order of samples.
+        order: `[N]`: samples of a fold next to each other.
         scale: `[K]`: what each member's logits are multiplied by.
-        labels: `[N]`, in the order. sizes: samples in each fold.
+        labels: `[N]`, in the order.
+        sizes: samples in each fold.
     """
 
     outputs: np.ndarray
@@ -160,7 +162,8 @@ class MixtureLoss:
     """-log of the sum of w_m * probability_m of the label: convex in w; only the labels' probabilities matter.
 
     Attributes:
-        outputs: `[K, N]` float64, samples of a fold next to each other. sizes: samples in each fold.
+        outputs: `[K, N]` float64, samples of a fold next to each other.
+        sizes: samples in each fold.
     """
 
     outputs: np.ndarray

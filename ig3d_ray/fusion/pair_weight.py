@@ -63,8 +63,10 @@ def best_weight(
     """The global best weight of the second member in [low, high], with the interval of equally good ones.
 
     Args:
-        task: what is predicted. first, second: `[N, C]` class scores, or `[N, 2]` valence and arousal.
-        labels: `[N]` classes, or `[N, 2]`. metric: any metric of the task.
+        task: what is predicted.
+        first, second: `[N, C]` class scores, or `[N, 2]` valence and arousal.
+        labels: `[N]` classes, or `[N, 2]`.
+        metric: any metric of the task.
     """
     if task.has_classes:
         return expression_steps(first, second, labels, metric, low, high).best()

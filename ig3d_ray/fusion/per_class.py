@@ -14,7 +14,8 @@ def stack_per_class(
     """Non-negative weights `[M, C]` of least log-loss, drawn towards the weights that all classes share.
 
     Args:
-        outputs_MNC: `[M, N, C]` logits. labels_N: `[N]` int.
+        outputs_MNC: `[M, N, C]` logits.
+        labels_N: `[N]` int.
         shared_M: `[M]`: a stack's weights; members without weight stay without.
         folds, seed: of the cross-fitting that chooses how strongly they are drawn.
 

@@ -100,8 +100,8 @@ def pair_steps(
         labels_N: `[N]` int classes.
         low: lowest weight of the second member.
         high: highest weight.
-        worth_N: `[N]`: what each sample counts; all the same by default (accuracy). The inverse of its class's count
-            makes it balanced accuracy.
+        worth_N: `[N]`: what each sample counts; all the same by default (accuracy). The inverse of its class's
+            count makes it balanced accuracy.
 
     Raises:
         ValueError: the shapes differ.

@@ -30,7 +30,8 @@ class Stack:
 
     Attributes:
         weights: `[M]`, not negative.
-        towards, strength: the simple ensemble that they are drawn to, and how strongly; `FREE` for hardly at all.
+        towards, strength: the simple ensemble that they are drawn to, and how strongly; `FREE` for hardly at
+            all.
         sum_to_one: or of free scale.
         held_out_loss: mean log-loss of cross-fitting with these settings; what they were chosen by.
     """
@@ -48,7 +49,8 @@ def stack_logits(
     """Stack logits (or log-probabilities): softmax of a weighted sum, of free scale or summing to one.
 
     Args:
-        outputs_MNC: `[M, N, C]`, any floats. labels_N: `[N]` int.
+        outputs_MNC: `[M, N, C]`, any floats.
+        labels_N: `[N]` int.
         folds, seed: of the cross-fitting that chooses target and strength.
     """
     fold = stratified(labels_N, min(folds, len(labels_N)), [seed, folds])

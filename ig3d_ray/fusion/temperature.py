@@ -10,7 +10,8 @@ def fit_temperatures(logits_MNC: np.ndarray, labels_N: np.ndarray) -> np.ndarray
     """Each member's temperature `[M]`: dividing its logits by it gives the least log-loss on these samples.
 
     Args:
-        logits_MNC: `[M, N, C]`. labels_N: `[N]` int.
+        logits_MNC: `[M, N, C]`.
+        labels_N: `[N]` int.
 
     Source: Guo et al. 2017, section 4.2. The log-loss is convex in 1 / T; Newton's method, bracketed by bisection.
     Members that are never wrong, or know nothing, end at the bounds of 1/1000 and 1000.

@@ -14,7 +14,8 @@ def least_squares(outputs_MN: np.ndarray, truth_N: np.ndarray, total: float | No
 
     Args:
         outputs_MN: `[M, N]`, one dimension, or both of them one after the other.
-        truth_N: `[N]`. total: what the weights sum to; None for non-negative least squares of free scale.
+        truth_N: `[N]`.
+        total: what the weights sum to; None for non-negative least squares of free scale.
     """
     outputs = np.asarray(outputs_MN, dtype=np.float64)
     count = outputs.shape[1]
@@ -28,7 +29,8 @@ class Concordance:
     CCC(u) = 2 c'u / (u'Vu + v + (m'u - t)^2), a linear function over a convex quadratic one.
 
     Attributes:
-        c: `[K]` covariances with the truth. V: `[K, K]` covariances. m: `[K]` means.
+        c: `[K]` covariances with the truth. V: `[K, K]` covariances.
+        m: `[K]` means.
         v, t: the truth's variance and mean.
     """
 
@@ -56,7 +58,8 @@ def most_concordant(about: Concordance, groups_K: np.ndarray | None = None) -> n
     """The weights, each group's on its simplex, of the highest concordance correlation there is.
 
     Args:
-        about: of the members. groups_K: `[K]` int: weights that sum to one together; all by default.
+        about: of the members.
+        groups_K: `[K]` int: weights that sum to one together; all by default.
 
     Source: Dinkelbach (1967). The ratio can reach r exactly if max 2 c'u - r * (quadratic) is not negative; for
     r >= 0 that is a convex problem, solved exactly, and the ratio at its solution is the next r. Rising r converges

@@ -31,7 +31,9 @@ class Brought:
     """What an import of a checkpoint did.
 
     Attributes:
-        identified: the network. written: split -> samples. scores: split -> metrics, where there are labels.
+        identified: the network.
+        written: split -> samples.
+        scores: split -> metrics, where there are labels.
     """
 
     identified: Identified

@@ -53,7 +53,8 @@ def identify(
         kind: of the network.
         dataset: that it was trained on.
         origin: the member's name, and the hash of the file.
-        class_order: of the checkpoint's outputs; by default DDAMFN's own on RAF-DB for `ddamfn`, ours otherwise.
+        class_order: of the checkpoint's outputs; by default DDAMFN's own on RAF-DB for `ddamfn`, ours
+            otherwise.
         va_order: which of a 3D network's last two outputs is valence; by default as published.
 
     Raises:

@@ -23,7 +23,9 @@ class Imported:
     """What an import did.
 
     Attributes:
-        table: as it was published. found: `logits`, `va`. numbered: whether ids are row numbers.
+        table: as it was published.
+        found: `logits`, `va`.
+        numbered: whether ids are row numbers.
         scores: `accuracy` and `ccc`, as far as there are labels; mixed-up classes or rows show here.
     """
 
@@ -47,8 +49,8 @@ def import_predictions(
     Args:
         file: ending in .csv, .parquet or .npz.
         spec: the member's name and view.
-        row_order_is_id: number the rows instead of asking for `sample_id`; then every file imported for
-            this split must agree with the others in its labels, row by row.
+        row_order_is_id: number the rows instead of asking for `sample_id`; then every file imported for this
+            split must agree with the others in its labels, row by row.
         replace: accept other predictions than those already imported under this name.
 
     Raises:
@@ -75,17 +77,22 @@ def import_predictions(
     )
     labels = _agreed_labels(store, file, columns, table, numbered)
     cache = LogitStore(store)
-    for card in cache.members(dataset):
-        if card.name == spec.name and card.fingerprint != table.member:
-            raise Ig3dError(f"{file}: there is a member {spec.name} of view {card.view} already; give another --member")
-    known = cache.has(dataset, table.member, split) and not replace
-    if known and cache.read(dataset, table.member, split).digest != table.digest:
-        raise Ig3dError(f"{file}: {spec.name} already has other {split} predictions; give another name or --replace")
+    _check_name(cache, table, file, replace)
     if labels is not None:
         save_labels(store, labels)
     cache.write(table)
     found = tuple(kind for kind, values in (("logits", logits), ("va", va)) if values is not None)
     return Imported(table, found, numbered, _scores(find_labels(store, dataset, split), table))
+
+
+def _check_name(cache: LogitStore, table: LogitTable, file: Path, replace: bool) -> None:
+    """Whether the member's name is free, or its table the same."""
+    for card in cache.members(table.dataset):
+        if card.name == table.name and card.fingerprint != table.member:
+            raise Ig3dError(f"{file}: there is a member {table.name} of view {card.view} already; use another --member")
+    known = cache.has(table.dataset, table.member, table.split) and not replace
+    if known and cache.read(table.dataset, table.member, table.split).digest != table.digest:
+        raise Ig3dError(f"{file}: {table.name} already has other {table.split} predictions; use --replace or rename it")
 
 
 def _scores(labels: Labels | None, table: LogitTable) -> dict[str, float]:

@@ -11,7 +11,8 @@ class Fault:
     """Something that will not work, will cost, or will let others in.
 
     Attributes:
-        rule: its name. where: the field, such as `available_node_types.gpu.resources`.
+        rule: its name.
+        where: the field, such as `available_node_types.gpu.resources`.
         message: what is wrong and what to do, one line.
     """
 

@@ -43,8 +43,10 @@ def logit_table(
     """The outputs of a trained network for every sample of a split that has its inputs.
 
     Args:
-        network: trained weights loaded. spec, member: its spec and fingerprint.
-        samples: the whole data set; store: where its images are.
+        network: trained weights loaded.
+        spec, member: its spec and fingerprint.
+        samples: the whole data set.
+        store: where its images are.
 
     Raises:
         Ig3dError: the split has no such samples, or the outputs are not finite.

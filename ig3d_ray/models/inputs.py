@@ -26,7 +26,8 @@ class Feeding:
     """How inputs reach the network.
 
     Attributes:
-        device: the network's. decoders: processes that decode images ahead; none, and it is done in between.
+        device: the network's.
+        decoders: processes that decode images ahead; none, and it is done in between.
         memory: decoded images of a split are kept on the device up to so many bytes.
     """
 

@@ -95,8 +95,8 @@ class PublishedLayers:
         va_terms: of the loss that a network with classes and valence-arousal outputs was trained with.
         renamed: layers whose names differ here: published name -> name.
         unused_outputs: whether outputs beyond a data set's classes were never trained.
-        va_first: which of the last two outputs is valence is known from the publication; None where the network has
-            no published order to correct.
+        va_first: which of the last two outputs is valence is known from the publication; None where the network
+            has no published order to correct.
         note: what the user should know, empty for nothing.
     """
 

@@ -40,8 +40,8 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
     """Inside, Ray is there: a cluster's, or one started on this machine for as long as this lasts.
 
     Args:
-        address: `host:port` or `auto` for a cluster; None for this machine, except inside a Ray job,
-            which runs on the cluster that it was submitted to.
+        address: `host:port` or `auto` for a cluster; None for this machine, except inside a Ray job, which runs
+            on the cluster that it was submitted to.
         training: what one training needs; checked before anything is started. None if nothing is trained.
 
     Raises:

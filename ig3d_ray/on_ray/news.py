@@ -16,7 +16,8 @@ class News:
     """Reports of the first worker of a training; the others send none.
 
     Attributes:
-        board: the driver's, an actor that takes dictionaries. rank: of this worker.
+        board: the driver's, an actor that takes dictionaries.
+        rank: of this worker.
     """
 
     board: Any

@@ -34,7 +34,8 @@ class Service:
     """One copy of the ensemble.
 
     Args:
-        spec: URI of its `best_ensemble.json`. storage: where its files lie; None: where the spec lies.
+        spec: URI of its `best_ensemble.json`.
+        storage: where its files lie; None: where the spec lies.
     """
 
     def __init__(self, spec: str, storage: str | None = None) -> None:

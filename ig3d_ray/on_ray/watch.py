@@ -30,7 +30,8 @@ class Watch:
 
     Attributes:
         board: the driver's, where it tells all workers to stop.
-        rank, world: of this worker. minutes: between checkpoints; 0 for one after each epoch.
+        rank, world: of this worker.
+        minutes: between checkpoints; 0 for one after each epoch.
     """
 
     board: Any

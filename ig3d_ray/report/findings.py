@@ -24,7 +24,8 @@ class WeightCurve:
     """The objective of the best pair against the 3D weight.
 
     Attributes:
-        members: the 2D member and the 3D member. weights: `[W]`, 0 to 1.
+        members: the 2D member and the 3D member.
+        weights: `[W]`, 0 to 1.
         selection, report: `[W]` on either set; the same array where they are the same samples.
         best, low, high: the solved weight, and the interval in which the selection score is as good.
         references: (name, weight) of the space's references, such as the paper's.

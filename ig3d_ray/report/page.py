@@ -75,7 +75,8 @@ def page(title: str, lead: Iterable[str], sections: Sequence[Section]) -> str:
     """A whole page.
 
     Args:
-        title: plain text. lead: HTML under the title.
+        title: plain text.
+        lead: HTML under the title.
     """
     links = "".join(f'<a href="#{s.anchor}">{escape(s.title)}</a>' for s in sections)
     parts = [f'<section id="{s.anchor}"><h2>{escape(s.title)}</h2>{"".join(s.html)}</section>' for s in sections]
@@ -95,7 +96,8 @@ def report_page(
     """The report of a search.
 
     Args:
-        name: of the search. figures: those that were drawn, by name.
+        name: of the search.
+        figures: those that were drawn, by name.
         thumbnail: gives images to embed; None embeds none.
         paper: set the paper's tables beside our numbers.
     """

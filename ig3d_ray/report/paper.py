@@ -17,7 +17,9 @@ class Published:
     """A row of the paper.
 
     Attributes:
-        table: its number. system: what it is of. numbers: metric -> value, by this package's names.
+        table: its number.
+        system: what it is of.
+        numbers: metric -> value, by this package's names.
         unreproducible: why it can't be had again; empty where nothing is known against it.
     """
 

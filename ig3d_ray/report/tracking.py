@@ -26,7 +26,8 @@ class Tracking:
     """An experiment on an MLflow server, asked for before anything long begins.
 
     Args:
-        uri: `http://host:port`, `sqlite:///file.db`, or a folder. dataset: the experiment is `ig3d/<dataset>`.
+        uri: `http://host:port`, `sqlite:///file.db`, or a folder.
+        dataset: the experiment is `ig3d/<dataset>`.
 
     Raises:
         Ig3dError: MLflow is not installed, or doesn't answer there.

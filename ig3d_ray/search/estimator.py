@@ -33,8 +33,8 @@ def load_pool(
 
     Args:
         task: what is predicted; the data set's first by default.
-        members: names or fingerprints of those that are wanted; all by default. Where several have one name, it is
-            followed by `+` and the fingerprint's first six digits.
+        members: names or fingerprints of those that are wanted; all by default. Where several have one name, it
+            is followed by `+` and the fingerprint's first six digits.
 
     Raises:
         Ig3dError: no member has outputs for the task there, or there are no labels.
@@ -65,11 +65,16 @@ class LateFusion:
 
     Args:
         objective: a metric; accuracy, or for valence and arousal the mean of their two CCCs.
-        max_members: of the ensemble; None: any number. budget: subsets that Optuna tries. seed: of everything random.
+        max_members: of the ensemble; None: any number.
+        budget: subsets that Optuna tries.
+        seed: of everything random.
 
     Attributes:
-        members_: names of the chosen members. fusion_: how they are combined. score_: cross-fitted, with its interval.
-        best_single_: the best member's score, and gain_ the paired gain over it. leaderboard_: everything else.
+        members_: names of the chosen members.
+        fusion_: how they are combined.
+        score_: cross-fitted, with its interval.
+        best_single_: the best member's score, and gain_ the paired gain over it.
+        leaderboard_: everything else.
     """
 
     members_: tuple[str, ...]

@@ -34,7 +34,8 @@ class Batch:
     """Candidates to be scored together on one part's pool.
 
     Attributes:
-        number: unique in the search, ascending. part: index of the pool to score on.
+        number: unique in the search, ascending.
+        part: index of the pool to score on.
     """
 
     number: int
@@ -201,7 +202,8 @@ def run_local(
     """The whole search in this process.
 
     Args:
-        space: what to search. pools: the parts of its protocol.
+        space: what to search.
+        pools: the parts of its protocol.
         on_round: called after each round, for progress and for what is to be remembered.
         remembered: results of this same search from before it was killed.
 

@@ -33,9 +33,11 @@ class Row:
     """One line of the table.
 
     Attributes:
-        group: `single`, `reference`, `family` or `chosen`. label: what people read.
+        group: `single`, `reference`, `family` or `chosen`.
+        label: what people read.
         result: the candidate that the exported part's selection set chose for this line.
-        cross_fitted: the objective inside the selection set, predicted by choices that did not see it; for families.
+        cross_fitted: the objective inside the selection set, predicted by choices that did not see it; for
+            families.
         scores: selection and report.
         gain_2d: the paired gain over the best 2D member on the report set, None without a 2D member.
         statistics: per sample of the report set, `[N, S]`, for paired comparisons.
@@ -55,7 +57,8 @@ class SolvedWeight:
     """The exact best 3D weight of the best pair for one metric.
 
     Attributes:
-        metric, weight: solved on the selection set. low, high: equally good weights.
+        metric, weight: solved on the selection set.
+        low, high: equally good weights.
         selection: the metric there, optimistic where the selection set is the report set.
         report: the metric on the report set, with weights solved without it.
     """
@@ -142,7 +145,9 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
     """Judge what a search found.
 
     Args:
-        space: what was searched. plan: the protocol's pools. results: of each part, as the search gives.
+        space: what was searched.
+        plan: the protocol's pools.
+        results: of each part, as the search gives.
 
     Raises:
         Ig3dError: nothing was scored.

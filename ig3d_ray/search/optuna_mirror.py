@@ -15,7 +15,8 @@ class StudyCopy:
     The search itself never reads it: its truth is the journal, whatever happens to the data base.
 
     Args:
-        url: such as sqlite:///search.db or postgresql://user:password@host/name. name: of the study.
+        url: such as sqlite:///search.db or postgresql://user:password@host/name.
+        name: of the study.
 
     Raises:
         Ig3dError: the storage cannot be opened; the message does not hold the password.

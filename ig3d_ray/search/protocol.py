@@ -21,7 +21,8 @@ class Parts(Sequence[Pool]):
     is kept, so that a large pool is not in memory once for each of its parts.
 
     Args:
-        whole: the pool. rows: of each part, ascending; None for all.
+        whole: the pool.
+        rows: of each part, ascending; None for all.
     """
 
     def __init__(self, whole: Pool, rows: Sequence[Rows | None]) -> None:
@@ -52,11 +53,11 @@ class Plan:
 
     Attributes:
         parts: pools to choose on; the first is the one whose choice is exported.
-        inner: for each part (part, rows): what that other part chooses is applied to these rows of this part, which
-            it has never seen. So methods are compared inside a part. Empty for the innermost parts.
+        inner: for each part (part, rows): what that other part chooses is applied to these rows of this part,
+            which it has never seen. So methods are compared inside a part. Empty for the innermost parts.
         report: the pool that is reported on.
-        held_out: for each repeat (part, rows of `report`): the choice of that part is applied to those rows, which
-            it has never seen. Together the rows are all of them, once.
+        held_out: for each repeat (part, rows of `report`): the choice of that part is applied to those rows,
+            which it has never seen. Together the rows are all of them, once.
     """
 
     parts: Parts

@@ -40,7 +40,10 @@ class Scorer:
     """Scores candidates on one pool; what several of them need is worked out once.
 
     Args:
-        pool: to score on. objective: the metric. seed: of methods that draw. max_members: of any ensemble.
+        pool: to score on.
+        objective: the metric.
+        seed: of methods that draw.
+        max_members: of any ensemble.
     """
 
     def __init__(self, pool: Pool, objective: str, seed: int = 0, max_members: int | None = None) -> None:

@@ -45,7 +45,9 @@ class Families:
     """The best of each family on each part, and how families fare on samples that they did not see.
 
     Attributes:
-        plan: the protocol's parts. results: of each part, as the search gives them. objective: the metric.
+        plan: the protocol's parts.
+        results: of each part, as the search gives them.
+        objective: the metric.
     """
 
     plan: Plan

@@ -33,7 +33,9 @@ class Owner:
     """A driver, as its sign of life describes it.
 
     Attributes:
-        token: unique. host, pid: where it runs. machine: distinguishes its process numbers from other machines'.
+        token: unique.
+        host, pid: where it runs.
+        machine: distinguishes its process numbers from other machines'.
         beats: seconds since 1970 of the last sign.
         began: when its process began, as its machine counts; a number is used again. 0 where that is unknown.
     """

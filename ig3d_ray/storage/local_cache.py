@@ -9,7 +9,8 @@ import hashlib
 import os
 from pathlib import Path
 
-from ig3d_ray.storage.store import Store, replace_file
+from ig3d_ray.storage.local_files import replace_file
+from ig3d_ray.storage.store import Store
 
 LIMIT_BYTES = 4 * 2**30
 DIGEST_BYTES = 32

@@ -40,7 +40,8 @@ def patiently(call: Callable[[], T], patience: float = PATIENCE_SECONDS) -> T:
     """Call until it succeeds, with pauses that double and are drawn at random.
 
     Args:
-        call: may run more than once. patience: seconds after which an error is final; 0 for one call.
+        call: may run more than once.
+        patience: seconds after which an error is final; 0 for one call.
 
     Raises:
         Exception: the call's last one.

@@ -5,11 +5,8 @@ put of finished bytes. Nobody ever reads half a file. What an object store refus
 """
 
 import contextlib
-import errno
 import os
-import secrets
 import socket
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -19,17 +16,15 @@ from typing import Any, TypeVar
 import fsspec
 
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.local_files import PARTIAL_SUFFIX, remove_tree, replace_file, sweep_partials
 from ig3d_ray.storage.retry import PATIENCE_SECONDS, patiently
 
 A = TypeVar("A")
 T = TypeVar("T")
 
-PARTIAL_SUFFIX = ".partial"
-STALE_PARTIAL_SECONDS = 3600.0
 # A mistyped endpoint should be reported sooner than a busy one is given up.
 FIRST_PATIENCE_SECONDS = 8.0
 REQUESTS_AT_ONCE = 16
-FOLDER_TRIES = 10
 
 
 def at_once(call: Callable[[A], T], items: Iterable[A]) -> list[T]:
@@ -49,8 +44,8 @@ class Store:
     """Named byte strings under one URI.
 
     Args:
-        uri: a local folder or an fsspec URI such as `s3://bucket/prefix`. S3 endpoint, region and
-            credentials come from the usual environment variables or the machine's role.
+        uri: a local folder or an fsspec URI such as `s3://bucket/prefix`. S3 endpoint, region and credentials
+            come from the usual environment variables or the machine's role.
 
     Raises:
         Ig3dError: the URI's protocol is unknown, or (from any method) the storage refuses.
@@ -207,7 +202,7 @@ class Store:
 
         def delete() -> None:
             if self.is_local:
-                _remove(Path(self._path(prefix)))
+                remove_tree(Path(self._path(prefix)))
                 return
             with contextlib.suppress(FileNotFoundError):
                 self._fs.rm(self._path(prefix), recursive=True)
@@ -229,7 +224,7 @@ class Store:
             # The probe's own name would only puzzle.
             raise Ig3dError(str(error).replace(f"/{probe}", "")) from error
         if self.is_local:
-            _sweep_partials(Path(self._root))
+            sweep_partials(Path(self._root))
 
 
 def _version(about: dict[str, Any]) -> str | None:
@@ -250,82 +245,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, NotADirectoryError | FileExistsError):
         return f"{text}; choose a --storage that is a folder"
     return text
-
-
-def replace_file(path: Path, data: bytes, only_new: bool = False) -> None:
-    """Publish a local file, whole or not at all.
-
-    Raises:
-        OSError: it can't be written, or with `only_new` is there already.
-    """
-    for _ in range(FOLDER_TRIES - 1):
-        # Another process may delete the folder between any two steps.
-        with contextlib.suppress(FileNotFoundError):
-            return _replace_file(path, data, only_new)
-    return _replace_file(path, data, only_new)
-
-
-def _replace_file(path: Path, data: bytes, only_new: bool) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError as error:
-        if path.parent.exists():
-            raise
-        raise FileNotFoundError(str(path.parent)) from error  # it was deleted after all
-    writer = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
-    partial = path.parent / f".{path.name}.{writer}{PARTIAL_SUFFIX}"
-    try:
-        # The system applies the user's umask to a new file.
-        with open(partial, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if only_new:
-            # A link is refused where a name is taken; a rename would replace it.
-            os.link(partial, path)
-            os.unlink(partial)
-        else:
-            os.replace(partial, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
-        raise
-
-
-def _remove(path: Path) -> None:
-    """Delete a local file or folder, in which others may write and delete at the same time."""
-    if path.is_symlink() or not path.is_dir():
-        # A folder that was created since belongs to another writer.
-        with contextlib.suppress(IsADirectoryError):
-            path.unlink(missing_ok=True)
-        return
-    for folder, _, files in os.walk(path, topdown=False):
-        for file in files:
-            Path(folder, file).unlink(missing_ok=True)
-        try:
-            os.rmdir(folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
-                raise
-
-
-def _sweep_partials(root: Path) -> None:
-    # Folders that go away meanwhile are passed over.
-    for folder, _, files in os.walk(root):
-        for name in files:
-            if name.startswith(".") and name.endswith(PARTIAL_SUFFIX):
-                partial = Path(folder, name)
-                with contextlib.suppress(FileNotFoundError):
-                    if _writer_is_gone(partial):
-                        partial.unlink()
-
-
-def _writer_is_gone(partial: Path) -> bool:
-    *_, pid, _random, _suffix = partial.name.split(".")
-    if f".{socket.gethostname()}.{pid}." in partial.name and pid.isdigit():
-        return not Path(f"/proc/{pid}").exists() if Path("/proc").exists() else _old(partial)
-    return _old(partial)
-
-
-def _old(path: Path) -> bool:
-    return time.time() - path.stat().st_mtime > STALE_PARTIAL_SECONDS

@@ -21,7 +21,7 @@ from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.training.cohort_network import CohortMlp3d
 from ig3d_ray.training.losses import class_weights, member_loss, va_weights
 from ig3d_ray.training.optim import Schedule, make_optimizer
-from ig3d_ray.training.sampling import EpochDraws, EpochPlan
+from ig3d_ray.training.sampling import EpochDraws
 from ig3d_ray.training.state import Epoch, HistoryRow, NonFiniteLoss, OnStep, Progress, State, Within
 from ig3d_ray.training.trainer import Labeled, Trainer, dev_metrics, dev_score
 
@@ -39,8 +39,10 @@ def cohorts(
     """Members in groups that can train together: those that can't are alone.
 
     Args:
-        members: (fingerprint, spec). steps: how many batches an epoch of a member has.
-        at_most: members in a group. widest: hidden units of a member beyond which it trains alone.
+        members: (fingerprint, spec).
+        steps: how many batches an epoch of a member has.
+        at_most: members in a group.
+        widest: hidden units of a member beyond which it trains alone.
     """
     groups: dict[object, list[tuple[str, TrainedSpec]]] = {}
     for member, spec in members:
@@ -92,88 +94,97 @@ class CohortTrainer:
     """The trainings of a cohort as one.
 
     Args:
-        trainers: each member's own training, as it would run alone; data that members share must be the same object.
-            At the end their networks hold the weights of their best epochs.
+        trainers: each member's own training, as it would run alone; data that members share must be the same
+            object. At the end their networks hold the weights of their best epochs.
     """
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
-        self.trainers = list(trainers)
-        self.recipe, self.classes = trainers[0].recipe, trainers[0].classes
-        self.plans = [EpochPlan(t.recipe, t.seed, t.train.labels.cpu(), t.classes) for t in trainers]
-        assert len({plan.steps for plan in self.plans}) == 1
-        self.steps = self.plans[0].steps
+        self.trainers = tuple(trainers)
+        if len({trainer.plan.steps for trainer in trainers}) != 1:
+            raise ValueError("members of a cohort must have the same number of batches per epoch")
 
     def run(self, on_epoch: OnCohortEpoch, state: State | None = None, on_step: OnStep | None = None) -> list[_Ended]:
         """Train until every member has ended.
 
         Args:
             on_epoch: called after each epoch with the members that took part in it.
-            state: of an earlier call, to go on from.
-            on_step: called after each step that doesn't end an epoch, with the function that gives the state.
+            state: of an earlier call, to resume from.
+            on_step: called after each step that doesn't end an epoch, with the function that returns the state.
 
         Returns:
             For each member its history, and the error that ended it if its loss was not finite.
         """
-        self._set_up(state)
-
-        def current() -> State:
-            return {
-                "active": self.active,
-                "network": self.network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "scalings": [[s.state_dict() for s in t.network.scalings] for t in self.trainers],
-                "progress": [vars(p) for p in self.progress],
-                "failed": self.failed,
-                "within": self.within.state(),
-            }
+        loop = _CohortLoop(self.trainers, state)
 
         def after_step() -> None:
-            if on_step is not None and self.within.step < self.steps:
-                on_step(current)
+            if on_step is not None and loop.within.step < loop.steps:
+                on_step(loop.state)
 
-        number = max((len(p.history) for p in self.progress), default=0)
-        self.within = Within((self.steps, len(self.active)), self.train.x.device, state)
-        while self.active:
+        number = max((len(progress.history) for progress in loop.progress), default=0)
+        while loop.active:
             number += 1
-            took_part = self._epoch(number, after_step)
-            on_epoch({i: self.progress[i].epoch(self.recipe) for i in took_part}, current)
-        for trainer, progress in zip(self.trainers, self.progress, strict=True):
+            took_part = loop.epoch(number, after_step)
+            on_epoch({i: loop.progress[i].epoch(loop.recipe) for i in took_part}, loop.state)
+        for trainer, progress in zip(self.trainers, loop.progress, strict=True):
             if progress.best_state is not None:
                 trainer.network.network.load_state_dict(progress.best_state)
-        errors = [NonFiniteLoss(self.failed[i]) if i in self.failed else None for i in range(len(self.trainers))]
-        return [_Ended(p.history, error) for p, error in zip(self.progress, errors, strict=True)]
+        errors = [NonFiniteLoss(loop.failed[i]) if i in loop.failed else None for i in range(len(self.trainers))]
+        return [_Ended(p.history, error) for p, error in zip(loop.progress, errors, strict=True)]
 
-    def _set_up(self, state: dict[str, Any] | None) -> None:
-        for i, trainer in enumerate(self.trainers):
-            if state is None:
-                trainer.fit_scalings()
-            else:
-                for scaling, fitted in zip(trainer.network.scalings, state["scalings"][i], strict=True):
-                    scaling.load_state_dict(fitted)
-        networks = [trainer.network for trainer in self.trainers]
+
+class _CohortLoop:
+    """What one call of `CohortTrainer.run` works with: the joint network, its data, and each member's progress.
+
+    Args:
+        trainers: each member's own training.
+        state: of an earlier call, to resume from; None for the start.
+    """
+
+    def __init__(self, trainers: Sequence[Trainer], state: State | None) -> None:
+        self.trainers, self.recipe, self.classes = trainers, trainers[0].recipe, trainers[0].classes
+        self.plans = [trainer.plan for trainer in trainers]
+        self.steps = self.plans[0].steps
+        _fit_scalings(trainers, state)
+        networks = [trainer.network for trainer in trainers]
         bare: list[Mlp3d] = [network.network for network in networks]  # type: ignore[misc]
         self.network = CohortMlp3d(bare).to(networks[0].device)
         widest = max(self.network.inputs)
-        self.train = _Shared([t.train for t in self.trainers], networks, widest)
-        self.dev = _Shared([t.dev for t in self.trainers], networks, widest)
-        counted = [class_weights(t.loss, t.train.labels.cpu(), t.classes) for t in self.trainers]
+        self.train = _Shared([t.train for t in trainers], networks, widest)
+        self.dev = _Shared([t.dev for t in trainers], networks, widest)
+        counted = [class_weights(t.loss, t.train.labels.cpu(), t.classes) for t in trainers]
         self.class_weights = torch.stack(counted).to(self.train.x.device)
-        self.active = list(range(len(self.trainers)))
-        self.progress = [Progress() for _ in self.trainers]
+        self.active = list(range(len(trainers)))
+        self.progress = [Progress() for _ in trainers]
         self.failed: dict[int, str] = {}
         self.optimizer = make_optimizer(self.recipe, self.network.parameters())
         self.schedule = Schedule(self.recipe, self.optimizer, self.steps)
         if state is not None:
-            self.progress = [Progress(**p) for p in state["progress"]]
-            self.failed, self.active = dict(state["failed"]), list(state["active"])
-            if self.active:
-                self.network.keep(self.active, self.optimizer)
-                self.network.load_state_dict(state["network"])
-                self.optimizer.load_state_dict(state["optimizer"])
-                self.schedule.load_state_dict(state["schedule"])
+            self._load(state)
+        self.within = Within((self.steps, len(self.active)), self.train.x.device, state)
 
-    def _epoch(self, number: int, after_step: Callable[[], None]) -> list[int]:
+    def _load(self, state: dict[str, Any]) -> None:
+        self.progress = [Progress(**p) for p in state["progress"]]
+        self.failed, self.active = dict(state["failed"]), list(state["active"])
+        if self.active:
+            self.network.keep(self.active, self.optimizer)
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+
+    def state(self) -> State:
+        """The state to resume from."""
+        return {
+            "active": self.active,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scalings": [[s.state_dict() for s in t.network.scalings] for t in self.trainers],
+            "progress": [vars(p) for p in self.progress],
+            "failed": self.failed,
+            "within": self.within.state(),
+        }
+
+    def epoch(self, number: int, after_step: Callable[[], None]) -> list[int]:
         """One pass of every active member; those that took part and go on or ended well."""
         device = self.train.x.device
         draws = [self.plans[i].draw(number) for i in self.active]
@@ -259,3 +270,13 @@ class CohortTrainer:
             parts.append(self.network(self.dev.x[own + starts[:, None]]).cpu())
         scores = torch.cat(parts, dim=1).numpy()
         return [scores[slot, : self.dev.sizes[i]] for slot, i in enumerate(self.active)]
+
+
+def _fit_scalings(trainers: Sequence[Trainer], state: State | None) -> None:
+    """Fit each member's standardization to its data, or take it from a state."""
+    for i, trainer in enumerate(trainers):
+        if state is None:
+            trainer.fit_scalings()
+        else:
+            for scaling, fitted in zip(trainer.network.scalings, state["scalings"][i], strict=True):
+                scaling.load_state_dict(fitted)

@@ -38,8 +38,12 @@ class Timing(BaseModel):
     """One training, from its first step to its cached logits.
 
     Attributes:
-        network: what decides the cost of a sample. device: the card's name, or cpu. samples: of an epoch.
-        epochs: that ran; most: that its recipe allows. seconds: its share of a cohort's.
+        network: what decides the cost of a sample.
+        device: the card's name, or cpu.
+        samples: of an epoch.
+        epochs: that ran.
+        most: that its recipe allows.
+        seconds: its share of a cohort's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +68,9 @@ def estimate(spec: TrainedSpec, samples: int, known: Iterable[Timing], device: s
     """What a member's training will take on one device.
 
     Args:
-        samples: of an epoch. known: earlier trainings. device: `cpu`, or a part of a card's name such as A10G.
+        samples: of an epoch.
+        known: earlier trainings.
+        device: `cpu`, or a part of a card's name such as A10G.
         together: how many 3D classifiers train as one network, at the price of its steps.
     """
     same = [timing for timing in known if timing.network == spec.cost_key]

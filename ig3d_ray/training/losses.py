@@ -96,7 +96,9 @@ def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Ten
     """Weighted mean of the samples' cross entropies, as torch weights it.
 
     Args:
-        logits: `[..., B, C]`. labels: `[..., B]`. weights: `[..., C]` of the classes.
+        logits: `[..., B, C]`.
+        labels: `[..., B]`.
+        weights: `[..., C]` of the classes.
 
     Returns:
         `[...]`.
@@ -118,8 +120,10 @@ def member_loss(
 
     Args:
         scores: `[..., B, C]`, `[..., B, C + 2]`, or with classes = 0 `[..., B, 2]`.
-        labels: `[..., B]`. va: `[..., B, 2]`, unused where nothing but classes is scored.
-        weights_of_classes: `[..., C]`. weights_of_va: `[..., 3]`.
+        labels: `[..., B]`.
+        va: `[..., B, 2]`, unused where nothing but classes is scored.
+        weights_of_classes: `[..., C]`.
+        weights_of_va: `[..., 3]`.
 
     Returns:
         `[...]`.

@@ -35,7 +35,8 @@ def publish(
     """Weights, then the spec, whose presence means that they are complete, then the logits, which end it.
 
     Args:
-        member: its fingerprint. history: a row per epoch; None if the weights are published already.
+        member: its fingerprint.
+        history: a row per epoch; None if the weights are published already.
         events: write TensorBoard's event file beside the history.
 
     Returns:

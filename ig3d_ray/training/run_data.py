@@ -13,7 +13,9 @@ class RunData:
     """A data set on a run's device.
 
     Args:
-        store: where its images lie. samples: the whole table. feeding: how inputs reach the networks.
+        store: where its images lie.
+        samples: the whole table.
+        feeding: how inputs reach the networks.
     """
 
     def __init__(self, store: Store, samples: Samples, feeding: Feeding) -> None:

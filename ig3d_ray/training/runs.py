@@ -19,7 +19,8 @@ class Run:
     """Members of one kind that one Ray Train run trains one after another.
 
     Attributes:
-        storage, dataset: where and on what. members: (fingerprint, spec).
+        storage, dataset: where and on what.
+        members: (fingerprint, spec).
     """
 
     storage: str
@@ -47,8 +48,9 @@ def make_runs(
     trainings would last as long as all of them, however many machines there are.
 
     Args:
-        size: members of a run, at most. seconds: what each is expected to take, by fingerprint: the same on every
-            cluster, or runs would lose their names; nothing by default.
+        size: members of a run, at most.
+        seconds: what each is expected to take, by fingerprint: the same on every cluster, or runs would lose
+            their names; nothing by default.
     """
     runs: list[Run] = []
     for kind in dict.fromkeys(spec.kind for _, spec in members):

@@ -30,7 +30,9 @@ class EpochPlan:
     """How a member's epochs are drawn.
 
     Args:
-        recipe: batch size and sampling. seed: the member's. labels: `[N]` CPU classes of its training samples.
+        recipe: batch size and sampling.
+        seed: the member's.
+        labels: `[N]` CPU classes of its training samples.
         classes: C.
     """
 
@@ -100,7 +102,8 @@ def mask_params(
     """Parameters of which some groups of some samples lost a random number of values, which become 0.
 
     Args:
-        params: `[B, D]` standardized. groups: (name, size) of the D columns.
+        params: `[B, D]` standardized.
+        groups: (name, size) of the D columns.
         probability: for each group of each sample.
         uniform: `[B, D + 2 G]` draws in [0, 1): the values', then whether and how many per group.
 

@@ -19,8 +19,10 @@ class Forecast:
     """What training takes, on some machines.
 
     Attributes:
-        trainings: how many members. runs: that train them, each a few of one kind.
-        busy: hours of all runs, starting included. hours: from first to last.
+        trainings: how many members.
+        runs: that train them, each a few of one kind.
+        busy: hours of all runs, starting included.
+        hours: from first to last.
         longest: the first member's name of the run that takes longest, its members and its hours: no number of
             machines is faster than that.
         bases: how many estimates are measured, scaled and assumed.
@@ -44,7 +46,9 @@ def estimates(
     """What each member's training will take: by fingerprint.
 
     Args:
-        members: (fingerprint, spec). known: earlier trainings. together: 3D classifiers that train as one network.
+        members: (fingerprint, spec).
+        known: earlier trainings.
+        together: 3D classifiers that train as one network.
     """
     train = samples.in_split("train")
     counts: dict[tuple[str, ...], int] = {}

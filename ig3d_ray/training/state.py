@@ -66,7 +66,9 @@ class Within:
     """Where an epoch is: how many steps are done, and their losses.
 
     Args:
-        shape: of an epoch's losses, steps first. device: theirs. state: of an earlier training, to go on from.
+        shape: of an epoch's losses, steps first.
+        device: theirs.
+        state: of an earlier training, to go on from.
     """
 
     def __init__(self, shape: int | tuple[int, ...], device: torch.device, state: State | None = None) -> None:

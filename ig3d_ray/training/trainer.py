@@ -37,7 +37,8 @@ class Labeled:
 
     Attributes:
         x: raw inputs of N samples.
-        labels: `[N]` int64 classes. va: `[N, 2]` float32, zeros where unused.
+        labels: `[N]` int64 classes.
+        va: `[N, 2]` float32, zeros where unused.
     """
 
     x: Inputs
@@ -72,16 +73,53 @@ def copied(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @dataclass
+class _Loop:
+    """What one call of `Trainer.run` works with.
+
+    Attributes:
+        network: that is trained.
+        model: the network behind data parallelism and compilation.
+        optimizer: of the network's weights.
+        schedule: of its learning rate.
+        progress: the epochs so far.
+        within: the place within an epoch.
+        dropout: generator of dropout's draws.
+    """
+
+    network: Standardized
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    progress: Progress
+    within: Within
+    dropout: torch.Generator
+
+    def state(self) -> State:
+        """The state to resume from."""
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "progress": vars(self.progress),
+            "within": self.within.state(),
+        }
+
+
+@dataclass
 class Trainer:
     """One stage of one member's training.
 
     Attributes:
         network: trained in place; at the end it holds the weights of the best dev epoch.
         train, dev: data on the network's device.
-        stage: loss and recipe. seed: the member's.
-        classes: C of the data set. monitor: the metric that is the dev score.
-        attention: what DDAMFN's heads are drawn to. groups: of the 3D parameters, for masking.
-        worker: this worker's part; alone by default. compiled: whether torch.compile is applied.
+        stage: loss and recipe.
+        seed: the member's.
+        classes: C of the data set.
+        monitor: the metric that is the dev score.
+        attention: what DDAMFN's heads are drawn to.
+        groups: of the 3D parameters, for masking.
+        worker: this worker's part; alone by default.
+        compiled: whether torch.compile is applied.
     """
 
     network: Standardized
@@ -96,21 +134,35 @@ class Trainer:
     worker: Worker = Worker()
     compiled: bool = False
 
+    def __post_init__(self) -> None:
+        device, inner = self.network.device, self.network.network
+        self.plan = EpochPlan(self.recipe, self.seed, self.train.labels.cpu(), self.classes)
+        self._has_images = any(scaling.mean.dim() == 3 for scaling in self.network.scalings)
+        on_gpu = device.type == "cuda"
+        self._layout = getattr(inner, "gpu_layout", torch.channels_last) if on_gpu else torch.channels_last
+        # Older cards take bf16, and convolve it more slowly than fp32.
+        has_bf16 = on_gpu and torch.cuda.get_device_capability(device) >= BF16_SINCE
+        auto = self.recipe.precision == "auto" and has_bf16 and self._has_images
+        self._autocast = auto or self.recipe.precision == "bf16"
+        self._class_weights = class_weights(self.loss, self.train.labels.cpu(), self.classes).to(device)
+
     @property
     def loss(self) -> LossSpec:
+        """The stage's loss."""
         return self.stage.loss
 
     @property
     def recipe(self) -> TrainingRecipe:
+        """The stage's recipe."""
         return self.stage.recipe
 
     def run(self, on_epoch: OnEpoch, state: State | None = None, on_step: OnStep | None = None) -> list[HistoryRow]:
         """Train until the recipe's epochs or patience are used up.
 
         Args:
-            on_epoch: called after each epoch with its numbers and a function that gives the state.
-            state: of an earlier call, to go on from.
-            on_step: called after each step that doesn't end an epoch, with the function that gives the state.
+            on_epoch: called after each epoch with its metrics and a function that returns the state.
+            state: of an earlier call, to resume from.
+            on_step: called after each step that doesn't end an epoch, with the function that returns the state.
 
         Returns:
             One row per epoch: epoch, loss, score, lr, and every dev metric.
@@ -118,15 +170,37 @@ class Trainer:
         Raises:
             NonFiniteLoss: with the epoch and step at which it happened; the network then holds the best epoch.
         """
-        self.plan = EpochPlan(self.recipe, self.seed, self.train.labels.cpu(), self.classes)
+        loop = self._start(state)
+        progress = loop.progress
+
+        def after_step() -> None:
+            if on_step is not None and loop.within.step < self.plan.steps:
+                on_step(loop.state)
+
+        try:
+            while not progress.finished(self.recipe):
+                number = len(progress.history) + 1
+                with tf32(self.recipe.precision != "fp32"):
+                    loss = self._epoch(number, loop, after_step)
+                scores = self._dev_scores(loop.schedule)
+                row = {"epoch": number, "loss": loss, "lr": loop.schedule.rate} | scores
+                loop.schedule.after_epoch(scores.get("dev_loss", 0.0))
+                progress.add(row, lambda: copied(self.network))
+                on_epoch(progress.epoch(self.recipe), loop.state)
+        finally:
+            if progress.best_state is not None:
+                self.network.load_state_dict(progress.best_state)
+        return progress.history
+
+    def _start(self, state: State | None) -> "_Loop":
+        """What one call of `run` works with, from the start or from a state."""
         if state is None:
             self.fit_scalings()
         else:
             self.network.load_state_dict(state["network"])
-        self._prepare()
-        self.model = self.worker.wrap(self.network.network)
-        if self.compiled:
-            self.model = torch.compile(self.model)  # type: ignore[assignment]
+        if self._has_images:
+            self.network.to(memory_format=self._layout)  # type: ignore[call-overload]
+        model = self.worker.wrap(self.network.network)
         optimizer = make_optimizer(self.recipe, self.network.parameters())
         schedule = Schedule(self.recipe, optimizer, self.plan.steps)
         progress = Progress()
@@ -134,35 +208,15 @@ class Trainer:
             optimizer.load_state_dict(state["optimizer"])
             schedule.load_state_dict(state["schedule"])
             progress = Progress(**state["progress"])
-        self.within = Within(self.plan.steps, self.network.device, state)
-
-        def current() -> State:
-            return {
-                "network": self.network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "progress": vars(progress),
-                "within": self.within.state(),
-            }
-
-        def after_step() -> None:
-            if on_step is not None and self.within.step < self.plan.steps:
-                on_step(current)
-
-        try:
-            while not progress.finished(self.recipe):
-                number = len(progress.history) + 1
-                with tf32(self.recipe.precision != "fp32"):
-                    loss = self._epoch(number, optimizer, schedule, after_step)
-                scores = self._dev_scores(schedule)
-                row = {"epoch": number, "loss": loss, "lr": schedule.rate} | scores
-                schedule.after_epoch(scores.get("dev_loss", 0.0))
-                progress.add(row, lambda: copied(self.network))
-                on_epoch(progress.epoch(self.recipe), current)
-        finally:
-            if progress.best_state is not None:
-                self.network.load_state_dict(progress.best_state)
-        return progress.history
+        return _Loop(
+            network=self.network,
+            model=torch.compile(model) if self.compiled else model,  # type: ignore[arg-type]
+            optimizer=optimizer,
+            schedule=schedule,
+            progress=progress,
+            within=Within(self.plan.steps, self.network.device, state),
+            dropout=torch.Generator(self.network.device),
+        )
 
     def fit_scalings(self) -> None:
         """Fit the standardization of the inputs to the training data."""
@@ -170,36 +224,26 @@ class Trainer:
             if scaling.fitted:
                 scaling.fit_to(self.train.x.some(index))
 
-    def _prepare(self) -> None:
-        device = self.network.device
-        self.sees_images = any(scaling.mean.dim() == 3 for scaling in self.network.scalings)
-        on_gpu, inner = device.type == "cuda", self.network.network
-        self.layout = getattr(inner, "gpu_layout", torch.channels_last) if on_gpu else torch.channels_last
-        if self.sees_images:
-            self.network.to(memory_format=self.layout)  # type: ignore[call-overload]
-        # Older cards take bf16, and convolve it more slowly than fp32.
-        has_bf16 = on_gpu and torch.cuda.get_device_capability(device) >= BF16_SINCE
-        auto = self.recipe.precision == "auto" and has_bf16 and self.sees_images
-        self.autocast = auto or self.recipe.precision == "bf16"
-        self.class_weights = class_weights(self.loss, self.train.labels.cpu(), self.classes).to(device)
-
-    def _epoch(
-        self, number: int, optimizer: torch.optim.Optimizer, schedule: Schedule, after_step: Callable[[], None]
-    ) -> float:
+    def _epoch(self, number: int, loop: "_Loop", after_step: Callable[[], None]) -> float:
         """One pass over the training data, or what is left of it; the mean loss."""
-        device, worker, within = self.network.device, self.worker, self.within
+        device, worker, within = self.network.device, self.worker, loop.within
         draws = self.plan.draw(number)
         weights = va_weights(self.loss, draws.va_draws).to(device)
-        self._seed_with(torch.Generator(device))
-        self.model.train()
+        for module in self.network.modules():
+            if isinstance(module, SeededDropout):
+                module.generator = loop.dropout
+        loop.model.train()
         mine = [rows[worker.share] for rows in draws.batches]
         for step, raw in enumerate(self.train.x.batches(mine[within.step :]), within.step):
-            self._reseed(number, step)
+            # Each worker drops for itself, in each step anew.
+            seed = self.plan.dropout_seed(number, step, worker.rank)
+            torch.manual_seed(seed)
+            loop.dropout.manual_seed(seed)
             inputs = self._inputs(raw, draws.batches.shape[1], self.plan.image_seed(number, step))
             rows = mine[step].to(device, non_blocking=True)
             target = (self.train.labels[rows], self.train.va[rows], weights[step])
-            within.add(self._step(inputs, target, optimizer))
-            schedule.after_step()
+            within.add(self._step(inputs, target, loop))
+            loop.schedule.after_step()
             after_step()
         losses = within.over()
         # Checked once an epoch, on a number that all workers share: they must stop together.
@@ -209,19 +253,6 @@ class Trainer:
             raise NonFiniteLoss(f"the loss became {mean} in epoch {number}, about step {step}; lower recipe.max_lr")
         return mean
 
-    def _seed_with(self, generator: torch.Generator) -> None:
-        """Dropout draws from the global generator, or from this one."""
-        self.dropping = generator
-        for module in self.network.modules():
-            if isinstance(module, SeededDropout):
-                module.generator = generator
-
-    def _reseed(self, number: int, step: int) -> None:
-        """Each worker drops for itself, in each step anew."""
-        seed = self.plan.dropout_seed(number, step, self.worker.rank)
-        torch.manual_seed(seed)
-        self.dropping.manual_seed(seed)
-
     def _inputs(self, raw: Batch, batch_size: int, seed: int) -> Batch:
         """What the network is trained on: augmented, standardized, erased, masked."""
         how, share = AUGMENTATIONS[self.recipe.augment], self.worker.share
@@ -230,17 +261,19 @@ class Trainer:
         inputs = []
         for x in self.network.standardize(raw):
             if x.dim() == 4:
-                x = erase(x, how, of).contiguous(memory_format=self.layout)
+                x = erase(x, how, of).contiguous(memory_format=self._layout)
             elif self.recipe.mask:
                 uniform = of.uniform(x.shape[1] + 2 * len(self.groups))
                 x = mask_params(x, self.groups, self.recipe.mask, uniform)
             inputs.append(x)
         return tuple(inputs)
 
-    def _step(self, inputs: Batch, target: tuple[torch.Tensor, ...], optimizer: torch.optim.Optimizer) -> torch.Tensor:
+    def _step(self, inputs: Batch, target: tuple[torch.Tensor, ...], loop: "_Loop") -> torch.Tensor:
+        optimizer = loop.optimizer
+
         def backward() -> torch.Tensor:
             optimizer.zero_grad(set_to_none=True)
-            loss = self._loss(inputs, target)
+            loss = self._loss(inputs, target, loop.model)
             loss.backward()
             return loss.detach()
 
@@ -255,13 +288,13 @@ class Trainer:
         optimizer.step()
         return loss
 
-    def _loss(self, inputs: Batch, target: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    def _loss(self, inputs: Batch, target: tuple[torch.Tensor, ...], model: nn.Module) -> torch.Tensor:
         labels, va, weights = target
-        with torch.autocast(self.network.device.type, torch.bfloat16, enabled=self.autocast):
-            out = self.model(*inputs)
+        with torch.autocast(self.network.device.type, torch.bfloat16, enabled=self._autocast):
+            out = model(*inputs)
         scores = out.scores if isinstance(out, Attended) else out
         classes = self.classes if self.loss.has_classes else 0
-        loss = member_loss(scores.float(), labels, va, classes, self.class_weights, weights)
+        loss = member_loss(scores.float(), labels, va, classes, self._class_weights, weights)
         if isinstance(out, Attended) and len(out.heads) > 1:
             loss = loss + ATTENTION_WEIGHT * attention_loss(out.heads, self.attention)
         return loss

@@ -22,7 +22,8 @@ class ExtractionRequest:
     """What is to be extracted, and with what.
 
     Attributes:
-        checkpoint: the encoder's published file. crop: MediaPipe's face landmarker; None: images are aligned crops.
+        checkpoint: the encoder's published file.
+        crop: MediaPipe's face landmarker; None: images are aligned crops.
         replace: parameters that were imported or extracted otherwise may be replaced.
         gpus_per_worker: of each encoder; None: one where there are GPUs.
     """

@@ -27,7 +27,8 @@ class Wanted:
     """A member of a space.
 
     Attributes:
-        spec: its spec. fingerprint: None as long as the data set isn't stored.
+        spec: its spec.
+        fingerprint: None as long as the data set isn't stored.
         cached: the splits whose logits the store holds.
     """
 

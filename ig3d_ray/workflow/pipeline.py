@@ -39,9 +39,12 @@ class Outcome:
     """The outcome of a search or a run.
 
     Attributes:
-        spec: the exported ensemble. folder: where it lies in the store.
-        board: its leaderboard. missing: member name -> why it could not take part.
-        failed: member name -> why its training failed. trained: how many members were trained now.
+        spec: the exported ensemble.
+        folder: where it lies in the store.
+        board: its leaderboard.
+        missing: member name -> why it could not take part.
+        failed: member name -> why its training failed.
+        trained: how many members were trained now.
         unused: how many trained members the store holds that the space doesn't name.
         findings: what a report of it shows.
     """

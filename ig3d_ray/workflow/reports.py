@@ -33,7 +33,8 @@ def write_report(store: Store, findings: Findings, folder: str, paper: bool = Fa
     """Publish a search's `report.html` beside its spec.
 
     Args:
-        paper: set the paper's numbers beside ours. thumbnails: embed images of samples.
+        paper: set the paper's numbers beside ours.
+        thumbnails: embed images of samples.
 
     Returns:
         Where it is.

@@ -135,7 +135,9 @@ class Machines:
     """What trainings are to run on.
 
     Attributes:
-        device: `cpu`, or a GPU's name. count: of CPUs, or of GPUs. each: how many of them a worker takes.
+        device: `cpu`, or a GPU's name.
+        count: of CPUs, or of GPUs.
+        each: how many of them a worker takes.
         workers: of a run.
     """
 

@@ -113,7 +113,7 @@ def test_a_network_trains_in_bf16_and_scores_as_on_the_cpu(
     stage = Stage(loss=spec.last_loss, recipe=spec.recipe)
     trainer = Trainer(network, data[0], data[1], stage, 0, 7, spec.monitor)
     history = trainer.run(ignore)
-    assert trainer.autocast
+    assert trainer._autocast
     assert all(np.isfinite(row["loss"]) for row in history)
     on_gpu = scores_on("cuda", network, spec, small_faces)
     on_cpu = scores_on("cpu", network, spec, small_faces)

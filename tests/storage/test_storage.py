@@ -15,7 +15,8 @@ from faulty_s3 import FAULTS, FaultyProxy
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import retry
-from ig3d_ray.storage.store import PARTIAL_SUFFIX, Store
+from ig3d_ray.storage.local_files import PARTIAL_SUFFIX
+from ig3d_ray.storage.store import Store
 
 
 def test_what_is_written_is_read(store: Store) -> None:

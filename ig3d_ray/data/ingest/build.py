@@ -51,7 +51,8 @@ def ingest(
     """Check and pack the images, carve dev out of train, and publish the samples table.
 
     Args:
-        dev_share: of each class of the publisher's train part, in (0, 1). seed: of the carving.
+        dev_share: of each class of the publisher's train part, in (0, 1).
+        seed: of the carving.
         replace: accept that another table is there, which members may have been trained on.
 
     Raises:

@@ -31,7 +31,8 @@ class Read:
     """What was in some files.
 
     Attributes:
-        vectors: `[K, 334 | 358]` float32, finite. rows: `[K]` which of the files they are from.
+        vectors: `[K, 334 | 358]` float32, finite.
+        rows: `[K]` which of the files they are from.
         broken: (which file, why).
     """
 

@@ -28,7 +28,8 @@ class FeatureImport:
     """What an import of parameters did.
 
     Attributes:
-        samples: the new table. added: how many samples have parameters from these files.
+        samples: the new table.
+        added: how many samples have parameters from these files.
         skipped: (what, why). seconds and files are for the reader's information.
     """
 
@@ -189,7 +190,8 @@ def with_parameters(
     """The table with new parameters where they were found, and the old ones elsewhere.
 
     Args:
-        vectors: `[K, width]`. found: `[N]`, which of them each sample gets; -1 for none.
+        vectors: `[K, width]`.
+        found: `[N]`, which of them each sample gets; -1 for none.
     """
     width = WIDTHS[representation]
     old = samples.table[representation].combine_chunks()

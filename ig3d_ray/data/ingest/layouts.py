@@ -28,8 +28,10 @@ class Entry:
 
     Attributes:
         sample_id: `train/123`, `val/123` (AffectNet); `train_00001` (RAF-DB).
-        is_train: of the publisher's train part. file: its image.
-        expression: class from 0, or None. valence, arousal: NaN where there is none.
+        is_train: of the publisher's train part.
+        file: its image.
+        expression: class from 0, or None.
+        valence, arousal: NaN where there is none.
     """
 
     sample_id: str
@@ -45,7 +47,8 @@ class Layout:
     """What a publisher's files hold.
 
     Attributes:
-        entries: the samples. skipped: (what, why) of each file or row that is none.
+        entries: the samples.
+        skipped: (what, why) of each file or row that is none.
     """
 
     entries: list[Entry] = field(default_factory=list)
@@ -68,7 +71,8 @@ def read_affectnet(images: Path, annotations: dict[str, Path], about: Dataset) -
     """AffectNet's samples; of affectnet7 those without contempt.
 
     Args:
-        images: the folder that holds the train and val parts. annotations: `train`, `val` -> CSV; may be empty.
+        images: the folder that holds the train and val parts.
+        annotations: `train`, `val` -> CSV; may be empty.
 
     Raises:
         Ig3dError: a part is missing, a CSV can't be read, or there is neither a CSV nor a folder per class.

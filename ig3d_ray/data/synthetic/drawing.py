@@ -36,9 +36,14 @@ class Look:
         long_hair: whether hair falls beside the face.
         yaw, pitch, roll: head pose, radians.
         scale, shift: size of the head and place of its center, in units of the image.
-        light: brightness; slope: its change across the image; tint: factor per color channel.
-        occluder: one of `OCCLUDERS`; occluder_at: where, in face coordinates.
-        blur: radius in pixels; noise: standard deviation in gray levels; noise_seed: its seed.
+        light: brightness.
+        slope: its change across the image.
+        tint: factor per color channel.
+        occluder: one of `OCCLUDERS`.
+        occluder_at: where, in face coordinates.
+        blur: radius in pixels.
+        noise: standard deviation in gray levels.
+        noise_seed: its seed.
     """
 
     skin: Color
@@ -71,10 +76,14 @@ class Expression:
     """Expression coefficients, 0 at rest; 1 is a full movement and some go to -1.
 
     Attributes:
-        brow_raise: both brows up; inner_raise: their inner ends up; brow_lower: down and together.
+        brow_raise: both brows up.
+        inner_raise: their inner ends up.
+        brow_lower: down and together.
         eye_open: wide (+) or narrowed (-).
-        smile: corners of the mouth up (+) or down (-); mouth_open: jaw dropped.
-        mouth_wide: lips stretched (+) or rounded (-); nose_wrinkle: upper lip raised, nose wrinkled.
+        smile: corners of the mouth up (+) or down (-).
+        mouth_open: jaw dropped.
+        mouth_wide: lips stretched (+) or rounded (-).
+        nose_wrinkle: upper lip raised, nose wrinkled.
     """
 
     brow_raise: float

@@ -120,7 +120,8 @@ def cage_network(
     """One of CAGE's networks, `[B, 3, 224, 224]` normalized to raw scores `[B, outputs]`.
 
     Args:
-        backbone: torchvision's name of it. outputs: C + 2 (combined), C (discrete), or 2 (valence, arousal).
+        backbone: torchvision's name of it.
+        outputs: C + 2 (combined), C (discrete), or 2 (valence, arousal).
         dropout: before the last layer of MaxViT; 0.3 in the published valence-arousal network. The layer has
             another number then: `classifier.6` instead of `classifier.5`.
         stochastic_depth: in training, how often the last block is skipped; those before it in proportion, the

@@ -23,7 +23,8 @@ class Attended(NamedTuple):
     """The training outputs of a network with attention heads.
 
     Attributes:
-        scores: `[B, outputs]`. heads: one attention map `[B, 512, 7, 7]` per head.
+        scores: `[B, outputs]`.
+        heads: one attention map `[B, 512, 7, 7]` per head.
     """
 
     scores: torch.Tensor

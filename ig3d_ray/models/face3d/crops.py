@@ -47,7 +47,8 @@ class LandmarkFinder:
     """MediaPipe's face landmarks; one for each process.
 
     Args:
-        model: the bytes of its face landmarker model (a `.task` file). what: its name, for messages.
+        model: the bytes of its face landmarker model (a `.task` file).
+        what: its name, for messages.
 
     Raises:
         Ig3dError: MediaPipe is not installed, or this is not its model.

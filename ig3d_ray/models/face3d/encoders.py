@@ -98,8 +98,8 @@ class EmocaEncoder(nn.Module):
     """EMOCA's three encoders; `forward` gives the 334 numbers in the order of `params3d`.
 
     Args:
-        expression_outputs: 50, or 53 where the expression encoder also gives the jaw (EMOCA's later models do), or 56
-            where it gives the whole pose; read off a checkpoint.
+        expression_outputs: 50, or 53 where the expression encoder also gives the jaw (EMOCA's later models do),
+            or 56 where it gives the whole pose; read off a checkpoint.
     """
 
     def __init__(self, expression_outputs: int = EXPRESSION) -> None:

@@ -64,7 +64,8 @@ class Extractor:
     """An encoder at work: images to parameters, in fp32, whatever the device.
 
     Args:
-        store: where its weights lie. record: which ones.
+        store: where its weights lie.
+        record: which ones.
 
     Raises:
         Ig3dError: they are missing, or not those of the record.
@@ -147,7 +148,8 @@ class Extraction:
     """The extraction of one representation for a data set, in pieces that follow from data and encoder alone.
 
     Attributes:
-        record: the encoder. samples: those with an image, in the order of the pieces.
+        record: the encoder.
+        samples: those with an image, in the order of the pieces.
         bounds: the first sample of each piece, and one past the last.
     """
 

@@ -20,7 +20,8 @@ class DdamfnWithParams(AttendedBackbone):
     """DDAMFN's pooled features and the parameters, each 512 wide, through two hidden layers.
 
     Args:
-        inputs: D, the number of 3D parameters. outputs: classes, then valence and arousal where trained.
+        inputs: D, the number of 3D parameters.
+        outputs: classes, then valence and arousal where trained.
         classes: C, the width of DDAMFN's own classifier `fc`, which stays registered and isn't used.
         heads: attention heads; three of the four published networks have one, RAF-DB with SMIRK has two.
 
@@ -47,7 +48,8 @@ class MaxvitWithParams(nn.Module):
     """MaxViT's features and the parameters, each 512 wide, through one hidden layer.
 
     Args:
-        inputs: D, the number of 3D parameters. outputs: classes, then valence and arousal; or these two alone.
+        inputs: D, the number of 3D parameters.
+        outputs: classes, then valence and arousal; or these two alone.
         stochastic_depth: MaxViT's.
 
     Source: Ig3D's published valence-arousal script.

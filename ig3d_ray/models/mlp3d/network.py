@@ -72,7 +72,8 @@ class ResidualMlp3d(nn.Module):
     """The published code's other network, for SMIRK's short parameters on AffectNet: two residual blocks.
 
     Args:
-        inputs: D, 353 in the published one. outputs: classes, then valence and arousal where they are trained.
+        inputs: D, 353 in the published one.
+        outputs: classes, then valence and arousal where they are trained.
 
     Source: Ig3D's published code; 1,761,802 parameters at 353 and 10.
     """

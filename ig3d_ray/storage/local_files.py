@@ -1,0 +1,92 @@
+"""Local files published atomically: a reader sees all of a file or nothing of it."""
+
+import contextlib
+import errno
+import os
+import secrets
+import socket
+import time
+from pathlib import Path
+
+PARTIAL_SUFFIX = ".partial"
+STALE_PARTIAL_SECONDS = 3600.0
+FOLDER_TRIES = 10
+
+
+def replace_file(path: Path, data: bytes, only_new: bool = False) -> None:
+    """Publish a local file, whole or not at all.
+
+    Raises:
+        OSError: it can't be written, or with `only_new` is there already.
+    """
+    for _ in range(FOLDER_TRIES - 1):
+        # Another process may delete the folder between any two steps.
+        with contextlib.suppress(FileNotFoundError):
+            return _replace_file(path, data, only_new)
+    return _replace_file(path, data, only_new)
+
+
+def _replace_file(path: Path, data: bytes, only_new: bool) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        if path.parent.exists():
+            raise
+        raise FileNotFoundError(str(path.parent)) from error  # it was deleted after all
+    writer = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+    partial = path.parent / f".{path.name}.{writer}{PARTIAL_SUFFIX}"
+    try:
+        # The system applies the user's umask to a new file.
+        with open(partial, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if only_new:
+            # A link is refused where a name is taken; a rename would replace it.
+            os.link(partial, path)
+            os.unlink(partial)
+        else:
+            os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+        raise
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a local file or folder, in which others may write and delete at the same time."""
+    if path.is_symlink() or not path.is_dir():
+        # A folder that was created since belongs to another writer.
+        with contextlib.suppress(IsADirectoryError):
+            path.unlink(missing_ok=True)
+        return
+    for folder, _, files in os.walk(path, topdown=False):
+        for file in files:
+            Path(folder, file).unlink(missing_ok=True)
+        try:
+            os.rmdir(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                raise
+
+
+def sweep_partials(root: Path) -> None:
+    """Delete unpublished files of writers that were killed; folders that are deleted meanwhile are skipped."""
+    for folder, _, files in os.walk(root):
+        for name in files:
+            if name.startswith(".") and name.endswith(PARTIAL_SUFFIX):
+                partial = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    if _writer_is_gone(partial):
+                        partial.unlink()
+
+
+def _writer_is_gone(partial: Path) -> bool:
+    *_, pid, _random, _suffix = partial.name.split(".")
+    if f".{socket.gethostname()}.{pid}." in partial.name and pid.isdigit():
+        return not Path(f"/proc/{pid}").exists() if Path("/proc").exists() else _old(partial)
+    return _old(partial)
+
+
+def _old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > STALE_PARTIAL_SECONDS
