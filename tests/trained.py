@@ -108,7 +108,7 @@ def trained_and_searched(store: Store, samples: Samples, space: SearchSpace, nam
     for spec in space.trainable():
         network, history = quickly_trained(store, samples, spec)
         publish(store, samples, fingerprint("faces", samples.fingerprint, spec), spec, network, history, Feeding())
-    return search_store(store, space, name, Reporter(quiet=True))
+    return search_store(store, space, name, Reporter())
 
 
 def make_world(folder: Path) -> World:

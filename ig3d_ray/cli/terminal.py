@@ -45,7 +45,7 @@ def log_to_stderr() -> Console:
     handler = _LineHandler(console=console, markup=False, highlighter=None)
     handler.setFormatter(_Elapsed())
     logger = logging.getLogger("ig3d_ray")
-    logger.handlers, logger.propagate = [handler], False
+    logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     return console
 

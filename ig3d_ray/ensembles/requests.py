@@ -1,8 +1,8 @@
-"""What a service is asked, checked before any network sees it: images, parameters, limits.
+"""Requests to the service, checked before any network runs: images, parameters, limits.
 
 A request is one encoded image (`Content-Type: image/...`, with `?missing=...` where wanted), or JSON:
 `{"images": [base64, ...], "emoca": [[334 numbers], ...], "smirk": [[358 numbers], ...], "missing": "fail"}`,
-where `images` or parameters may be left away, and a row of parameters may be null.
+where `images` or parameters may be missing, and a row of parameters may be null.
 """
 
 import base64
@@ -10,11 +10,12 @@ import binascii
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import orjson
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ig3d_ray.data.images import FORMATS, UNDECODABLE
 from ig3d_ray.data.representations import WIDTHS
@@ -41,6 +42,32 @@ class RefusedError(Exception):
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status, self.why = status, why
+
+
+class PredictRequest(BaseModel):
+    """The JSON body of `POST /predict`: images, parameters, or as many of the one as of the other."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    images: list[str | None] | None = Field(default=None, min_length=1)
+    """Encoded images in base64; null where there is none."""
+    emoca: list[list[Any] | None] | None = Field(default=None, min_length=1)
+    """EMOCA's 334 parameters of each image; null where there are none."""
+    smirk: list[list[Any] | None] | None = Field(default=None, min_length=1)
+    """SMIRK's 358 parameters of each image; null where there are none."""
+    missing: Literal["fail", "skip", "fallback"] = "fail"
+    """What to do with an image for which an input of a member is missing."""
+
+
+class PredictResponse(BaseModel):
+    """The answer of `POST /predict`."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    predictions: list[dict[str, Any]]
+    """For each image: `sample_id`, `label` and `probability_<class>`, or `valence` and `arousal`; and `missing`."""
+    excluded: dict[str, str]
+    """Images without a prediction, and why."""
 
 
 @dataclass(frozen=True)
@@ -87,33 +114,38 @@ def parse_request(content_type: str, body: bytes, limits: Limits, missing: str =
 def _from_json(content: Any, limits: Limits, missing: str) -> Request:
     if not isinstance(content, dict):
         raise RefusedError(BAD, 'JSON, but no object: send {"images": [...]}')
-    unknown = sorted(set(content) - {"images", "missing", *WIDTHS})
-    if unknown:
-        raise RefusedError(BAD, f"unknown field {unknown[0]!r}; known: images, {', '.join(WIDTHS)}, missing")
-    lists = {name: content[name] for name in ("images", *WIDTHS) if name in content}
-    for name, values in lists.items():
-        if not isinstance(values, list) or not values:
-            raise RefusedError(BAD, f"{name}: not a list with something in it")
-    counts = {len(values) for values in lists.values()}
+    try:
+        asked = PredictRequest.model_validate({"missing": missing} | content)
+    except ValidationError as error:
+        raise RefusedError(BAD, _first_error(error)) from error
+    lists = {"images": asked.images, "emoca": asked.emoca, "smirk": asked.smirk}
+    counts = {len(values) for values in lists.values() if values is not None}
     if len(counts) != 1:
         raise RefusedError(BAD, "give images, parameters, or as many of the one as of the other")
     (count,) = counts
     if count > limits.images:
         raise RefusedError(TOO_LARGE, f"{count} images at once; at most {limits.images}")
-    missing = content.get("missing", missing)
-    if missing not in MISSING:
-        raise RefusedError(BAD, f"missing: allowed: {', '.join(MISSING)}")
-    images = lists.get("images", [None] * count)
-    contents = [_from_base64(str(row), image) for row, image in enumerate(images)]
-    # All sizes are looked at before anything is decoded: small files may hold huge images.
+    contents = [_from_base64(str(row), image) for row, image in enumerate(asked.images or [None] * count)]
+    # All sizes are checked before anything is decoded: small files may hold huge images.
     pixels = sum(_pixels(str(row), data, limits) for row, data in enumerate(contents) if data is not None)
     if pixels > limits.all_pixels:
         raise RefusedError(TOO_LARGE, f"{pixels} pixels in all; at most {limits.all_pixels}")
     items = [Item(str(row), None) if data is None else _image(str(row), data) for row, data in enumerate(contents)]
+    vectors: dict[str, list[Any] | None] = {"emoca": asked.emoca, "smirk": asked.smirk}
     given = {
-        str(name): [_vector(name, row, v) for row, v in enumerate(lists[name])] for name in WIDTHS if name in lists
+        name: [_vector(name, row, values) for row, values in enumerate(rows)]
+        for name, rows in vectors.items()
+        if rows is not None
     }
-    return Request(items, given, missing)
+    return Request(items, given, asked.missing)
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return f"unknown field {field!r}; known: {', '.join(PredictRequest.model_fields)}"
+    return f"{field}: {first['msg']}"
 
 
 def _from_base64(name: str, text: object) -> bytes | None:

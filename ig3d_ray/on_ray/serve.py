@@ -10,7 +10,16 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from ray import serve
 
 from ig3d_ray.ensembles.predictor import load_ensemble
-from ig3d_ray.ensembles.requests import TOO_LARGE, TOO_SLOW, Limits, RefusedError, Request, parse_request
+from ig3d_ray.ensembles.requests import (
+    TOO_LARGE,
+    TOO_SLOW,
+    Limits,
+    PredictRequest,
+    PredictResponse,
+    RefusedError,
+    Request,
+    parse_request,
+)
 from ig3d_ray.ensembles.service import Answer, answer_together
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.on_ray.autoscaling import has_autoscaler
@@ -21,8 +30,8 @@ TOGETHER, WAIT_SECONDS = 32, 0.01
 WAITING_AT_MOST = 512
 ANSWER_SECONDS = 120
 NAME = "ig3d"
-_JSON = {"schema": {"type": "object"}}
-_BODY = {"requestBody": {"required": True, "content": {"image/*": {}, "application/json": _JSON}}}
+_SCHEMA = PredictRequest.model_json_schema()
+_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}, "image/*": {}}}}
 
 api = FastAPI(title="ig3d_ray", description="Facial expressions by late fusion; see POST /predict.")
 
@@ -45,7 +54,7 @@ class Service:
         self.images = Counter("ig3d_images", "Images predicted.", registry=self.registry)
         self.seconds = Histogram("ig3d_seconds", "From a request to its answer.", registry=self.registry)
 
-    @api.post("/predict", openapi_extra=_BODY)
+    @api.post("/predict", openapi_extra=_BODY, response_model=PredictResponse)
     async def predict(self, request: HttpRequest) -> dict[str, Any]:
         """One image (image/...), or JSON: {"images": [base64, ...], "emoca": [[...]], "missing": "fail"}."""
         started = time.monotonic()

@@ -11,10 +11,11 @@ from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.samples import load_samples
 from ig3d_ray.ensembles.spec import parse_ensemble
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.report.changes import THUMBNAIL, Thumbnail
 from ig3d_ray.report.drawing import png_file, svg_file
 from ig3d_ray.report.figures import FIGURES
 from ig3d_ray.report.findings import Findings
-from ig3d_ray.report.page import THUMBNAIL, Thumbnail, report_page
+from ig3d_ray.report.page import report_page
 from ig3d_ray.search.journal import load_results, search_folder
 from ig3d_ray.search.leaderboard import build_leaderboard
 from ig3d_ray.search.protocol import plan

@@ -173,7 +173,7 @@ def test_a_clean_store_has_no_fault_and_its_ensemble_comes_out_on_shuffled_rows(
     what = SearchSpace.model_validate(
         {"dataset": "rafdb", "objective": "accuracy", "pool": pool, "protocol": protocol, "search": {"budget": 5}}
     )
-    outcome = search_store(store, what, "audited", Reporter(quiet=True))
+    outcome = search_store(store, what, "audited", Reporter())
     assert audit_store(store, "rafdb") == ([], 3)
     name = f"{outcome.folder}/best_ensemble.json"
     content = json.loads(store.read(name))

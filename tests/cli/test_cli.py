@@ -221,7 +221,7 @@ def test_data_that_cannot_be_trained_on_are_refused_before_ray(
     Samples("faces", spoil(samples.table)).save(store)
     space = load_space(SMALL_SPACE).model_copy(update={"data": None})
     with pytest.raises(Ig3dError, match=message):
-        run(store, space, "small", None, Reporter(quiet=True))
+        run(store, space, "small", None, Reporter())
 
 
 def test_a_member_whose_checkpoint_was_deleted_is_trained_again(
@@ -258,7 +258,7 @@ def test_plan_starts_nothing_and_writes_nothing(
 def test_faces_are_drawn_once_per_store(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    words = ("data", "faces", "--out", str(tmp_path), "--samples", "200")
+    words = ("data", "faces", "--storage", str(tmp_path), "--samples", "200")
     assert ig3d(monkeypatch, *words) == ig3d(monkeypatch, *words) == 0
     assert capsys.readouterr().out.count("200 faces, fingerprint") == 2
     assert ig3d(monkeypatch, *words, "--seed", "1") == 2
@@ -285,7 +285,7 @@ MISTAKES = [
         "--split val: allowed: train, dev, test",
     ),
     (("data", "faces"), "nothing to do: give --out URI, --sheet FILE.png"),
-    (("data", "faces", "--out", "s", "--samples", "3"), "--samples 3: at least 200"),
+    (("data", "faces", "--storage", "s", "--samples", "3"), "--samples 3: at least 200"),
     (
         ("import", "predictions", "x.csv", "--dataset", "fer", "--member", "m", "--view", "2d", "--storage", "s"),
         "unknown dataset 'fer'; known: affectnet7",

@@ -33,7 +33,7 @@ def fails(*words: object) -> str:
 def test_from_rafdbs_files_to_a_plan(tmp_path: Path) -> None:
     labels, out = rafdb(tmp_path / "files"), tmp_path / "runs"
     message = ig3d(
-        "data", "rafdb", "--images", tmp_path / "files", "--labels", labels, "--out", out, "--dev-share", 0.34
+        "data", "rafdb", "--images", tmp_path / "files", "--labels", labels, "--storage", out, "--dev-share", 0.34
     )
     assert "35 samples, fingerprint" in message
     assert "train: 14 samples; per class 2 2 2 2 2 2 2" in message
@@ -44,12 +44,12 @@ def test_from_rafdbs_files_to_a_plan(tmp_path: Path) -> None:
     for sample, vector in zip(samples.ids.tolist(), vectors("emoca", 35), strict=True):
         (json_folder / f"{sample}_aligned.json").write_text(as_json("emoca", vector))
     (json_folder / "train_0001_aligned.json").write_text("{")
-    message = ig3d("data", "features", "--dataset", "rafdb", "--emoca", json_folder, "--out", out)
+    message = ig3d("data", "features", "--dataset", "rafdb", "--emoca", json_folder, "--storage", out)
     assert "emoca: 34 of 35 samples have parameters from" in message
     assert "skipped: 1 x not JSON, such as train_0001_aligned.json" in message
     assert "skipped: 1 x no parameters found, such as train_0001" in message
     assert f"all of them: {out}/datasets/rafdb/skipped.csv" in message
-    message = ig3d("data", "check", "--dataset", "rafdb", "--out", out)
+    message = ig3d("data", "check", "--dataset", "rafdb", "--storage", out)
     assert "0 Surprise" in message
     assert "published test" in message
     assert "without emoca: 1 " in message
@@ -61,7 +61,7 @@ def test_from_rafdbs_files_to_a_plan(tmp_path: Path) -> None:
 def test_from_affectnets_files(tmp_path: Path) -> None:
     files, out = affectnet(tmp_path / "files"), tmp_path / "runs"
     both = [word for file in files.values() for word in ("--annotations", file)]
-    images = ("--images", tmp_path / "files", "--out", out, "--dev-share", 0.34)
+    images = ("--images", tmp_path / "files", "--storage", out, "--dev-share", 0.34)
     for dataset, count in (("affectnet8", 40), ("affectnet7", 35), ("affectnet_va", 40)):
         message = ig3d("data", "affectnet", "--dataset", dataset, *images, *both)
         assert f"{count} samples, fingerprint" in message
@@ -77,8 +77,8 @@ def test_a_image_in_two_splits_is_a_fault(tmp_path: Path) -> None:
     labels, out = rafdb(tmp_path / "files"), tmp_path / "runs"
     twice = tmp_path / "files" / "test_0003_aligned.jpg"
     twice.write_bytes((tmp_path / "files" / "train_0003_aligned.jpg").read_bytes())
-    ig3d("data", "rafdb", "--images", tmp_path / "files", "--labels", labels, "--out", out)
-    message = ig3d("data", "check", "--dataset", "rafdb", "--out", out, code=1)
+    ig3d("data", "rafdb", "--images", tmp_path / "files", "--labels", labels, "--storage", out)
+    message = ig3d("data", "check", "--dataset", "rafdb", "--storage", out, code=1)
     assert "FAULT: 1 images stand in two splits, such as test_0003 (test) and train_0003" in message
 
 
@@ -94,12 +94,12 @@ def test_a_image_in_two_splits_is_a_fault(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_one_line(words: list[str], message: str, tmp_path: Path) -> None:
-    assert message in fails("data", *words, "--out", tmp_path / "runs")
+    assert message in fails("data", *words, "--storage", tmp_path / "runs")
 
 
 def test_nobody_else_writes_the_table_while_features_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels, out = rafdb(tmp_path / "files"), str(tmp_path / "store")
-    ig3d("data", "rafdb", "--images", tmp_path / "files", "--labels", labels, "--out", out, "--dev-share", 0.34)
+    ig3d("data", "rafdb", "--images", tmp_path / "files", "--labels", labels, "--storage", out, "--dev-share", 0.34)
     owners = []
 
     def look(*_: object) -> None:
@@ -108,5 +108,5 @@ def test_nobody_else_writes_the_table_while_features_are_read(tmp_path: Path, mo
         raise Ig3dError("seen")
 
     monkeypatch.setattr("ig3d_ray.data.ingest.features.import_features", look)
-    CliRunner().invoke(app, ["data", "features", "--dataset", "rafdb", "--smirk", str(tmp_path), "--out", out])
+    CliRunner().invoke(app, ["data", "features", "--dataset", "rafdb", "--smirk", str(tmp_path), "--storage", out])
     assert owners[0] is not None, "another could have had the table"

@@ -158,7 +158,7 @@ def test_a_mistake_names_file_field_value_and_what_is_allowed(tmp_path: Path, ch
     ("content", "message"),
     [
         ("a: [1, 2", "space.yaml: line 1: not YAML"),
-        ("a: 1\nb: 2\na: 3", "space.yaml: line 1: not YAML: 'a' stands twice"),
+        ("a: 1\nb: 2\na: 3", "space.yaml: line 1: not YAML: duplicate key 'a'"),
         ("- a", r"a search space is a mapping \(dataset: ..., pool: ...\), not list"),
         ("", "not NoneType"),
     ],

@@ -49,7 +49,7 @@ def table(**columns: list) -> pa.Table:
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"sample_id": ["a", "a"]}, "sample_id 'a' stands twice"),
+        ({"sample_id": ["a", "a"]}, "duplicate sample_id 'a'"),
         ({"split": ["train", "val"]}, "sample 'b': split 'val'; allowed: train, dev, test"),
         ({"expression": [0, 7]}, r"sample 'b': expression is 7, outside \[0, 6\] \(1 such samples\)"),
         ({"valence": [0.0, float("nan")]}, r"sample 'b': valence is nan, outside \[-1, 1\]"),
@@ -179,7 +179,9 @@ def test_labels_are_completed_and_never_contradicted(store: Store) -> None:
     merged = merge_labels(known, labels(["b", "c"], [2, 3], [[0.1, 0.2], [0.3, 0.4]]), "file")
     assert merged.of(np.array(["a", "b", "c"]), Task.EXPRESSION).tolist() == [1, 2, 3]
     assert merged.of(np.array(["b"]), Task.VA).tolist() == [[pytest.approx(0.1), pytest.approx(0.2)]]
-    with pytest.raises(Ig3dError, match=r"file: sample a: its label is \(Disgust, .*known as \(Fear.*1 samples differ"):
+    with pytest.raises(
+        Ig3dError, match=r"file: sample a: its label is \(Disgust, .*stored as \(Fear.*1 samples differ"
+    ):
         merge_labels(known, labels(["a"], [2]), "file")
     save_labels(store, merged)
     found = find_labels(store, "rafdb", "test")

@@ -29,7 +29,7 @@ def table_7(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, SearchSpac
 
 def test_the_papers_table_7_to_four_decimals(table_7: tuple[Store, SearchSpace]) -> None:
     store, what = table_7
-    outcome = search_store(store, what, "affectnet_va", Reporter(quiet=True))
+    outcome = search_store(store, what, "affectnet_va", Reporter())
     rows = {row.label.split(":")[0]: row.scores.report.metrics for row in outcome.board.rows}
     published = {
         "paper max": (0.1052, 0.2419, 0.3243, 0.7727),
@@ -53,13 +53,13 @@ def test_the_papers_table_7_to_four_decimals(table_7: tuple[Store, SearchSpace])
 
 def test_a_spec_round_trips_and_is_the_same_every_time(table_7: tuple[Store, SearchSpace], tmp_path: Path) -> None:
     store, what = table_7
-    outcome = search_store(store, what, "affectnet_va", Reporter(quiet=True))
+    outcome = search_store(store, what, "affectnet_va", Reporter())
     text = store.read(f"{outcome.folder}/best_ensemble.json").decode()
     assert parse_ensemble(text, "spec") == outcome.spec
     assert parse_ensemble(text, "spec").to_json() == text
     copy = copy_of(store, tmp_path)
     copy.remove("searches")
-    again = search_store(copy, what, "affectnet_va", Reporter(quiet=True))
+    again = search_store(copy, what, "affectnet_va", Reporter())
     assert copy.read(f"{again.folder}/best_ensemble.json").decode() == text
     assert str(tmp_path) not in text
 
@@ -86,7 +86,7 @@ def with_member(content: dict[str, Any], change: dict[str, Any]) -> dict[str, An
 )
 def test_a_wrong_spec_is_refused(table_7: tuple[Store, SearchSpace], change: object, message: str) -> None:
     store, what = table_7
-    outcome = search_store(store, what, "affectnet_va", Reporter(quiet=True))
+    outcome = search_store(store, what, "affectnet_va", Reporter())
     content = json.loads(outcome.spec.to_json())
     with pytest.raises(Ig3dError, match=message) as message:
         parse_ensemble(json.dumps(change(content)), "spec")  # type: ignore[operator]
@@ -101,19 +101,19 @@ def test_a_small_budget_and_a_fine_reference_weight_search_twice_the_same(
     content = what.model_dump(mode="json") | {"references": references}
     content["search"]["budget"] = 1
     narrow = SearchSpace.model_validate(content)
-    first, again = (search_store(store, narrow, "narrow", Reporter(quiet=True)) for _ in range(2))
+    first, again = (search_store(store, narrow, "narrow", Reporter()) for _ in range(2))
     assert first.spec == again.spec
     assert [row.label for row in first.board.rows] == [row.label for row in again.board.rows]
 
 
 def test_changed_labels_make_another_search(table_7: tuple[Store, SearchSpace], tmp_path: Path) -> None:
     store, what = table_7
-    before = search_store(store, what, "affectnet_va", Reporter(quiet=True))
+    before = search_store(store, what, "affectnet_va", Reporter())
     copy = copy_of(store, tmp_path)
     labels = find_labels(store, "affectnet_va", "test")
     assert labels is not None
     save_labels(copy, replace(labels, va=labels.va[::-1].copy()))
-    after = search_store(copy, what, "affectnet_va", Reporter(quiet=True))
+    after = search_store(copy, what, "affectnet_va", Reporter())
     assert after.folder != before.folder
     assert after.spec.fusion != before.spec.fusion
 

@@ -51,7 +51,7 @@ def test_the_order_of_rows_does_not_change_the_bytes() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"ids": np.array(["a", "b", "a"])}, r"sample_id 'a' stands more than once \(1 such ids\)"),
+        ({"ids": np.array(["a", "b", "a"])}, r"sample_id 'a' is duplicated \(1 such ids\)"),
         ({"ids": np.array([], dtype=str), "logits": np.zeros((0, 7))}, "no rows"),
         ({"logits": np.zeros((3, 8))}, "logits are 3x8, but rafdb needs 3x7"),
         ({"logits": np.zeros((2, 7))}, "logits are 2x7, but rafdb needs 3x7"),

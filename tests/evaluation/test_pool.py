@@ -21,7 +21,7 @@ def test_members_meet_by_id_on_what_they_have_in_common() -> None:
     labels = Labels("rafdb", "test", np.array(list("abcde")), np.arange(5), np.full((5, 2), np.nan, np.float32))
     pool = align([first, second], labels, Task.EXPRESSION)
     assert pool.ids.tolist() == ["a", "b", "c"]
-    assert pool.left_out == ("d", "e")
+    assert pool.excluded == ("d", "e")
     assert pool.labels.tolist() == [0, 1, 2]
     assert pool.outputs_MNC[0, :, 0].tolist() == [14, 7, 21]
     assert pool.outputs_MNC[1, :, 0].tolist() == [-21, 0, -7]

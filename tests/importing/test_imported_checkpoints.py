@@ -293,7 +293,7 @@ def test_weights_that_are_not_there_are_asked_for_before_ray_starts(tmp_path: Pa
     content = content.replace("    loss: {va_terms: fixed}\n", "    start_from: mfn\n    loss: {va_terms: fixed}\n", 1)
     (tmp_path / "space.yaml").write_text(content)
     with pytest.raises(Ig3dError, match=r"weights/mfn.pt: ddamfn-eq1fixed-s0 starts from these weights; bring them"):
-        run(Store(str(tmp_path / "runs")), load_space(tmp_path / "space.yaml"), "s", None, Reporter(quiet=True))
+        run(Store(str(tmp_path / "runs")), load_space(tmp_path / "space.yaml"), "s", None, Reporter())
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ BAD_FILES = [
     (changed("logit_2", 3, "high"), r"row 4, column logit_2: 'high' is not a number"),
     (changed("logit_2", 3, "1_0"), r"row 4, column logit_2: '1_0' is not a number"),
     (changed("logit_2", 3, "1e300"), r"row 4, column logit_2: 1e\+300 is too large for a float32"),
-    (changed("sample_id", 3, "s1"), r"sample_id 's1' stands more than once \(1 such ids\)"),
+    (changed("sample_id", 3, "s1"), r"sample_id 's1' is duplicated \(1 such ids\)"),
     (changed("sample_id", 3, ""), r"row 4 has an empty sample_id"),
     (changed("label", 2, "happiness"), r"row 3, column label: 'happiness' is no class of rafdb; allowed: 0 to 6"),
     (changed("label", 2, 9), r"row 3, column label: .9. is no class of rafdb; allowed: 0 to 6 \(Surprise"),
@@ -97,7 +97,7 @@ BAD_FILES = [
     (frame(0), r"preds.csv: no rows"),
     ("", "no rows"),
     ("sample_id,logit_0\na,1\nb,1,2\n", "line 3 has 3 fields, the header has 2"),
-    ("sample_id,logit_0,logit_0\na,1,2\n", "column 'logit_0' stands twice"),
+    ("sample_id,logit_0,logit_0\na,1,2\n", "duplicate column 'logit_0'"),
     ("sample_id,val_pred,val_true\na,1,2\n", "column 'aro_pred' is missing"),
     (
         frame().rename(columns={f"logit_{i}": f"prob_{i}" for i in range(CLASSES)}).assign(**{"prob_0": 0.9}),

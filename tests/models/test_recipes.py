@@ -215,7 +215,7 @@ def test_sharpness_aware_steps_use_the_gradient_uphill() -> None:
     before = weight.detach().clone()
     gradient = 4 * before**3
     uphill = before + 0.05 * gradient / gradient.norm()
-    assert float(sam_step(optimizer, 0.05, backward, lambda: None)) == pytest.approx(17)
+    assert float(sam_step(torch.nn.Identity(), optimizer, 0.05, backward, lambda: None)) == pytest.approx(17)
     assert torch.allclose(weight, before - 0.1 * 4 * uphill**3)
 
 

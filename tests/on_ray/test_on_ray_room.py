@@ -39,7 +39,7 @@ def test_more_than_there_is_is_said_at_once(faces: tuple[Store, Samples], overri
     store.write("datasets/faces/drawn.json", b'{"samples": 240, "seed": 3}')
     started = time.monotonic()
     with pytest.raises(Ig3dError, match=message):
-        run(store, load_space(SMALL_SPACE, (override,)), "small", None, Reporter(quiet=True))
+        run(store, load_space(SMALL_SPACE, (override,)), "small", None, Reporter())
     assert time.monotonic() - started < 10
 
 
@@ -58,5 +58,5 @@ def test_an_address_that_refuses_or_is_mute(faces: tuple[Store, Samples]) -> Non
         ):
             started = time.monotonic()
             with pytest.raises(Ig3dError, match=message):
-                run(store, load_space(SMALL_SPACE), "small", address, Reporter(quiet=True))
+                run(store, load_space(SMALL_SPACE), "small", address, Reporter())
             assert time.monotonic() - started < 10

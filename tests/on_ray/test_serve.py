@@ -61,12 +61,12 @@ PICTURE = base64.b64encode(png()).decode()
         (JSON, b"{", 400, "not JSON"),
         (JSON, b"[1]", 400, "JSON, but no object"),
         (JSON, body(), 400, "give images, parameters"),
-        (JSON, body(images=[]), 400, "images: not a list with something in it"),
-        (JSON, body(images=[PICTURE]), 400, "unknown field 'images'"),
+        (JSON, body(images=[]), 400, "images: List should have at least 1 item"),
+        (JSON, body(pixels=[PICTURE]), 400, "unknown field 'pixels'"),
         (JSON, body(images=["%%%"]), 400, "images.0: not base64"),
-        (JSON, body(images=[7]), 400, "images.0: not a text"),
+        (JSON, body(images=[7]), 400, "images.0: Input should be a valid string"),
         (JSON, body(images=[base64.b64encode(b"GIF89a").decode()]), 422, "image 0: not an image"),
-        (JSON, body(images=[PICTURE], missing="guess"), 400, "missing: allowed: fail, skip, fallback"),
+        (JSON, body(images=[PICTURE], missing="guess"), 400, "missing: Input should be 'fail', 'skip' or 'fallback'"),
         (JSON, body(images=[PICTURE] * 2, smirk=[[0.0] * 358]), 400, "as many of the one as of the other"),
         (JSON, body(smirk=[[0.0] * 357]), 422, "smirk.0: not 358 finite numbers"),
         (JSON, body(emoca=[["a"] * 334]), 422, "emoca.0: not 334 numbers"),
@@ -191,7 +191,7 @@ def test_many_ask_at_the_same_time_and_some_ask_wrongly(service: str, world: Wor
     labels = [json.loads(text)["predictions"][0]["label"] for _, text in found]
     assert labels == [wanted[i % rows] for i in range(200)]
     status, text = ask(f"{service}/predict?missing=fallback", contents[0], "image/png")
-    assert (status, json.loads(text)["predictions"][0]["lacked"]) == (200, "emoca")
+    assert (status, json.loads(text)["predictions"][0]["missing"]) == (200, "emoca")
     assert ask(f"{service}/predict?missing=guess", contents[0], "image/png")[0] == 400
     status, text = ask(f"{service}/healthz")
     assert (status, json.loads(text)["dataset"]) == (200, "faces")

@@ -82,7 +82,7 @@ def test_a_third_member_that_knows_more_makes_a_better_fusion_and_the_result_say
 ) -> None:
     store, folder = published
     what = load_space(SPACES / "affectnet_va.yaml")
-    two = pipeline.search_store(store, what, "affectnet_va", Reporter(quiet=True))
+    two = pipeline.search_store(store, what, "affectnet_va", Reporter())
     over_cage = two.spec.compared_with["best_2d"]
     assert over_cage.label == "cage"
     assert 0.005 < over_cage.gain.low < over_cage.gain.value < over_cage.gain.high < 0.015
@@ -97,7 +97,7 @@ def test_a_third_member_that_knows_more_makes_a_better_fusion_and_the_result_say
     file.write_text("\n".join([",".join(third), *(",".join(row) for row in rows)]) + "\n")
     spec = ImportedSpec(name="third", view="2d")
     import_predictions(store, file, "affectnet_va", spec, "test", row_order_is_id=True)
-    three = pipeline.search_store(store, what, "affectnet_va", Reporter(quiet=True))
+    three = pipeline.search_store(store, what, "affectnet_va", Reporter())
     assert {member.name for member in three.spec.members} == {"cage", "emoca3d", "third"}
     assert three.spec.protocol.kind == "cross_fitted"
     scores = [outcome.spec.scores.report.metrics["ccc_paper"] for outcome in (two, three)]
@@ -115,10 +115,12 @@ def brought(tmp_path: Path) -> Store:
     return store
 
 
-def test_a_killed_search_goes_on_from_its_journal_and_ends_with_the_same_spec(tmp_path: Path) -> None:
+def test_a_killed_search_goes_on_from_its_journal_and_ends_with_the_same_spec(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     what = space(fusion=MANY, protocol={"kind": "cross_fitted", "folds": 3}, search={"budget": 30, "batch": 10})
     store = brought(tmp_path)
-    outcome = pipeline.search_store(store, what, "whole", Reporter(quiet=True))
+    outcome = pipeline.search_store(store, what, "whole", Reporter())
     whole = store.read(f"{outcome.folder}/best_ensemble.json")
     assert not [name for name in store.names(outcome.folder) if "rounds" in name]
 
@@ -136,16 +138,11 @@ def test_a_killed_search_goes_on_from_its_journal_and_ends_with_the_same_spec(tm
     (tmp_path / "other").mkdir()
     other = brought(tmp_path / "other")
     with pytest.raises(Killed):
-        pipeline.search_store(other, what, "whole", KillsAfterTwoRounds(quiet=True))
+        pipeline.search_store(other, what, "whole", KillsAfterTwoRounds())
     assert len([name for name in other.names(outcome.folder) if "rounds" in name]) == 2
-    said: list[str] = []
-
-    class Listens(Reporter):
-        def say(self, text: str) -> None:
-            said.append(text)
-
-    again = pipeline.search_store(other, what, "whole", Listens(quiet=True))
-    assert any("goes on" in line for line in said)
+    caplog.set_level("INFO", "ig3d_ray")
+    again = pipeline.search_store(other, what, "whole", Reporter())
+    assert any("resumed" in line for line in caplog.messages)
     assert other.read(f"{again.folder}/best_ensemble.json") == whole
     assert not [name for name in other.names(again.folder) if "rounds" in name]
 
@@ -153,7 +150,7 @@ def test_a_killed_search_goes_on_from_its_journal_and_ends_with_the_same_spec(tm
 def test_optunas_study_is_copied_to_a_data_base_for_its_dashboard(tmp_path: Path) -> None:
     what = space(fusion=MANY, protocol={"kind": "cross_fitted", "folds": 3}, search={"budget": 20, "batch": 5})
     store, url = brought(tmp_path), f"sqlite:///{tmp_path}/study.db"
-    outcome = pipeline.search_store(store, what, "copied", Reporter(quiet=True), url)
+    outcome = pipeline.search_store(store, what, "copied", Reporter(), url)
     (name,) = optuna.get_all_study_names(url)
     study = optuna.load_study(study_name=name, storage=url)
     assert name == outcome.folder.removeprefix("searches/")
@@ -165,8 +162,8 @@ def test_optunas_study_is_copied_to_a_data_base_for_its_dashboard(tmp_path: Path
     other, nowhere = space(seed=5), "sqlite:////no/such/folder/study.db"
     protocol = {"protocol": what.protocol}
     with pytest.raises(Ig3dError, match=r"--optuna-storage sqlite:////no/such/folder/study\.db: OperationalError"):
-        pipeline.search_store(store, other.model_copy(update=protocol), "other", Reporter(quiet=True), nowhere)
+        pipeline.search_store(store, other.model_copy(update=protocol), "other", Reporter(), nowhere)
     unknown = "nonsense://me:secret@host/name"
     with pytest.raises(Ig3dError, match="--optuna-storage nonsense://host/name") as refused:
-        pipeline.search_store(store, other.model_copy(update=protocol), "other", Reporter(quiet=True), unknown)
+        pipeline.search_store(store, other.model_copy(update=protocol), "other", Reporter(), unknown)
     assert "secret" not in str(refused.value)

@@ -13,7 +13,7 @@ import pytest
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import leases as rules
-from ig3d_ray.storage.leases import Leases, alone
+from ig3d_ray.storage.leases import Leases, exclusive
 from ig3d_ray.storage.store import Store
 
 
@@ -149,19 +149,24 @@ def refuse(*_: object) -> NoReturn:
     raise Ig3dError("no")
 
 
-def test_who_waits_begins_when_the_other_has_ended(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_begins_when_the_other_has_ended(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(rules, "WAIT_SECONDS", 0.05)
-    store, message, order = Store(str(tmp_path)), [], []
+    caplog.set_level("INFO", "ig3d_ray")
+    store, order = Store(str(tmp_path)), []
 
     def second() -> None:
-        with alone(Store(store.uri), "search", message.append):
+        with exclusive(Store(store.uri), "search"):
             order.append("second")
 
     with ThreadPoolExecutor(1) as pool:
-        with alone(store, "search", message.append):
+        with exclusive(store, "search"):
             waiting = pool.submit(second)
             time.sleep(0.4)
             order.append("first")
         waiting.result(timeout=10)
     assert order == ["first", "second"]
-    assert message == [f"another driver ({os.uname().nodename}, pid {os.getpid()}) is at it: waiting for it"]
+    assert caplog.messages == [
+        f"another driver ({os.uname().nodename}, pid {os.getpid()}) works on search: waiting for it"
+    ]

@@ -185,9 +185,9 @@ def test_a_plan_that_cannot_be_is_refused(
     message: str,
 ) -> None:
     assert on_gpus(monkeypatch, small_faces[0], *words) == 2
-    message = capsys.readouterr()
-    assert message in message.err
-    assert message.out == ""
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.out == ""
 
 
 def test_every_trainable_member_of_a_space_is_in_one_run(small_faces: tuple[Store, Samples]) -> None:

@@ -15,7 +15,7 @@ from ig3d_ray.search.explorer import run_local
 from ig3d_ray.search.protocol import Plan, plan
 from ig3d_ray.search.scoring import Result
 from ig3d_ray.storage.store import Store
-from ig3d_ray.workflow.early_scores import Ahead
+from ig3d_ray.workflow.early_scores import EarlyScores
 from ig3d_ray.workflow.inventory import load_pools, take_inventory
 from ig3d_ray.workflow.pipeline import search_store
 from ig3d_ray.workflow.progress import Reporter
@@ -46,11 +46,12 @@ def planned(store: Store) -> Plan:
     return plan(WHAT.protocol, load_pools(store, WHAT, cards)[0], WHAT.seed)
 
 
-def score_ahead(store: Store, said: list[str]) -> Ahead:
+def score_ahead(store: Store, caplog: pytest.LogCaptureFixture) -> EarlyScores:
     """Let it look once at what is cached, until it has told of it."""
-    with Ahead(store, WHAT, said.append) as ahead:
+    caplog.set_level("INFO", "ig3d_ray")
+    with EarlyScores(store, WHAT) as ahead:
         deadline = time.monotonic() + 60
-        while not said and time.monotonic() < deadline:
+        while not caplog.messages and time.monotonic() < deadline:
             time.sleep(0.01)
         # A part is never left half scored but at the end; the last one is looked for.
         while len(ahead.remembered(planned(store).parts)) < expected(store) and time.monotonic() < deadline:
@@ -70,11 +71,12 @@ def store(tmp_path: object) -> Store:
     return Store(str(tmp_path))
 
 
-def test_it_finds_what_the_search_finds_and_leaves_the_rest_to_it(store: Store) -> None:
-    said: list[str] = []
+def test_it_finds_what_the_search_finds_and_leaves_the_rest_to_it(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     bring(store, "image", "params0")
-    early = score_ahead(store, said)
-    assert said[0].startswith("search: best of the 2 members cached so far ")
+    early = score_ahead(store, caplog)
+    assert caplog.messages[0].startswith("search: best of the 2 members cached so far ")
     bring(store, "params1", "params2")
     parts = planned(store).parts
     found = early.remembered(parts)
@@ -86,28 +88,31 @@ def test_it_finds_what_the_search_finds_and_leaves_the_rest_to_it(store: Store) 
     assert {part for part, _ in found} == set(range(len(parts)))
 
 
-def test_the_spec_is_the_same_with_and_without_it(store: Store, tmp_path: object) -> None:
-    said: list[str] = []
+def test_the_spec_is_the_same_with_and_without_it(
+    store: Store, tmp_path: object, caplog: pytest.LogCaptureFixture
+) -> None:
     bring(store, *NAMES)
-    early = score_ahead(store, said)
-    with_it = search_store(store, WHAT, "space", Reporter(quiet=True), ahead=early)
+    early = score_ahead(store, caplog)
+    with_it = search_store(store, WHAT, "space", Reporter(), early_scores=early)
     other = Store(f"{tmp_path}/other")
     bring(other, *NAMES)
-    without = search_store(other, WHAT, "space", Reporter(quiet=True))
+    without = search_store(other, WHAT, "space", Reporter())
     assert with_it.spec.to_json() == without.spec.to_json()
     assert store.read(f"{with_it.folder}/candidates.parquet") == other.read(f"{without.folder}/candidates.parquet")
 
 
-def test_nothing_is_taken_over_where_a_later_member_lacks_samples(store: Store) -> None:
+def test_nothing_is_taken_over_where_a_later_member_lacks_samples(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     bring(store, "image", "params0")
-    early = score_ahead(store, [])
+    early = score_ahead(store, caplog)
     bring(store, "params1", rows=299)
     assert early.remembered(planned(store).parts) == {}
 
 
-def test_nothing_is_taken_over_of_a_member_that_was_replaced(store: Store) -> None:
+def test_nothing_is_taken_over_of_a_member_that_was_replaced(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     bring(store, "image", "params0")
-    early = score_ahead(store, [])
+    early = score_ahead(store, caplog)
     parts = planned(store).parts
     assert early.remembered(parts)
     others = tuple(
@@ -126,14 +131,14 @@ def test_without_pairs_to_come_only_members_alone_are_scored(store: Store) -> No
     assert [c.members for c in ahead._candidates(planned(store).parts.whole)] == [("params0",), ("params1",)]
 
 
-def test_what_is_broken_is_told_and_doesnt_stop_the_trainings(store: Store) -> None:
-    said: list[str] = []
+def test_what_is_broken_is_told_and_doesnt_stop_the_trainings(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     bring(store, "image", "params0")
     broken = next(name for name in store.names("logits") if name.endswith("test.parquet"))
     store.write(broken, b"PAR1")
-    with Ahead(store, WHAT, said.append) as ahead:
+    caplog.set_level("INFO", "ig3d_ray")
+    with EarlyScores(store, WHAT) as ahead:
         ahead._thread.join(60)
-    (message,) = said
+    (message,) = caplog.messages
     assert message.startswith("search: not begun while members train: ")
     with pytest.raises(Ig3dError, match="cut short or not Parquet"):
-        search_store(store, WHAT, "space", Reporter(quiet=True))
+        search_store(store, WHAT, "space", Reporter())

@@ -1,9 +1,11 @@
 """What a person hears of what is under way: long epochs, and a job whose cluster can't be reached for a while."""
 
+import io
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.training.state import Epoch
@@ -12,16 +14,16 @@ from ig3d_ray.workflow.progress import Reporter
 NEWS = {"member": "cage-maxvit", "epoch": 2, "epochs": 8, "step": 30, "steps": 120}
 
 
-def test_within_an_epoch_a_log_gets_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_within_an_epoch_a_log_gets_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "ig3d_ray")
     reporter = Reporter()
     reporter.start_training(1, 0)
     reporter.training(NEWS)
-    assert "train: cage-maxvit: epoch 2 of at most 8, step 30 of 120" in capsys.readouterr().err
+    assert "train: cage-maxvit: epoch 2 of at most 8, step 30 of 120" in caplog.messages
 
 
 def test_within_an_epoch_the_bar_moves() -> None:
-    reporter = Reporter(quiet=True)
-    reporter.live = True
+    reporter = Reporter(Console(force_terminal=True, file=io.StringIO()))
     reporter.start_training(1, 0)
     assert reporter.bars is not None
     reporter.training(NEWS)
