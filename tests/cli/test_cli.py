@@ -80,12 +80,12 @@ def test_your_own_logits_in_two_commands(
     said = capsys.readouterr().out
     assert "chosen ensemble: 1 + 2" in said
     assert "The gain is real: the ensemble has 0." in said
-    assert "left out: gone: no test predictions in the storage" in said
+    assert "excluded: gone: no test predictions in the storage" in said
     spec = Path(said.split("spec: ")[1].strip())
     assert parse_ensemble(spec.read_text(), "spec").scores.report.metrics["accuracy"].value == 1.0
     out = preds / "out.parquet"
     assert ig3d(monkeypatch, "predict", str(spec), "--storage", str(preds / "store"), "--out", str(out)) == 0
-    assert "accuracy 1.000000, and the spec says 1.000000" in capsys.readouterr().out
+    assert "accuracy 1.000000, and the spec has 1.000000" in capsys.readouterr().out
     table = pq.read_table(out).to_pydict()
     assert table["sample_id"][:2] == ["s00", "s01"]
     assert table["label"][:2] == ["Surprise", "Fear"]
@@ -103,7 +103,7 @@ def test_predict_covers_every_sample_and_checks_its_number_on_those_that_were_co
     message = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert message["members"] == ["image", "params"]
     spec = parse_ensemble(Path(message["spec"]).read_text(), "spec")
-    assert spec.left_out == {"test": ("s00", "s01", "s02", "s03")}
+    assert spec.excluded == {"test": ("s00", "s01", "s02", "s03")}
     out = preds / "out.parquet"
     assert (
         ig3d(monkeypatch, "predict", message["spec"], "--storage", str(preds / "store"), "--out", str(out), "--json")
@@ -195,7 +195,7 @@ def test_predict_refuses_a_number_that_does_not_come_out(
     Path(spec).write_text(json.dumps(content))
     words = ("predict", spec, "--storage", str(preds / "store"), "--out", str(preds / "out.parquet"))
     assert ig3d(monkeypatch, *words) == 2
-    assert "accuracy comes out at 1.000000, the spec says 0.250000, on the same samples" in capsys.readouterr().err
+    assert "accuracy comes out at 1.000000, the spec has 0.250000, on the same samples" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -270,10 +270,10 @@ def test_faces_are_drawn_once_per_store(
 MISTAKES = [
     (
         ("predict", "x.json", "--storage", "s", "--out", "p.txt"),
-        "--out p.txt: this writes .parquet or .csv or .jsonl only",
+        "--out p.txt: the format follows from the suffix; allowed: .parquet, .csv, .jsonl",
     ),
-    (("predict", "x.json", "--storage", "s", "--out", "no/p.parquet"), "there is no folder"),
-    (("data", "faces", "--sheet", "sheet.jpg"), "--sheet sheet.jpg: this writes .png only"),
+    (("predict", "x.json", "--storage", "s", "--out", "no/p.parquet"), "does not exist; create it first"),
+    (("data", "faces", "--sheet", "sheet.jpg"), "--sheet sheet.jpg: the format follows from the suffix; allowed: .png"),
     (("search", "gone.yaml", "--storage", "s"), "gone.yaml: no such file"),
     (("run", str(SMALL_SPACE), "--storage", "s", "--set", "search.budget=x"), "search.budget: 'x'"),
     (("search", str(SMALL_SPACE), "--storage", "store"), "the pool is empty"),
@@ -282,9 +282,15 @@ MISTAKES = [
     (
         ("import", "predictions", "x.csv", "--dataset", "rafdb", "--member", "m", "--view", "2d", "--storage", "s")
         + ("--split", "val"),
-        "--split val: allowed: train, dev, test",
+        "Invalid value for '--split': 'val' is not one of",
     ),
-    (("data", "faces"), "nothing to do: give --out URI, --sheet FILE.png"),
+    (
+        ("import", "checkpoint", "f.pth", "--as", "vgg", "--dataset", "rafdb", "--storage", "s"),
+        "Invalid value for '--as': 'vgg' is not one of 'cage', 'cnn', 'ddamfn', 'intermediate', 'mlp3d'",
+    ),
+    (("data", "affectnet", "--images", ".", "--dataset", "rafdb", "--storage", "s"), "'rafdb' is not one of"),
+    (("run", str(SMALL_SPACE)), "Missing option '--storage'"),
+    (("data", "faces"), "nothing to do: give --storage URI, --sheet FILE.png"),
     (("data", "faces", "--storage", "s", "--samples", "3"), "--samples 3: at least 200"),
     (
         ("import", "predictions", "x.csv", "--dataset", "fer", "--member", "m", "--view", "2d", "--storage", "s"),
@@ -292,7 +298,7 @@ MISTAKES = [
     ),
     (
         ("import", "predictions", "x.csv", "--dataset", "rafdb", "--member", "m", "--view", "4d", "--storage", "s"),
-        "--view 4d: Input should be '2d', '3d' or '2d+3d'",
+        "Invalid value for '--view': '4d' is not one of '2d', '3d', '2d+3d'",
     ),
     (
         ("import", "predictions", "x.csv", "--dataset", "rafdb", "--member", "../m", "--view", "2d", "--storage", "s"),
@@ -338,5 +344,5 @@ def test_a_pool_of_one_view_has_nothing_to_fuse_and_says_who_was_left_out(
     assert ig3d(monkeypatch, "search", str(space_file), "--storage", store.uri, "--set", "protocol.kind=dev") == 0
     said = capsys.readouterr().out
     assert "There was nothing to fuse" in said
-    assert "left out: params: no dev predictions in the storage" in said
-    assert "left out: gone: no dev and test predictions in the storage" in said
+    assert "excluded: params: no dev predictions in the storage" in said
+    assert "excluded: gone: no dev and test predictions in the storage" in said

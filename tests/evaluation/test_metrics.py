@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import SHARED
+from golden_rules import CONFUSIONS
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
@@ -97,9 +97,8 @@ def test_an_unknown_metric_lists_the_known_ones() -> None:
         metrics.metric_of("acc")
 
 
-@pytest.mark.skipif(not (SHARED / "reference").is_dir(), reason="the reference confusion matrices are not here")
 def test_published_confusion_matrices_give_the_published_numbers() -> None:
-    content = json.loads((SHARED / "reference" / "confusion_counts.json").read_text())
+    content = json.loads(CONFUSIONS.read_text())
     for name, published in content.items():
         counts = np.array(published["counts_rows_actual"])
         truth, predicted = (np.repeat(index.ravel(), counts.ravel()) for index in np.indices(counts.shape))

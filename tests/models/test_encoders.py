@@ -1,39 +1,29 @@
 """The encoders of 3D parameters against the published ones, and their checkpoints in the forms that are given out."""
 
-import importlib.util
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+import golden_rules
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
 
 from ig3d_ray.data.representations import WIDTHS
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.face3d.encoders import EmocaEncoder, ResnetCoder, SmirkEncoder
 from ig3d_ray.models.face3d.files import load_encoder
 
-GOLDEN = SHARED / "golden" / "networks.json"
-needs_golden = pytest.mark.skipif(not GOLDEN.is_file(), reason="the golden outputs are not here")
+
+def golden(name: str) -> dict[str, Any]:
+    return next(case for case in golden_rules.cases() if case["name"] == name)
 
 
-def golden(name: str) -> tuple[dict[str, Any], Any]:
-    module = importlib.util.spec_from_file_location("deterministic", SHARED / "golden" / "deterministic.py")
-    assert module is not None
-    assert module.loader is not None
-    rules = importlib.util.module_from_spec(module)
-    module.loader.exec_module(rules)
-    return next(case for case in json.loads(GOLDEN.read_text()) if case["name"] == name), rules
-
-
-def run(network: torch.nn.Module, case: dict[str, Any], rules: Any, call: str = "forward") -> Any:
+def run(network: torch.nn.Module, case: dict[str, Any], call: str = "forward") -> Any:
     assert {key: list(value.shape) for key, value in network.state_dict().items()} == dict(case["state_dict"])
-    network.load_state_dict(rules.fill(network.state_dict(), case["seed"]), strict=True)
+    network.load_state_dict(golden_rules.fill(network.state_dict(), case["seed"]), strict=True)
     # Images are in [0, 1].
-    image = rules.inputs("image", tuple(case["inputs"]["image"]), case["seed"]).sigmoid()
+    image = golden_rules.inputs("image", tuple(case["inputs"]["image"]), case["seed"]).sigmoid()
     with torch.inference_mode():
         return getattr(network.eval(), call)(image)
 
@@ -43,19 +33,17 @@ def agrees(found: torch.Tensor, expected: Any) -> bool:
     return bool(np.abs(found.numpy() - wanted).max() <= 1e-4 * max(np.abs(wanted).max(), 1e-3))
 
 
-@needs_golden
 def test_smirk_agrees_with_the_published_one() -> None:
-    case, rules = golden("smirk_encoder")
-    groups = run(SmirkEncoder(), case, rules, "groups")
+    case = golden("smirk_encoder")
+    groups = run(SmirkEncoder(), case, "groups")
     for name, expected in case["output"].items():
         assert agrees(groups[name.removesuffix("_params")], expected), name
 
 
-@needs_golden
 @pytest.mark.parametrize(("name", "outputs"), [("flame", 236), ("expression", 50), ("detail", 128)])
 def test_emoca_agrees_with_the_published_one(name: str, outputs: int) -> None:
-    case, rules = golden(f"emoca_{name}")
-    assert agrees(run(ResnetCoder(outputs), case, rules), case["output"]["output"])
+    case = golden(f"emoca_{name}")
+    assert agrees(run(ResnetCoder(outputs), case), case["output"]["output"])
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,13 @@
 """The networks against the published ones: names, shapes, sizes and outputs."""
 
-import importlib.util
-import json
 import subprocess
 import sys
-from types import ModuleType
 from typing import Any
 
+import golden_rules
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
 from torch import nn
 
 from ig3d_ray.data.datasets import dataset
@@ -23,26 +20,12 @@ from ig3d_ray.models.intermediate.spec import IntermediateSpec
 from ig3d_ray.models.mlp3d.network import Mlp3d, ResidualMlp3d
 from ig3d_ray.training.losses import attention_loss
 
-GOLDEN = SHARED / "golden" / "networks.json"
 FACES = dataset("faces")
 OURS = ("mlp3d", "ddamfn", "intermediate", "cage")
 
 
 def golden_cases() -> list[Any]:
-    if not GOLDEN.is_file():
-        return []
-    cases = json.loads(GOLDEN.read_text())
-    return [pytest.param(case, id=case["name"]) for case in cases if case["name"].startswith(OURS)]
-
-
-@pytest.fixture(scope="module")
-def rules() -> ModuleType:
-    module = importlib.util.spec_from_file_location("deterministic", SHARED / "golden" / "deterministic.py")
-    assert module is not None
-    assert module.loader is not None
-    found = importlib.util.module_from_spec(module)
-    module.loader.exec_module(found)
-    return found
+    return [pytest.param(case, id=case["name"]) for case in golden_rules.cases() if case["name"].startswith(OURS)]
 
 
 def network_of(name: str, shapes: dict[str, list[int]]) -> nn.Module:
@@ -56,7 +39,6 @@ def network_of(name: str, shapes: dict[str, list[int]]) -> nn.Module:
     return DdamfnWithParams(shapes["Wash_Linear1.weight"][1], shapes["out.weight"][0], shapes["fc.weight"][0], heads)
 
 
-@pytest.mark.skipif(not GOLDEN.is_file(), reason="the golden outputs are not here")
 def test_there_are_golden_cases_of_every_network() -> None:
     names = [case.id for case in golden_cases()]
     assert len(names) >= 12
@@ -65,12 +47,12 @@ def test_there_are_golden_cases_of_every_network() -> None:
 
 
 @pytest.mark.parametrize("case", golden_cases())
-def test_a_network_agrees_with_the_published_one(case: dict[str, Any], rules: ModuleType) -> None:
+def test_a_network_agrees_with_the_published_one(case: dict[str, Any]) -> None:
     shapes = dict(case["state_dict"])
     network = network_of(case["name"], shapes)
     assert {key: list(value.shape) for key, value in network.state_dict().items()} == shapes
-    network.load_state_dict(rules.fill(network.state_dict(), case["seed"]), strict=True)
-    inputs = [rules.inputs(name, tuple(shape), case["seed"]) for name, shape in case["inputs"].items()]
+    network.load_state_dict(golden_rules.fill(network.state_dict(), case["seed"]), strict=True)
+    inputs = [golden_rules.inputs(name, tuple(shape), case["seed"]) for name, shape in case["inputs"].items()]
     with torch.inference_mode():
         found = network.eval()(*inputs).numpy()
     output = case["output"]

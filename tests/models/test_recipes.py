@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
+from golden_rules import CONFUSIONS
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
@@ -34,8 +34,6 @@ from ig3d_ray.training.losses import (
 from ig3d_ray.training.optim import Schedule, make_optimizer, sam_step
 from ig3d_ray.training.sampling import EpochPlan, mask_params
 from ig3d_ray.types import Task
-
-CONFUSIONS = SHARED / "reference" / "confusion_counts.json"
 
 
 def batch(seed: int = 0, size: int = 48) -> tuple[torch.Tensor, torch.Tensor]:
@@ -244,7 +242,6 @@ def test_recipes_that_make_no_sense_are_refused() -> None:
         )
 
 
-@pytest.mark.skipif(not CONFUSIONS.is_file(), reason="the published confusion matrices are not here")
 def test_published_confusion_matrices_give_their_figures() -> None:
     published = json.loads(CONFUSIONS.read_text())
     assert len(published) == 29

@@ -127,7 +127,7 @@ def test_nothing_is_taken_over_of_a_member_that_was_replaced(store: Store, caplo
 def test_without_pairs_to_come_only_members_alone_are_scored(store: Store) -> None:
     """Two 3D members before any 2D one: the search will pair none of them with one another."""
     bring(store, "params0", "params1")
-    ahead = Ahead(store, WHAT, lambda text: None)
+    ahead = EarlyScores(store, WHAT)
     assert [c.members for c in ahead._candidates(planned(store).parts.whole)] == [("params0",), ("params1",)]
 
 
