@@ -48,5 +48,6 @@ def _print_dataset(store: "Store", dataset: str) -> bool:
         spec = read_ensemble(store.locate(name))
         score = spec.scores.report.metrics[spec.objective]
         value = f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
-        print(f"  search {paths.parse_search(name).label}: {spec.objective} {value}, {len(spec.members)} members")
+        folder = name.removesuffix(f"/{paths.SPEC_FILE}")
+        print(f"  search {folder}: {spec.objective} {value}, {len(spec.members)} members")
     return True

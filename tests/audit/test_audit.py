@@ -181,7 +181,7 @@ def test_a_clean_store_has_no_fault_and_its_ensemble_comes_out_on_shuffled_rows(
     store.write(name, json.dumps(content).encode())
     (found,), _ = audit_store(store, "rafdb")
     assert (found.check, found.who) == ("exported ensemble", name)
-    assert "the spec says" in found.what
+    assert "the spec has" in found.what
     with pytest.raises(SystemExit) as stopped:
         app(["audit", "store", "--storage", str(tmp_path / "store"), "--dataset", "rafdb"])
     assert stopped.value.code == 1

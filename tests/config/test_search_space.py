@@ -143,7 +143,7 @@ MISTAKES = [
     ({"resources": {"gpus_per_worker": 1.5}}, "resources.gpus_per_worker: 1.5: a worker takes a whole number of GPUs"),
     ({"resources": {"workers": 0}}, "resources.workers: 0: Input should be greater than or equal to 1"),
     ({"resources": {"workers": 40}}, "recipe.batch_size 64 is not a multiple of 40 workers, 2 or more each"),
-    ({"dataset": "rafdb", "pool": [MLP], "data": {"samples": 400}}, "data: only faces are drawn, rafdb is brought"),
+    ({"dataset": "rafdb", "pool": [MLP], "data": {"samples": 400}}, "data: only faces are drawn, rafdb is imported"),
 ]
 
 

@@ -121,7 +121,7 @@ def test_what_cannot_be_a_data_set_says_why(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     with pytest.raises(Ig3dError, match=r"train: holds no images \(.jpg"):
         read_affectnet(tmp_path, {}, AFFECTNET)
-    with pytest.raises(Ig3dError, match=r"labels\.csv: its name must say train or val"):
+    with pytest.raises(Ig3dError, match=r"labels\.csv: its name must contain train or val"):
         annotation_part(tmp_path / "labels.csv")
     files = affectnet(tmp_path)
     (tmp_path / "train").rmdir()
@@ -161,8 +161,8 @@ def test_every_defect_of_rafdb_is_listed(tmp_path: Path) -> None:
         "train_0003": "expression 8 is outside 0..6",
         "list_patition_label.txt line 5": "not a file name and a label: train_0004",
         "train_0004": "image without label",
-        "train_0005": "list_patition_label.txt line 36: stands twice",
-        "train_0006": "list_patition_label.txt line 39: stands twice, as 7 and as 1; the first is kept",
+        "train_0005": "list_patition_label.txt line 36: duplicate",
+        "train_0006": "list_patition_label.txt line 39: duplicate, as 7 and as 1; the first is kept",
         "train_9999": "labeled, but there is no image; kept without one",
         "other_1": "neither train_... nor test_...",
         "test_7777": "image without label",
@@ -178,11 +178,11 @@ def test_every_defect_of_rafdb_is_listed(tmp_path: Path) -> None:
 def test_reasons_are_counted_apart() -> None:
     skipped = [(f"train/{i}", f"expression {8 + i % 2} is outside 0..7") for i in range(6)]
     skipped += [(f"{i}", f"could be train/{i} or val/{i}; give --split") for i in range(9, 12)]
-    skipped += [(f"train_{i}", f"list_patition_label.txt line {i}: stands twice") for i in range(4)]
+    skipped += [(f"train_{i}", f"list_patition_label.txt line {i}: duplicate") for i in range(4)]
     skipped += [("train/1", "valence -2, arousal 0.1: outside [-1, 1]"), ("a", "valence 3, arousal 2: outside [-1, 1]")]
     message = reasons(skipped)
     assert [line.split(",")[0] for line in message[:2]] == [
-        "4 x list_patition_label.txt line 0: stands twice",
+        "4 x list_patition_label.txt line 0: duplicate",
         "3 x expression 8 is outside 0..7",
     ]
     assert "3 x could be train/9 or val/9; give --split, such as 9" in message

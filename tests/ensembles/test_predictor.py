@@ -59,7 +59,7 @@ def test_from_images_comes_what_the_search_fused(world: World, folder: Path, mon
     assert len(found) == len(pool) > 20
     assert np.abs(found[columns].to_numpy()[rows] - expected).max() < 1e-5
     assert (found["label"].iloc[rows] == [world.spec.class_names[i] for i in expected.argmax(axis=1)]).all()
-    assert (found["lacked"] == "").all()
+    assert (found["missing"] == "").all()
 
 
 def test_the_specs_own_number_comes_out(world: World) -> None:
@@ -98,14 +98,16 @@ def test_what_a_member_lacks_is_refused_left_out_or_done_without(world: World) -
     vectors = part.params("emoca")[:4].copy()
     vectors[1] = np.nan
     images = [*contents[:2], b"no image", contents[3]]
-    with pytest.raises(Ig3dError, match=r"1: .*emoca.* lacks its emoca \(no parameters of this name\); .* fallback"):
+    with pytest.raises(
+        Ig3dError, match=r"1: .*emoca.* needs emoca, which is missing \(no parameters of this name\); .* fallback"
+    ):
         ensemble.predict(images, emoca=vectors)
     skipped = ensemble.predict(images, "skip", emoca=vectors)
     assert skipped["sample_id"].tolist() == ["0", "3"]
     whole = ensemble.predict(images, "fallback", emoca=vectors)
     assert whole["sample_id"].tolist() == ["0", "1", "2", "3"]
-    assert whole["lacked"].tolist() == ["", "emoca", "image, smirk", ""]
-    # By hand: the members that remain, fused as the spec says.
+    assert whole["missing"].tolist() == ["", "emoca", "image, smirk", ""]
+    # By hand: the members that remain, fused as the spec has.
     pool = pool_of(world, world.spec)
     for row, lacking in ((1, ("emoca",)), (2, ("image", "smirk"))):
         fallback = world.spec.fallback(lacking)
@@ -118,17 +120,17 @@ def test_what_a_member_lacks_is_refused_left_out_or_done_without(world: World) -
 
 
 def test_fallbacks_name_what_is_left_for_everything_that_may_be_missing(world: World) -> None:
-    lacking = {f.lacking for f in world.spec.fallbacks}
+    lacking = {f.missing for f in world.spec.fallbacks}
     single = {("emoca",), ("image",), ("smirk",)}
     assert lacking == single | {("emoca", "image"), ("emoca", "smirk"), ("image", "smirk")}
     features = {m.name: set(m.features) for m in world.spec.members}
     for fallback in world.spec.fallbacks:
-        assert not any(features[name] & set(fallback.lacking) for name in fallback.members)
+        assert not any(features[name] & set(fallback.missing) for name in fallback.members)
     # The best of the rest is at least as good as any one of them, where it was chosen.
     pool = pool_of(world, world.spec, "dev")
     for fallback in world.spec.fallbacks:
         for name, looks in features.items():
-            if not looks & set(fallback.lacking):
+            if not looks & set(fallback.missing):
                 alone = (pool.outputs_of([name])[0].argmax(axis=1) == pool.labels).mean()
                 assert fallback.selection >= alone - 1e-9
 
@@ -141,7 +143,7 @@ def test_other_forms_of_output(world: World, folder: Path, monkeypatch: pytest.M
         assert ig3d(monkeypatch, "predict", world.uri, *words) == 0
         read = {"parquet": pd.read_parquet, "csv": pd.read_csv}.get(ending, lambda f: pd.read_json(f, lines=True))
         tables[ending] = read(out)
-        assert (tables[ending]["lacked"] == "emoca").all()
+        assert (tables[ending]["missing"] == "emoca").all()
     for ending in ("csv", "jsonl"):
         numbers = [table.select_dtypes("number").to_numpy() for table in (tables[ending], tables["parquet"])]
         assert np.abs(numbers[0] - numbers[1]).max() < 1e-9
@@ -155,7 +157,7 @@ def test_a_failed_prediction_leaves_what_was_there(
     out.write_text("before")
     assert ig3d(monkeypatch, "predict", world.uri, "--images", folder / "faces", "--out", out) == 2
     message = capsys.readouterr().err
-    assert "lacks its emoca (the spec has no encoder for them: give --emoca" in message
+    assert "needs emoca, which is missing (the spec has no encoder for them: give --emoca" in message
     assert out.read_text() == "before"
     assert [p.name for p in folder.iterdir() if "partial" in p.name] == []
 
@@ -164,7 +166,7 @@ def test_a_failed_prediction_leaves_what_was_there(
     ("words", "complaint"),
     [
         (("--images", "nowhere"), "nowhere: no such file or folder of images"),
-        (("--emoca", "e.npz"), "give these with --images"),
+        (("--emoca", "e.npz"), "also give --images"),
         (("--images", "EMPTY"), "no images in this folder"),
     ],
 )
@@ -222,7 +224,7 @@ def test_a_writer_tells_endings_apart_and_headers_once(tmp_path: Path) -> None:
 
 def test_a_spec_that_was_copied_needs_its_storage(world: World, tmp_path: Path) -> None:
     (tmp_path / "best_ensemble.json").write_text(world.spec.to_json())
-    with pytest.raises(Ig3dError, match="lies in no storage; say with --storage"):
+    with pytest.raises(Ig3dError, match="is in no storage; give the storage"):
         load_ensemble(str(tmp_path / "best_ensemble.json"))
     assert load_ensemble(str(tmp_path / "best_ensemble.json"), world.store.uri).spec == world.spec
 
@@ -234,7 +236,7 @@ sys.modules["ray"] = None
 import json, numpy as np
 from ig3d_ray import load_ensemble
 found = load_ensemble({world.uri!r}).predict([np.zeros((64, 64, 3), np.uint8)], "fallback")
-print(json.dumps(found["lacked"].tolist()))
+print(json.dumps(found["missing"].tolist()))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -73,7 +73,7 @@ def with_member(content: dict[str, Any], change: dict[str, Any]) -> dict[str, An
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c | {"schema_version": 2}, "spec: schema_version 2; this version of ig3d reads 1"),
+        (lambda c: c | {"schema_version": 3}, "spec: schema_version 3; this version of ig3d reads 2"),
         (lambda c: with_member(c, {"name": "../../x"}), "spec: members.0.name: String should match pattern"),
         (lambda c: with_member(c, {"spec": {"kind": "mlp4d"}}), "spec: members.0: .*spec of cage: "),
         (lambda c: c | {"members": c["members"][:1]}, "2 weights or temperatures for 1 members"),

@@ -257,7 +257,7 @@ def test_the_command_brings_ddamfn_and_an_ensemble_of_both_predicts(
         assert done.exit_code == 0, done.output
         assert f"{kind} (" in done.output
         assert "on test: accuracy" in done.output
-    assert "note: its classes were brought from DDAMFN's order into RAF-DB's" not in done.output
+    assert "note: its classes were reordered from DDAMFN's order into RAF-DB's" not in done.output
     space_file = tmp_path / "rafdb.yaml"
     space_file.write_text(
         "dataset: rafdb\nobjective: accuracy\npool:\n  - {kind: imported, name: ddamfn, view: 2d}\n"

@@ -205,7 +205,7 @@ def test_an_import_tells_its_score_on_its_labels(tmp_path: Path, local: Store) -
 
 def test_one_name_has_one_view(tmp_path: Path, local: Store) -> None:
     bring(local, csv(tmp_path, frame()))
-    with pytest.raises(Ig3dError, match="there is a member mine of view 2d already; give another --member"):
+    with pytest.raises(Ig3dError, match="there is a member mine of view 2d already; use another --member"):
         import_predictions(local, csv(tmp_path, frame()), "rafdb", ImportedSpec(name="mine", view="3d"), "test")
 
 
@@ -213,7 +213,7 @@ def test_the_same_name_with_other_predictions_wants_replace(tmp_path: Path, loca
     bring(local, csv(tmp_path, frame()))
     bring(local, csv(tmp_path, frame()))
     other = csv(tmp_path, frame().assign(logit_0=0.0), "other.csv")
-    with pytest.raises(Ig3dError, match="mine already has other test predictions; give another name or --replace"):
+    with pytest.raises(Ig3dError, match="mine already has other test predictions; use --replace or rename it"):
         bring(local, other)
     bring(local, other, replace=True)
 

@@ -162,7 +162,7 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("rule", "change", "told"), AWS_MISTAKES, ids=[f"{m[0]}-{i}" for i, m in enumerate(AWS_MISTAKES)]
+    ("rule", "change", "message"), AWS_MISTAKES, ids=[f"{m[0]}-{i}" for i, m in enumerate(AWS_MISTAKES)]
 )
 def test_a_mistake_in_a_launcher_file_is_found(rule: str, change: Change, message: str, tmp_path: Path) -> None:
     lines = broken("aws.yaml", change, tmp_path)
@@ -235,7 +235,7 @@ KUBERAY_MISTAKES: list[tuple[str, Change, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("rule", "change", "told"), KUBERAY_MISTAKES, ids=[f"{m[0]}-{i}" for i, m in enumerate(KUBERAY_MISTAKES)]
+    ("rule", "change", "message"), KUBERAY_MISTAKES, ids=[f"{m[0]}-{i}" for i, m in enumerate(KUBERAY_MISTAKES)]
 )
 def test_a_mistake_in_a_manifest_is_found(rule: str, change: Change, message: str, tmp_path: Path) -> None:
     lines = broken("kuberay-rayjob.yaml", change, tmp_path)
@@ -245,7 +245,7 @@ def test_a_mistake_in_a_manifest_is_found(rule: str, change: Change, message: st
 
 @pytest.mark.skipif(not CRDS.is_dir(), reason="KubeRay's schemas are not here")
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda f: f["spec"].update(shutDownAfterJobFinishes=True), "shutDownAfterJobFinishes"),
         (lambda f: cluster(f)["workerGroupSpecs"][0].update(maxReplica=3), "maxReplica"),
@@ -281,7 +281,7 @@ def test_a_definition_that_asks_for_code_is_refused_and_nothing_runs(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("a: [", "no YAML"),
         ("- a\n- b\n", "one cluster per file"),
@@ -325,7 +325,7 @@ SERVICE_MISTAKES: list[tuple[str, Change, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "change", "told"), SERVICE_MISTAKES)
+@pytest.mark.parametrize(("rule", "change", "message"), SERVICE_MISTAKES)
 def test_a_mistake_in_a_service_is_found(rule: str, change: Change, message: str, tmp_path: Path) -> None:
     lines = broken("kuberay-rayservice.yaml", change, tmp_path)
     assert any(message in line and line.endswith(f"[{rule}]") for line in lines), lines

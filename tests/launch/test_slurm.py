@@ -25,7 +25,7 @@ exec "$@"
 """
 PYTHON = """#!/bin/bash
 echo "run: $*"
-trap 'echo told to end; exit 143' TERM
+trap 'echo terminated; exit 143' TERM
 if [ -n "${RUN_WAITS:-}" ]; then for _ in $(seq 100); do sleep 0.1; done; fi
 exit "${RUN_ENDS:-0}"
 """

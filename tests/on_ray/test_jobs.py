@@ -88,8 +88,8 @@ def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head
     assert call(cluster, *ray_job("stop", job, url)).returncode == 0
     assert time.monotonic() - started < 25
     logs = call(cluster, *ray_job("logs", job, url)).stdout
-    assert "told to end; what is finished is kept" in logs
-    written = re.findall(r"train: (.*): told to end; written at (epoch \d+, step \d+)", logs)
+    assert "terminated; finished work is stored" in logs
+    written = re.findall(r"train: (.*): terminated; written at (epoch \d+, step \d+)", logs)
     assert written, logs
     assert specs(store) == []
     done = ig3d(cluster, *words, "--follow")

@@ -129,12 +129,12 @@ def test_requests_that_are_answered_together_get_what_they_would_alone(world: Wo
     frame = ensemble.predict(contents[:3], emoca=part.params("emoca")[:3])
     assert [p["label"] for p in first["predictions"]] == frame["label"].tolist()
     assert isinstance(second, RefusedError)
-    assert "image 0: lacks emoca" in second.why
+    assert "image 0: emoca missing" in second.why
     assert isinstance(third, dict)
     assert list(third["left_out"]) == ["0"]
     assert [p["sample_id"] for p in third["predictions"]] == ["1"]
     assert isinstance(fourth, dict)
-    assert fourth["predictions"][0]["lacked"] == "image, smirk"
+    assert fourth["predictions"][0]["missing"] == "image, smirk"
     assert isinstance(fifth, RefusedError)
 
 
