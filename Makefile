@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long chaos fast bench bench-quick bench-training bench-serving docs lint clean
+.PHONY: demo test test-long chaos fast bench bench-quick bench-training bench-serving docs package lint clean
 .DELETE_ON_ERROR:
 
 # Made once, and again when what is to be installed changes.
@@ -53,11 +53,18 @@ bench-serving: .venv/installed
 docs: .venv/installed
 	$(BIN)/python -m mkdocs build --strict
 
+# A wheel and an sdist in dist/; the wheel searches two files of predictions in an environment of its own.
+package: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/python scripts/try_wheel.py dist
+
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
 
 clean:
-	rm -rf .venv .peers build site *.egg-info
+	rm -rf .venv .peers build dist site *.egg-info

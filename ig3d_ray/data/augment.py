@@ -19,7 +19,8 @@ class Augmentation:
     """Probabilities and ranges; what is 0 isn't done.
 
     Attributes:
-        flip, flip_rows: probability of mirroring left-right, upside down.
+        flip: probability of mirroring left-right, upside down.
+        flip_rows: like `flip`.
         warp: probability of rotation (up to `degrees` each way), shift and scale.
         shift: largest shift as a share of the side.
         scale: of the image's content.

@@ -19,7 +19,8 @@ class Labels:
     """Labels of one split.
 
     Attributes:
-        dataset, split: whose.
+        dataset: whose.
+        split: like `dataset`.
         ids: `[N]` str, unique.
         expression: `[N]` int64 classes, -1 where unknown.
         va: `[N, 2]` float32, NaN where unknown.

@@ -142,8 +142,9 @@ class Ensemble:
                 Pillow images.
             missing: what to do where an input of a member is missing. `fail`: raise; `skip`: leave the
                 image out; `fallback`: by the best fusion of the other members, which the spec carries.
-            emoca, smirk: parameters if the spec has no encoder for them: `[N, 334]` and `[N, 358]` in the
+            emoca: parameters if the spec has no encoder for them: `[N, 334]` and `[N, 358]` in the
                 images' order, a row of NaN for none.
+            smirk: like `emoca`.
 
         Returns:
             A row for each image: `sample_id`, `label` and `probability_<class>`, or `valence` and `arousal`; and

@@ -19,8 +19,12 @@ class Pool:
     """M members on N common samples.
 
     Attributes:
-        dataset, split, task: whose outputs, on what, for what.
-        names, fingerprints, views: of the M members, in order.
+        dataset: whose outputs, on what, for what.
+        split: like `dataset`.
+        task: like `dataset`.
+        names: of the M members, in order.
+        fingerprints: like `names`.
+        views: like `names`.
         ids: `[N]` str, ascending: so no score can depend on the order of rows.
         outputs_MNC: `[M, N, C]` float32 logits, or `[M, N, 2]` valence and arousal.
         labels: `[N]` int64 classes, or `[N, 2]` float32.

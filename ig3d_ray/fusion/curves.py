@@ -77,7 +77,9 @@ class Curves:
     """Every metric of first + w * direction as a function of w on [low, high].
 
     Attributes:
-        first, direction, truth: `[N, 2]` float64. For two members the direction is second - first.
+        first: `[N, 2]` float64. For two members the direction is second - first.
+        direction: like `first`.
+        truth: like `first`.
     """
 
     first: np.ndarray
@@ -186,7 +188,8 @@ class _Bends:
 
     Attributes:
         at: `[K]`.
-        slopes, moments: `[K + 1]` running sums of |d| and |d| * at.
+        slopes: `[K + 1]` running sums of |d| and |d| * at.
+        moments: like `slopes`.
         rest: the part that w leaves alone.
     """
 

@@ -22,10 +22,12 @@ def expression_steps(
     """A metric of (1 - w) * first + w * second for every w in [low, high].
 
     Args:
-        first_NC, second_NC: `[N, C]` class scores in one space, any floats.
+        first_NC: `[N, C]` class scores in one space, any floats.
+        second_NC: like `first_NC`.
         labels_N: `[N]` int classes.
         metric: one of `metrics.METRICS[Task.EXPRESSION]`.
-        low, high: the range of the weight; it may leave [0, 1].
+        low: the range of the weight; it may leave [0, 1].
+        high: like `low`.
 
     Raises:
         ValueError: shapes differ; nothing is ever broadcast.
@@ -64,7 +66,8 @@ def best_weight(
 
     Args:
         task: what is predicted.
-        first, second: `[N, C]` class scores, or `[N, 2]` valence and arousal.
+        first: `[N, C]` class scores, or `[N, 2]` valence and arousal.
+        second: like `first`.
         labels: `[N]` classes, or `[N, 2]`.
         metric: any metric of the task.
     """

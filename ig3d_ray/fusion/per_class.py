@@ -17,7 +17,8 @@ def stack_per_class(
         outputs_MNC: `[M, N, C]` logits.
         labels_N: `[N]` int.
         shared_M: `[M]`: a stack's weights; members without weight stay without.
-        folds, seed: of the cross-fitting that chooses how strongly they are drawn.
+        folds: of the cross-fitting that chooses how strongly they are drawn.
+        seed: like `folds`.
 
     With fewer samples than folds every class has the shared weights.
     """

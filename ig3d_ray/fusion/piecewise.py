@@ -24,7 +24,8 @@ class BestWeight:
 
     Attributes:
         weight: the one to use: the middle of the widest interval of equally good weights.
-        low, high: that interval; both equal `weight` where the best is a single point.
+        low: that interval; both equal `weight` where the best is a single point.
+        high: like `low`.
         value: the metric there.
     """
 

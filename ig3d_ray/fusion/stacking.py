@@ -30,8 +30,9 @@ class Stack:
 
     Attributes:
         weights: `[M]`, not negative.
-        towards, strength: the simple ensemble that they are drawn to, and how strongly; `FREE` for hardly at
+        towards: the simple ensemble that they are drawn to, and how strongly; `FREE` for hardly at
             all.
+        strength: like `towards`.
         sum_to_one: or of free scale.
         held_out_loss: mean log-loss of cross-fitting with these settings; what they were chosen by.
     """
@@ -51,7 +52,8 @@ def stack_logits(
     Args:
         outputs_MNC: `[M, N, C]`, any floats.
         labels_N: `[N]` int.
-        folds, seed: of the cross-fitting that chooses target and strength.
+        folds: of the cross-fitting that chooses target and strength.
+        seed: like `folds`.
     """
     fold = stratified(labels_N, min(folds, len(labels_N)), [seed, folds])
     if not sum_to_one:

@@ -31,7 +31,8 @@ class Concordance:
     Attributes:
         c: `[K]` covariances with the truth. V: `[K, K]` covariances.
         m: `[K]` means.
-        v, t: the truth's variance and mean.
+        v: the truth's variance and mean.
+        t: like `v`.
     """
 
     c: np.ndarray

@@ -44,7 +44,8 @@ def logit_table(
 
     Args:
         network: trained weights loaded.
-        spec, member: its spec and fingerprint.
+        spec: its spec and fingerprint.
+        member: like `spec`.
         samples: the whole data set.
         store: where its images are.
 

@@ -44,7 +44,7 @@ def network_module(kind: str) -> ModuleType:
     return import_module(f"ig3d_ray.models.{kind}.network")
 
 
-def has_network(spec: "AnySpec") -> "TypeIs[TrainedSpec]":
+def has_network(spec: "AnySpec") -> TypeIs["TrainedSpec"]:
     """Whether a member has a network, or else is known by its predictions alone."""
     return spec.kind != IMPORTED
 

@@ -114,7 +114,8 @@ def run_on_ray(
     """The whole search by Ray Tune; the results are those of `search.run_local`.
 
     Args:
-        space, parts: as for `run_local`.
+        space: as for `run_local`.
+        parts: like `space`.
         store: where Tune keeps its state while it runs.
         name: of the search.
         on_round: called after each round with the explorer, for progress and for what is to be remembered.

@@ -30,7 +30,8 @@ class Watch:
 
     Attributes:
         board: the driver's, where it tells all workers to stop.
-        rank, world: of this worker.
+        rank: of this worker.
+        world: like `rank`.
         minutes: between checkpoints; 0 for one after each epoch.
     """
 

@@ -26,8 +26,11 @@ class WeightCurve:
     Attributes:
         members: the 2D member and the 3D member.
         weights: `[W]`, 0 to 1.
-        selection, report: `[W]` on either set; the same array where they are the same samples.
-        best, low, high: the solved weight, and the interval in which the selection score is as good.
+        selection: `[W]` on either set; the same array where they are the same samples.
+        report: like `selection`.
+        best: the solved weight, and the interval in which the selection score is as good.
+        low: like `best`.
+        high: like `best`.
         references: (name, weight) of the space's references, such as the paper's.
     """
 

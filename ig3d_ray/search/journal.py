@@ -42,7 +42,8 @@ class Journal:
     """What a search has scored so far, round by round, so that one that was killed goes on.
 
     Args:
-        store, folder: where the search will be published; the rounds lie in a folder of it until then.
+        store: where the search will be published; the rounds lie in a folder of it until then.
+        folder: like `store`.
     """
 
     def __init__(self, store: Store, folder: str) -> None:

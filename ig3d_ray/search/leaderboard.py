@@ -57,8 +57,10 @@ class SolvedWeight:
     """The exact best 3D weight of the best pair for one metric.
 
     Attributes:
-        metric, weight: solved on the selection set.
-        low, high: equally good weights.
+        metric: solved on the selection set.
+        weight: like `metric`.
+        low: equally good weights.
+        high: like `low`.
         selection: the metric there, optimistic where the selection set is the report set.
         report: the metric on the report set, with weights solved without it.
     """

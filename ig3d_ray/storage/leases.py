@@ -34,7 +34,8 @@ class Owner:
 
     Attributes:
         token: unique.
-        host, pid: where it runs.
+        host: where it runs.
+        pid: like `host`.
         machine: distinguishes its process numbers from other machines'.
         beats: seconds since 1970 of the last sign.
         began: when its process began, as its machine counts; a number is used again. 0 where that is unknown.

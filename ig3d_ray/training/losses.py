@@ -45,7 +45,8 @@ def va_terms(predicted: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor
     """The weighted sum of the valence-arousal terms.
 
     Args:
-        predicted, truth: `[..., B, 2]` valence and arousal.
+        predicted: `[..., B, 2]` valence and arousal.
+        truth: like `predicted`.
         weights: `[..., 3]` of MSE (the sum of both dimensions'), 1 - CCC and 1 - PCC (their means).
 
     Returns:

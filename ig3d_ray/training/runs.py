@@ -19,7 +19,8 @@ class Run:
     """Members of one kind that one Ray Train run trains one after another.
 
     Attributes:
-        storage, dataset: where and on what.
+        storage: where and on what.
+        dataset: like `storage`.
         members: (fingerprint, spec).
     """
 

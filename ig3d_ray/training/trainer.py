@@ -51,7 +51,8 @@ class Worker:
     """One worker's part in a training.
 
     Attributes:
-        rank, world: which of how many; a worker takes every world-th sample of each batch.
+        rank: which of how many; a worker takes every world-th sample of each batch.
+        world: like `rank`.
         wrap: puts the network behind data parallelism.
         agree: gives every worker rank 0's number (loss, dev score), so that all stop at the same epoch.
     """
@@ -111,7 +112,8 @@ class Trainer:
 
     Attributes:
         network: trained in place; at the end it holds the weights of the best dev epoch.
-        train, dev: data on the network's device.
+        train: data on the network's device.
+        dev: like `train`.
         stage: loss and recipe.
         seed: the member's.
         classes: C of the data set.

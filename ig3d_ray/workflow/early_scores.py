@@ -27,7 +27,8 @@ class EarlyScores:
     uses the same samples, which holds unless outputs of a later member are missing for some.
 
     Args:
-        store, space: what will be searched.
+        store: what will be searched.
+        space: like `store`.
     """
 
     def __init__(self, store: Store, space: SearchSpace) -> None:

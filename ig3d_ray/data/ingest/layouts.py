@@ -31,7 +31,8 @@ class Entry:
         is_train: of the publisher's train part.
         file: its image.
         expression: class from 0, or None.
-        valence, arousal: NaN where there is none.
+        valence: NaN where there is none.
+        arousal: like `valence`.
     """
 
     sample_id: str

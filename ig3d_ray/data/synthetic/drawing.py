@@ -31,11 +31,21 @@ class Look:
     """Everything about an image but the expression.
 
     Attributes:
-        skin, hair, iris, background, cloth: colors.
-        jaw_width, eye_gap, brow_weight, lip: identity, about 1.
+        skin: colors.
+        hair: like `skin`.
+        iris: like `skin`.
+        background: like `skin`.
+        cloth: like `skin`.
+        jaw_width: identity, about 1.
+        eye_gap: like `jaw_width`.
+        brow_weight: like `jaw_width`.
+        lip: like `jaw_width`.
         long_hair: whether hair falls beside the face.
-        yaw, pitch, roll: head pose, radians.
-        scale, shift: size of the head and place of its center, in units of the image.
+        yaw: head pose, radians.
+        pitch: like `yaw`.
+        roll: like `yaw`.
+        scale: size of the head and place of its center, in units of the image.
+        shift: like `scale`.
         light: brightness.
         slope: its change across the image.
         tint: factor per color channel.
