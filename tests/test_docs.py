@@ -1,12 +1,17 @@
-"""The site builds, and what its pages tell people to do works as it stands there."""
+"""The site builds, and the commands of its pages work as they are."""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from ig3d_ray.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
@@ -15,30 +20,62 @@ BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<kind>\w+)\n(?P<content>.*?)```
 SAVE = re.compile(r"[Ss]ave this as `([\w.]+)`:$")
 
 
-def message(page: str, folder: Path) -> list[str]:
-    """The commands of a page in their order; the files that it tells people to save are in the folder."""
+def commands_of(page: str, folder: Path) -> list[str]:
+    """The shell commands of a page in their order; the files that it asks to save are written to the folder."""
     commands, text = [], (ROOT / "docs" / page).read_text()
     for block in BLOCK.finditer(text):
         kind, content, file = block["kind"], block["content"], SAVE.search(block["before"])
         if kind == "sh":
             commands += [line for line in content.splitlines() if line.strip()]
-        else:
-            assert file is not None, f"{page}: nobody is told what to do with {content[:40]!r}"
+        elif kind != "text":
+            assert file is not None, f"{page}: what to do with {content[:40]!r}?"
             (folder / file[1]).write_text(content)
     assert text.count("\n```") == 2 * len(BLOCK.findall(text)), f"{page}: a block is not seen by this test"
     return commands
 
 
 def test_there_are_pages_with_commands(tmp_path: Path) -> None:
-    assert {"index.md", "logits.md", "faces.md"} <= set(PAGES)
-    assert len(message("logits.md", tmp_path)) == 9
+    assert {"index.md", "getting-started.md", "own-predictions.md", "own-data.md"} <= set(PAGES)
+    assert len(commands_of("own-predictions.md", tmp_path)) == 10
     assert {file.name for file in tmp_path.iterdir()} == {"make_predictions.py", "mine.yaml", "fuse.py"}
+
+
+def shown_commands() -> list[str]:
+    """Every `ig3d` command in the README and in blocks that are shown, because they need other people's files."""
+    pages = [ROOT / "README.md", *(ROOT / "docs" / page for page in PAGES)]
+    blocks = [block for page in pages for block in re.findall(r"```(?:text|sh)\n(.*?)```", page.read_text(), re.DOTALL)]
+    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return sorted({line for line in lines if line.startswith("ig3d ") and "..." not in line})
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_every_shown_command_has_these_options(line: str) -> None:
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line.partition("||")[0].removesuffix("&"))[1:]
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        command = command.commands[words.pop(0)]
+    if not {"--help", "--version"} & set(words):
+        command.make_context(command.name, words)
+
+
+def test_every_message_in_troubleshooting_is_one_of_the_package() -> None:
+    source = "\n".join(path.read_text() for path in sorted((ROOT / "ig3d_ray").rglob("*.py")))
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    rows = re.findall(r"^\| `([^`]+)` \| ", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    assert len(rows) > 25
+    for message in rows:
+        # Names, numbers and values vary; the longest part between them does not.
+        parts = re.split(
+            r"\.\.\.|'[^']*'|\b\d+\b|\brafdb\b|\bFear\b|\bnan\b|\btest\b|\b(?:torchvision|fastapi)\b", message
+        )
+        longest = max((part.strip(" ;:,()") for part in parts), key=len)
+        assert longest in source, message
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_of_a_page_works(page: str, tmp_path: Path) -> None:
-    commands = message(page, tmp_path)
+    commands = commands_of(page, tmp_path)
     if not commands:
         pytest.skip("no commands on it")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -54,7 +91,7 @@ def test_the_site_builds_and_nothing_in_it_leads_nowhere(tmp_path: Path) -> None
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     reference = (tmp_path / "site" / "reference" / "index.html").read_text()
-    for word in ("gpus_per_worker", "image_memory_gib", "ig3d extract", "--mlflow"):
+    for word in ("gpus_per_worker", "image_memory_gib", "ig3d extract", "--mlflow", "stochastic_depth"):
         assert word in reference
     for page in (tmp_path / "site").rglob("*.html"):
         outside = re.findall(r'(?:src|href)="(?:https?:)?//([^/"]+)', page.read_text())

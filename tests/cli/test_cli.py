@@ -85,7 +85,7 @@ def test_your_own_logits_in_two_commands(
     assert parse_ensemble(spec.read_text(), "spec").scores.report.metrics["accuracy"].value == 1.0
     out = preds / "out.parquet"
     assert ig3d(monkeypatch, "predict", str(spec), "--storage", str(preds / "store"), "--out", str(out)) == 0
-    assert "accuracy 1.000000, and the spec has 1.000000" in capsys.readouterr().out
+    assert "accuracy 1.000000; the spec has 1.000000" in capsys.readouterr().out
     table = pq.read_table(out).to_pydict()
     assert table["sample_id"][:2] == ["s00", "s01"]
     assert table["label"][:2] == ["Surprise", "Fear"]

@@ -130,7 +130,7 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
     ("count", lambda f: kinds(f)["gpu_spot"].update(max_workers=50), "more than the cluster's max_workers"),
     ("count", lambda f: kinds(f)["gpu_spot"].update(min_workers=9, max_workers=8), "less than min_workers"),
     ("count", lambda f: kinds(f)["gpu_spot"].update(min_workers=2), "these never go"),
-    ("count", lambda f: kinds(f)["gpu_spot"].pop("max_workers"), "it is your bill"),
+    ("count", lambda f: kinds(f)["gpu_spot"].pop("max_workers"), "limits the bill"),
     (
         "spot",
         lambda f: kinds(f)["gpu_spot"]["node_config"].update(InstanceMarketOptions={"MarketType": "sopt"}),

@@ -131,7 +131,7 @@ def test_requests_that_are_answered_together_get_what_they_would_alone(world: Wo
     assert isinstance(second, RefusedError)
     assert "image 0: emoca missing" in second.why
     assert isinstance(third, dict)
-    assert list(third["left_out"]) == ["0"]
+    assert list(third["excluded"]) == ["0"]
     assert [p["sample_id"] for p in third["predictions"]] == ["1"]
     assert isinstance(fourth, dict)
     assert fourth["predictions"][0]["missing"] == "image, smirk"
