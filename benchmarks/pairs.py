@@ -33,8 +33,8 @@ def as_pool(draw: Draw, split: str = "dev") -> Pool:
 
 def space_of(pool: Pool, **changes: Any) -> SearchSpace:
     """A search space for a drawn pool."""
-    brought = [{"kind": "imported", "name": pool.names[0], "view": "2d"}]
-    return SearchSpace.model_validate({"dataset": pool.dataset, "objective": "accuracy", "pool": brought} | changes)
+    imported = [{"kind": "imported", "name": pool.names[0], "view": "2d"}]
+    return SearchSpace.model_validate({"dataset": pool.dataset, "objective": "accuracy", "pool": imported} | changes)
 
 
 def whole_space(seconds: float) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A cluster of GPUs that come and go, simulated event by event: what order, packing and checkpoints are worth.
 
 A machine has one GPU. It is taken away after a time drawn from an exponential distribution, with notice or without,
-and another comes in its place. A run that loses its machine goes on from what it had written, on the next one that
+and another comes in its place. A run that loses its machine resumes from what it had written, on the next one that
 is free. Nothing of the trainings themselves is simulated: a run is seconds of work.
 """
 
@@ -74,7 +74,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Told:
-    """What a simulated run came to, in hours.
+    """The result of a simulated run, in hours.
 
     Attributes:
         hours: from first to last. lost: trained more than once. overhead: starting, checkpoints and each member's

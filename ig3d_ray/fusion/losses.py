@@ -72,6 +72,7 @@ class LogitLoss:
 
     @property
     def members(self) -> int:
+        """K, the number of members."""
         return len(self.outputs)
 
     def only(self, members: np.ndarray) -> "LogitLoss":
@@ -94,6 +95,7 @@ class LogitLoss:
         return [slice(a, min(a + _BLOCK, end)) for a in range(start, end, _BLOCK)]
 
     def local(self, weights: np.ndarray, fold: int, hessian: np.ndarray | None = None) -> Local:
+        """Value, gradient and curvature of a fold at the weights; a given Hessian is kept."""
         count = len(weights)
         value, gradient, curvature = 0.0, np.zeros(count), np.zeros((count, count))
         for rows in self._blocks(fold):
@@ -116,6 +118,7 @@ class LogitLoss:
         return Local(value, gradient, curvature if hessian is None else hessian)
 
     def value(self, weights: np.ndarray, fold: int) -> float:
+        """The loss of a fold at the weights."""
         used, value = np.flatnonzero(weights), 0.0
         for rows in self._blocks(fold):
             fused = np.tensordot(weights[used], self._rows(rows)[used].astype(np.float64), 1)
@@ -171,15 +174,18 @@ class MixtureLoss:
 
     @staticmethod
     def of(probabilities_KNC: np.ndarray, labels_N: np.ndarray, fold_N: np.ndarray) -> "MixtureLoss":
+        """The loss of mixtures of members' probabilities."""
         of_label = probabilities_KNC[:, np.arange(len(labels_N)), labels_N].astype(np.float64)
         order = np.argsort(fold_N, kind="stable")
         return MixtureLoss(np.maximum(of_label, _FLOOR)[:, order], np.bincount(fold_N))
 
     @property
     def members(self) -> int:
+        """K, the number of members."""
         return len(self.outputs)
 
     def only(self, members: np.ndarray) -> "MixtureLoss":
+        """The loss of some of the members."""
         return MixtureLoss(self.outputs[members], self.sizes)
 
     def _rows(self, fold: int) -> slice:
@@ -187,6 +193,7 @@ class MixtureLoss:
         return slice(end - int(self.sizes[fold]), end)
 
     def local(self, weights: np.ndarray, fold: int, hessian: np.ndarray | None = None) -> Local:
+        """Value, gradient and curvature of a fold at the weights; a given Hessian is kept."""
         outputs = self.outputs[:, self._rows(fold)]
         fused = np.maximum(weights @ outputs, _FLOOR)
         share = outputs / fused
@@ -194,9 +201,11 @@ class MixtureLoss:
         return Local(-float(np.log(fused).sum()), -share.sum(axis=1), curvature)
 
     def value(self, weights: np.ndarray, fold: int) -> float:
+        """The loss of a fold at the weights."""
         return -float(np.log(np.maximum(weights @ self.outputs[:, self._rows(fold)], _FLOOR)).sum())
 
     def alone(self) -> np.ndarray:
+        """The loss of each member alone over all folds, `[K]`."""
         return -np.log(self.outputs).sum(axis=1)
 
     def gradient(self, weights: np.ndarray) -> np.ndarray:

@@ -95,6 +95,16 @@ def _read_npz(file: Path) -> dict[str, np.ndarray]:
 
 
 def sample_ids(file: Path, columns: dict[str, np.ndarray], row_order_is_id: bool) -> tuple[np.ndarray, bool]:
+    """The ids of a file's rows, `[N]` str, and whether they are row numbers.
+
+    Args:
+        file: for messages.
+        columns: of the file.
+        row_order_is_id: number the rows.
+
+    Raises:
+        Ig3dError: there are no ids and rows may not be numbered, or both.
+    """
     rows = len(next(iter(columns.values())))
     if "sample_id" in columns:
         if row_order_is_id:

@@ -105,6 +105,7 @@ class Slots:
 
     @property
     def count(self) -> int:
+        """How many trainings to run side by side, at least one."""
         return max(1, min(self.wanted, self.by_memory))
 
     def __str__(self) -> str:

@@ -59,6 +59,7 @@ class Work:
 
     @cached_property
     def feeding(self) -> Feeding:
+        """How inputs reach the networks: the worker's device, and the processes that decode images."""
         device = torch.device("cpu")
         if self.resources.gpus_per_worker > 0:
             from ray.train.torch import get_device
@@ -71,6 +72,7 @@ class Work:
 
     @cached_property
     def data(self) -> RunData:
+        """The data of the run's members."""
         return RunData(self.store, self.samples, self.feeding)
 
     def steps(self, spec: TrainedSpec) -> int:
@@ -127,6 +129,7 @@ class Work:
         )
 
     def start_from(self, spec: TrainedSpec, network: Standardized) -> None:
+        """Put the weights that a member starts from into its network, if there are any."""
         name = spec.initial_weights
         if name is not None:
             start_from(network, read_weights(self.store, name), f"weights {name}")

@@ -60,10 +60,12 @@ class Findings:
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """The classes in the order of the logits' columns."""
         return datasets.dataset(self.space.dataset).class_names
 
     @property
     def higher_is_better(self) -> bool:
+        """Whether a greater objective is better."""
         return self.space.metric.greater_is_better
 
     @cached_property

@@ -106,10 +106,12 @@ class Choices:
 
     @property
     def has_pairs(self) -> bool:
+        """Whether there is any pair."""
         return next(self.couples, None) is not None
 
     @property
     def has_subsets(self) -> bool:
+        """Whether there are subsets of more than two members to choose from."""
         return len(self.names) > 2 and bool(self.methods) and self.subset_members >= 2
 
     @property

@@ -52,6 +52,7 @@ class ConvBlock(nn.Module):
         self.linear = linear
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, C_in, H, W]` to `[B, C_out, H, W]`, or smaller with a stride."""
         x = self.bn(self.conv(x))
         return x if self.linear else self.prelu(x)
 
@@ -69,6 +70,7 @@ class MixedDepthwise(nn.Module):
         self.prelu = nn.PReLU(sum(splits))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, C, H, W]` to the same, or smaller with a stride."""
         parts = torch.split(x, self.splits, dim=1)
         return torch.cat([conv(part) for conv, part in zip(self.mixed_depthwise_conv, parts, strict=True)], dim=1)
 
@@ -85,6 +87,7 @@ class CoordinateGate(nn.Module):
         self.conv3 = nn.Conv2d(middle, channels, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, C, H, W]` to the same shape."""
         height, width = x.shape[2:]
         pooled = torch.cat([x.mean(3, keepdim=True), x.mean(2, keepdim=True).transpose(2, 3)], dim=2)
         rows, columns = torch.split(functional.hardswish(self.bn1(self.conv1(pooled))), [height, width], dim=2)
@@ -114,6 +117,7 @@ class MixBlock(nn.Module):
         self.residual = residual
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, C_in, H, W]` to `[B, C_out, H, W]`, or smaller with a stride."""
         y: torch.Tensor = self.project(self.CA(self.conv_dw(self.conv(x))))
         return x + y if self.residual else y
 
@@ -128,6 +132,7 @@ class Repeated(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`[B, C, H, W]` to the same shape."""
         y: torch.Tensor = self.model(x)
         return y
 
@@ -176,6 +181,7 @@ class AttentionHead(nn.Module):
         self.CoordAtt = _HeadAttention()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Features `[B, 512, 7, 7]` to weights of the same shape."""
         weights: torch.Tensor = self.CoordAtt(x)
         return weights
 
