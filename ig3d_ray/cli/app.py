@@ -78,6 +78,8 @@ def main() -> None:
             raise
         context = getattr(error, "ctx", None)
         help_of = context.command_path if context else "ig3d"
-        message = " ".join(str(error.format_message()).replace("Value error, ", "").split())
-        print(f"ig3d: {message[:MESSAGE_LENGTH]} See `{help_of} --help`.", file=sys.stderr)
+        message = " ".join(str(error.format_message()).replace("Value error, ", "").split()).rstrip(".")
+        # Without arguments the help has been shown, and there is nothing to add.
+        if message:
+            print(f"ig3d: {message[:MESSAGE_LENGTH]}; see `{help_of} --help`", file=sys.stderr)
     sys.exit(USER_ERROR)

@@ -270,3 +270,25 @@ def test_whatever_a_loss_weighs_its_member_has_a_name_that_a_spec_can_hold(
     loss = LossSpec(va_terms=terms, alpha=a, beta=b, gamma=c + 1, w1=a, w2=b)
     name = CageSpec(loss=loss).name
     assert TypeAdapter(MemberName).validate_python(name) == name
+
+
+def test_the_second_pass_of_sharpness_aware_steps_leaves_running_statistics_alone() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.BatchNorm1d(3))
+    x = torch.randn(16, 4)
+    expected = torch.nn.BatchNorm1d(3)
+    expected(network[0](x))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+
+    def backward() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = network(x).square().mean() + network[0].weight.square().sum()
+        loss.backward()
+        return loss.detach()
+
+    sam_step(network, optimizer, 0.5, backward, lambda: None)
+    norm = network[1]
+    assert torch.equal(norm.running_mean, expected.running_mean)
+    assert torch.equal(norm.running_var, expected.running_var)
+    assert int(norm.num_batches_tracked) == 1
+    assert norm.track_running_stats

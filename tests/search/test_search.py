@@ -1,10 +1,12 @@
 """Search, protocols and intervals, on pools made here."""
 
 import itertools
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 from pools import MANY, make_pool, space
 
@@ -249,3 +251,14 @@ def test_of_equally_good_results_the_smaller_then_the_earlier_wins() -> None:
     single, later = (Result(Candidate((name,)), (name,), fusion, 0.5) for name in "ab")
     assert best_of([pair, single, later], "accuracy") is single
     assert best_of([pair, single], "mse") is single
+
+
+def test_a_search_leaves_optunas_verbosity_and_warning_filters_as_they_are() -> None:
+    before, filters = optuna.logging.get_verbosity(), list(warnings.filters)
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    try:
+        run_local(space(search={"budget": 5}), [make_pool("dev")])
+        assert optuna.logging.get_verbosity() == optuna.logging.INFO
+        assert warnings.filters == filters
+    finally:
+        optuna.logging.set_verbosity(before)

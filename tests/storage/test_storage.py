@@ -255,3 +255,17 @@ def test_what_is_tried_again(error: Exception, again: bool) -> None:
         with pytest.raises(type(error)):
             retry.patiently(call)
         assert len(calls) == 1
+
+
+def test_files_have_the_users_umask_and_the_process_keeps_it(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "from ig3d_ray.storage.store import Store\n"
+        "def refuse(*_): raise AssertionError('the umask of all threads was changed')\n"
+        "os.umask(0o027); os.umask = refuse\n"
+        f"store = Store({str(tmp_path)!r})\n"
+        "list(ThreadPoolExecutor(8).map(lambda i: store.write(f'a/{i}', b'x'), range(64)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "a").iterdir()} == {0o640}
