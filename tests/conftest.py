@@ -26,7 +26,7 @@ SMALL_SPACE = Path(__file__).parent / "small.yaml"
 
 
 # The longest first, so that the test processes end at about the same time.
-LONGEST = ("test_run", "test_on_ray", "test_on_ray_search", "test_jobs", "test_cluster")
+LONGEST = ("test_run", "test_on_ray_training", "test_on_ray_search", "test_jobs", "test_cluster")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

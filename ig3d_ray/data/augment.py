@@ -1,7 +1,7 @@
-"""What is done to training images: a whole batch at once, on its device, each image by draws of its own.
+"""Augmentation of training images: a whole batch at once, on its device, with separate random numbers per image.
 
 The published scripts augment one image at a time on the CPU. Here the numbers are drawn for the whole batch
-from a seeded generator, so that the result doesn't depend on who trains which share of it, and one resampling
+from a seeded generator, so that the result doesn't depend on how workers divide it, and one resampling
 does all that is geometric. Rotations and affine maps are bilinear where torchvision's default is the nearest pixel.
 """
 
@@ -16,7 +16,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Probabilities and ranges; what is 0 isn't done.
+    """Probabilities and ranges; 0 disables an augmentation.
 
     Attributes:
         flip: probability of mirroring left-right, upside down.
@@ -97,16 +97,16 @@ class Draws:
 
     Args:
         batch: images of all workers together.
-        mine: the slice of them that is here.
+        mine: the slice of the images on this worker.
         generator: CPU generator.
-        device: where the numbers are wanted.
+        device: where the numbers are placed.
     """
 
     def __init__(self, batch: int, mine: slice, generator: torch.Generator, device: torch.device) -> None:
         self.batch, self.mine, self.generator, self.device = batch, mine, generator, device
 
     def uniform(self, *shape: int) -> torch.Tensor:
-        """`[B, *shape]` for the images that are here."""
+        """`[B, *shape]` for the images on this worker."""
         drawn = torch.rand(self.batch, *shape, generator=self.generator)[self.mine]
         return drawn.to(self.device, non_blocking=True)
 
@@ -126,7 +126,7 @@ class Draws:
 
 
 def augment(images: torch.Tensor, how: Augmentation, draws: Draws) -> torch.Tensor:
-    """Everything but erasing, which follows on the standardized images (`erase`).
+    """All augmentations except erasing, which is applied to the standardized images (`erase`).
 
     Args:
         images: `[B, 3, H, W]` uint8 or float in 0..255.
@@ -197,7 +197,7 @@ def _resample(images: torch.Tensor, how: Augmentation, draws: Draws) -> torch.Te
 
 
 def _perspective(grid: torch.Tensor, how: Augmentation, draws: Draws) -> torch.Tensor:
-    """Places `[B, P, 2]` seen from a camera that stands a little to the side."""
+    """Positions `[B, P, 2]` under a perspective transform, as from a camera slightly to the side."""
     hit = draws.chance(how.perspective_p).float()[:, None]
     tilt = hit * how.perspective * draws.between(-0.5, 0.5, 2)
     depth = 1 + (grid * tilt[:, None]).sum(2, keepdim=True)
@@ -248,7 +248,7 @@ def _jitter(images: torch.Tensor, jitter: tuple[float, float, float, float], dra
 
 
 def _turn_hue(images: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """Colors turned around the gray axis; `[B]` turns. YIQ's rotation, which keeps luma, rather than HSV's."""
+    """Colors rotated around the gray axis by `[B]` turns: the rotation in YIQ, which preserves luma, not in HSV."""
     to_yiq = torch.tensor(
         [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], device=images.device
     )

@@ -1,4 +1,4 @@
-"""Looks at a data set before hours are spent on it: counts against the published ones, gaps, the same face twice."""
+"""Checks a data set before training: counts compared with the published ones, missing data, duplicate images."""
 
 import hashlib
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ class DataCheck:
     Attributes:
         counts: rows of (what, per class, all): each split, and the published counts beside train + dev and
             test.
-        notes: what to know.
-        faults: what should be put right before training.
+        notes: information for the user.
+        faults: problems that should be fixed before training.
     """
 
     class_names: tuple[str, ...]
@@ -43,7 +43,7 @@ class DataCheck:
 
 
 def check_data(store: Store, samples: Samples) -> DataCheck:
-    """Counts per class and split, missing features, images that stand twice, empty classes."""
+    """Counts per class and split, missing features, duplicate images, empty classes."""
     about, table = datasets.dataset(samples.dataset), class_table(samples)
     rows = [(split, counts.tolist(), int(counts.sum())) for split, counts in table.items()]
     notes, faults = _against_published(samples.dataset, table)
@@ -83,7 +83,7 @@ def _against_published(dataset: str, table: dict[str, np.ndarray]) -> tuple[list
 
 
 def _order_is_off(ours: np.ndarray, published: np.ndarray) -> bool:
-    """Whether another order of classes would bring the shares of each class much nearer to the published."""
+    """Whether another order of classes would match the published class shares much better."""
     if not ours.sum():
         return False
     shares, wanted = ours / ours.sum(), published / published.sum()
@@ -103,7 +103,7 @@ def _empty(class_names: Sequence[str], table: dict[str, np.ndarray]) -> list[str
 
 
 def _doubles(store: Store, samples: Samples) -> list[tuple[str, bool]]:
-    """Images with the same bytes: (message, whether they stand in two splits)."""
+    """Images with the same bytes: (message, whether they are in two splits)."""
     imaged = samples.with_feature("image")
     if not len(imaged):
         return []
@@ -121,5 +121,5 @@ def _doubles(store: Store, samples: Samples) -> list[tuple[str, bool]]:
         if pairs:
             a, b = pairs[0]
             example = f"{imaged.ids[a]} ({splits[a]}) and {imaged.ids[b]} ({splits[b]})"
-            message.append((f"{len(pairs)} images stand {where}, such as {example}", is_fault))
+            message.append((f"{len(pairs)} duplicate images {where}, such as {example}", is_fault))
     return message

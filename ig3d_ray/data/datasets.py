@@ -39,7 +39,7 @@ def dataset(name: str) -> Dataset:
     """The dataset of this name.
 
     Raises:
-        Ig3dError: there is none; the message lists those there are.
+        Ig3dError: there is no such dataset; the message lists the known ones.
     """
     if name not in DATASETS:
         raise Ig3dError(f"unknown dataset {name!r}; known: {', '.join(sorted(DATASETS))}")

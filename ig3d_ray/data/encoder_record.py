@@ -1,4 +1,4 @@
-"""Which encoder a data set's 3D parameters came from, so that new images are encoded in the same way."""
+"""Provenance of a data set's 3D parameters: the encoder used, so that new images are encoded in the same way."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ class EncoderRecord:
     Attributes:
         weights: the name of its weights in the storage.
         sha256: of them.
-        landmarks: the name of the landmark model that faces were cropped by; None: images were taken as they
+        landmarks: the name of the landmark model used to crop faces; None if images were used as they
             are.
     """
 
@@ -26,7 +26,7 @@ class EncoderRecord:
 
 
 def encoder_records(store: Store, dataset: str) -> dict[str, EncoderRecord]:
-    """Representation -> the encoder that gave the data set's parameters; those that were imported have none.
+    """Representation -> the encoder that produced the data set's parameters; imported parameters have none.
 
     Raises:
         Ig3dError: the file is broken.
@@ -42,14 +42,14 @@ def encoder_records(store: Store, dataset: str) -> dict[str, EncoderRecord]:
 
 
 def forget_encoders(store: Store, dataset: str) -> None:
-    """Its parameters are others now: no encoder here is known to have given them."""
+    """Remove the record of a representation whose parameters were replaced: their encoder is unknown."""
     store.remove(paths.encoder_records(dataset))
 
 
 def write_encoder_record(
     store: Store, dataset: str, representation: Representation, record: EncoderRecord | None
 ) -> None:
-    """Say which encoder a representation is from; None: from nowhere that is known."""
+    """Record which encoder produced a representation; None if unknown."""
     records = encoder_records(store, dataset)
     if records.get(representation) == record:
         return

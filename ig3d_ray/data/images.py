@@ -1,7 +1,7 @@
-"""Sample images: packed, found again and decoded.
+"""Sample images: packing, lookup and decoding.
 
 A sample's `image` is a path below `datasets/<dataset>/`, or `<pack>.parquet#<sample_id>`: a row of a
-Parquet file that holds many encoded images, so that a store isn't asked for each one.
+Parquet file that holds many encoded images, so that a store needs no request per image.
 """
 
 import hashlib
@@ -22,15 +22,15 @@ from ig3d_ray.storage.store import Store
 
 DECODING_THREADS = 8
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
-"""What is opened: others run programs of the image's maker (EPS), or decode before their size is known (ICO)."""
+"""Accepted formats: others can run embedded programs (EPS), or are decoded before their size is known (ICO)."""
 
 
 class UnreadableImageError(Ig3dError):
-    """Bytes that are no image, as opposed to a storage that doesn't answer."""
+    """The bytes are not an image, as opposed to a storage error."""
 
 
 def pack_images(store: Store, dataset: str, encoded: dict[str, bytes]) -> dict[str, str]:
-    """Publish encoded images as one Parquet file named by their content.
+    """Publish encoded images as one Parquet file, named by a hash of its content.
 
     Returns:
         sample_id -> the value of the samples table's `image` column.
@@ -47,9 +47,9 @@ def pack_images(store: Store, dataset: str, encoded: dict[str, bytes]) -> dict[s
 
 
 class ImageSet:
-    """The encoded images of samples that all have one, and how to decode any of them.
+    """The encoded images of samples that all have one, with methods to decode them.
 
-    Packed images are held encoded in memory, others are read when they are wanted. A copy in another
+    Packed images are held encoded in memory, others are read on demand. A copy in another
     process of this machine (a loader's worker) shares that memory.
 
     Args:
@@ -75,7 +75,7 @@ class ImageSet:
         return len(self.ids)
 
     def encoded(self, index: int) -> tuple[bytes, str]:
-        """The bytes of one image, and what to call it in messages."""
+        """The bytes of one image, and its name for messages."""
         sample_id, place = self.ids[index], self.places[index]
         if place is None:
             raise Ig3dError(f"{self.dataset}: sample {sample_id} has no image")
@@ -86,7 +86,7 @@ class ImageSet:
                 raise Ig3dError(f"{self.dataset}: sample {sample_id}: {pack} holds no image {key!r}")
             return images[rows[key]].as_py(), f"{self.dataset}: sample {sample_id}"
         if self.process != os.getpid():
-            # In a loader's process: a connection to S3 can't be shared with the one that it was forked from.
+            # In a loader process: an S3 connection can't be shared with the parent process.
             self.store, self.process = Store(self.store.uri), os.getpid()
         name = paths.dataset_file(self.dataset, place)
         return self.store.read(name), self.store.locate(name)
@@ -138,7 +138,7 @@ def open_image(data: bytes, what: str) -> Image.Image:
 
 
 def in_rgb(image: Image.Image) -> Image.Image:
-    """Any image in RGB: Pillow cuts 16-bit gray at 255; its upper eight bits are what is meant.
+    """Any image in RGB: Pillow clips 16-bit gray at 255; here its upper eight bits are used.
 
     Raises:
         One of `UNDECODABLE`: it was opened, but can't be decoded.

@@ -1,4 +1,4 @@
-"""The truth about the samples of one split, by id: from the samples table, or imported with predictions."""
+"""Ground truth labels of the samples of one split, by id: from the samples table, or imported with predictions."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Labels:
     """Labels of one split.
 
     Attributes:
-        dataset: whose.
+        dataset: the data set's name.
         split: like `dataset`.
         ids: `[N]` str, unique.
         expression: `[N]` int64 classes, -1 where unknown.
@@ -96,13 +96,13 @@ def save_labels(store: Store, labels: Labels) -> None:
 
 
 def merge_labels(known: Labels, imported: Labels, what: str) -> Labels:
-    """Known labels completed by newly imported ones.
+    """Known labels merged with newly imported ones.
 
     Args:
-        what: the file that they are imported from, for messages.
+        what: the file they are imported from, for messages.
 
     Raises:
-        Ig3dError: a sample has one label here and another there; the message names the first.
+        Ig3dError: a sample has conflicting labels; the message names the first.
     """
     shared, here, there = np.intersect1d(known.ids, imported.ids, return_indices=True)
     a, b = known.expression[here], imported.expression[there]

@@ -13,7 +13,7 @@ import numpy as np
 Representation = Literal["emoca", "smirk"]
 Subset = Literal["short", "full"]
 
-# Why a vector is left out that an extraction wrote in place of one: no face has it.
+# Reason for excluding an all-zero vector, which some extractions write where no face was found.
 ALL_ZERO = "all its numbers are 0, as some write where no face was found"
 GROUPS: dict[Representation, tuple[tuple[str, int], ...]] = {
     "emoca": (("exp", 50), ("pose", 6), ("tex", 50), ("detail", 128), ("shape", 100)),

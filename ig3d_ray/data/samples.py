@@ -1,4 +1,4 @@
-"""One table of samples per dataset: who is in it, which split, the labels, the 3D parameters."""
+"""One table of samples per dataset: sample ids, splits, labels and 3D parameters."""
 
 import hashlib
 from collections import Counter
@@ -61,12 +61,12 @@ class Samples:
 
     @cached_property
     def expression(self) -> np.ndarray:
-        """`[N]` int64: the class of each sample; -1 where there is none."""
+        """`[N]` int64: the class of each sample; -1 if missing."""
         return pc.fill_null(self.table["expression"], -1).to_numpy().astype(np.int64)
 
     @cached_property
     def va(self) -> np.ndarray:
-        """`[N, 2]` float32: valence and arousal; NaN where there is none."""
+        """`[N, 2]` float32: valence and arousal; NaN if missing."""
         columns = [pc.fill_null(self.table[c], float("nan")).to_numpy() for c in ("valence", "arousal")]
         return np.stack(columns, axis=1).astype(np.float32)
 
@@ -75,7 +75,7 @@ class Samples:
         return Samples(self.dataset, self.table.filter(pc.equal(self.table["split"], split)))
 
     def with_feature(self, column: str) -> "Samples":
-        """The samples whose image or parameters are there."""
+        """The samples that have an image or parameters."""
         return Samples(self.dataset, self.table.filter(pc.is_valid(self.table[column])))
 
     def params(self, representation: Representation) -> np.ndarray:
@@ -88,7 +88,7 @@ class Samples:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits over the content; the order of rows does not matter."""
+        """A hash of the content, 16 hex digits, independent of the order of rows."""
         table = self.table.sort_by("sample_id")
         digest = hashlib.sha256(self.dataset.encode())
         for field in SCHEMA:

@@ -1,8 +1,8 @@
-"""Who works on what: two drivers on one storage never train the same member or run the same search at once.
+"""Leases and heartbeats: two drivers on one storage never train the same member or run the same search at once.
 
-A driver shows that it lives by one small file, written anew every few seconds. What it works on it leases by
-creating a name that must not exist yet; the claim holds as long as its driver lives. A claim of a driver that died
-is not deleted, which two others could do at once, but followed by one of the next number, which only one gets.
+A driver shows that it is alive by a heartbeat: a small file that it rewrites every few seconds. It leases work by
+creating a name that must not exist yet; the lease is valid while its driver is alive. The lease of a dead driver
+is not deleted, which two others could do at once, but superseded by the next number, which only one can create.
 """
 
 import contextlib
@@ -23,22 +23,22 @@ from ig3d_ray.storage.store import Store, at_once
 
 logger = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
-# Three beats may be lost, or a storage may have to be asked for half a minute.
+# Allows for three lost heartbeats, or half a minute of retries against the storage.
 EXPIRES_SECONDS = 60.0
 WAIT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A driver, as its sign of life describes it.
+    """A driver, as described by its heartbeat.
 
     Attributes:
         token: unique.
         host: where it runs.
         pid: like `host`.
         machine: distinguishes its process numbers from other machines'.
-        beats: seconds since 1970 of the last sign.
-        began: when its process began, as its machine counts; a number is used again. 0 where that is unknown.
+        beats: time of the last heartbeat, in seconds since 1970.
+        began: start time of its process on its machine, because process numbers are reused; 0 if unknown.
     """
 
     token: str
@@ -50,19 +50,19 @@ class Owner:
 
     @property
     def lives(self) -> bool:
-        """Whether it may still be at work: on this machine its process is looked at, elsewhere the time of its sign."""
+        """Whether it may still be running: judged by its process on this machine, elsewhere by its last heartbeat."""
         if self.machine == _machine():
             return _process_exists(self.pid, self.began)
         return time.time() - self.beats < EXPIRES_SECONDS
 
 
 class Leases:
-    """The leases of this driver. A context: it lives inside, and what it holds at the end is given back.
+    """The leases of this driver. A context manager: it writes heartbeats inside, and releases all leases at exit.
 
     Machines' clocks must agree to a few seconds, as cloud machines' do.
 
     Args:
-        store: where drivers meet.
+        store: shared by all drivers.
     """
 
     def __init__(self, store: Store) -> None:
@@ -85,7 +85,7 @@ class Leases:
         self.store.remove(self._sign(self.token))
 
     def acquire(self, name: str) -> Owner | None:
-        """Claim a name: None if it is this driver's now, otherwise who has it."""
+        """Claim a name: returns None on success, otherwise the driver that holds it."""
         if name in self.held:
             return None
         while True:
@@ -104,16 +104,16 @@ class Leases:
                 return None
 
     def acquire_all(self, names: Sequence[str]) -> dict[str, Owner]:
-        """Claim names, many at the same time: who has those that this driver didn't get."""
+        """Claim names concurrently: returns the holders of those that this driver didn't get."""
         owners = dict(zip(names, at_once(self.acquire, names), strict=True))
         return {name: owner for name, owner in owners.items() if owner is not None}
 
     def release_all(self) -> None:
-        """Give back all that is held."""
+        """Release all leases."""
         at_once(self.release, list(self.held))
 
     def release(self, name: str) -> None:
-        """Give a claim back, with what is left of dead drivers' leases to the same."""
+        """Release a lease, together with any leftover leases of dead drivers on the same name."""
         mine = self.held.pop(name, None)
         if mine:
             # Never a later one: it would belong to a driver that took over.
@@ -130,10 +130,10 @@ class Leases:
         at_once(lambda name: self.store.remove(paths.lease_folder(name)), finished)
 
     def check(self) -> None:
-        """See that the others still know that this driver lives.
+        """Check that the other drivers still see this driver's heartbeat as current.
 
         Raises:
-            Ig3dError: it could not show itself for so long that its work may have been taken over.
+            Ig3dError: no heartbeat was written for so long that another driver may have taken over its work.
         """
         self._look_back(time.time())
         if self._was_silent:
@@ -153,7 +153,7 @@ class Leases:
 
     def _beat(self) -> None:
         now = time.time()
-        # Before the next sign hides it: a machine that was asleep, or a storage that was away.
+        # Before the next heartbeat hides the gap: the machine was asleep, or the storage was unreachable.
         self._look_back(now)
         sign = Owner(self.token, socket.gethostname(), os.getpid(), _machine(), now, _began(os.getpid()))
         self.store.write(self._sign(self.token), json.dumps(vars(sign)).encode() + b"\n")
@@ -170,7 +170,7 @@ class Leases:
                 continue  # `check` raises when it has lasted too long
 
     def _sweep(self) -> None:
-        """Delete the signs of drivers that are gone."""
+        """Delete the heartbeats of dead drivers."""
         for name in self.store.names(paths.heartbeats()):
             owner = self._owner(Path(name).stem)
             if owner is not None and not owner.lives:
@@ -179,10 +179,10 @@ class Leases:
 
 @contextlib.contextmanager
 def exclusive(store: Store, name: str) -> Iterator[None]:
-    """Inside, no other driver works under this name; one that does is waited for, which is logged.
+    """Context manager for exclusive work under a name; waits for a driver that holds it, and logs the wait.
 
     Args:
-        store: where the drivers meet.
+        store: shared by the drivers.
         name: of the work.
 
     Raises:
@@ -200,7 +200,7 @@ def exclusive(store: Store, name: str) -> Iterator[None]:
 
 
 def _machine() -> str:
-    """Where a process number means the same process: this boot of this machine, and this container of it."""
+    """The scope in which process numbers are unique: this boot of this machine, and this container on it."""
     parts = [socket.gethostname()]
     try:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -211,7 +211,7 @@ def _machine() -> str:
 
 
 def _stat(pid: int) -> list[str]:
-    """Linux's fields of a process after its name, its state first; nothing elsewhere."""
+    """The status fields of a process after its name, state first, on Linux; empty on other systems."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
@@ -219,7 +219,7 @@ def _stat(pid: int) -> list[str]:
 
 
 def _began(pid: int) -> int:
-    """When a process began, in ticks since its machine did; 0 where that is unknown."""
+    """Start time of a process, in ticks since the machine booted; 0 if unknown."""
     message = _stat(pid)
     return int(message[19]) if message else 0
 

@@ -1,7 +1,7 @@
-"""Copies of a distant storage's logit tables on this machine, so that the second search over them downloads nothing.
+"""A local cache of a remote storage's logit tables, so that a second search over them downloads nothing.
 
-A copy is known by the storage's own word for the content (an object's ETag or generation, which the listing gives for
-nothing) and carries the SHA-256 of its bytes: one that was damaged is fetched again.
+A copy is identified by the storage's content version (an object's ETag or generation, which the listing includes at
+no cost) and stores the SHA-256 of its bytes: a damaged copy is downloaded again.
 """
 
 import contextlib
@@ -17,18 +17,18 @@ DIGEST_BYTES = 32
 
 
 def copies_folder() -> Path:
-    """Where copies lie: `ig3d_ray/` in `XDG_CACHE_HOME`, by default `~/.cache`. It may be deleted at any time."""
+    """The cache folder: `ig3d_ray/` in `XDG_CACHE_HOME`, by default `~/.cache`. It may be deleted at any time."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ig3d_ray"
 
 
 def read_through(store: Store, name: str, version: str | None) -> bytes:
-    """The bytes under a name: this machine's copy of that version, or the storage's, of which a copy is kept.
+    """The bytes under a name: from the local copy of that version, or else from the storage, and then cached.
 
     Args:
-        version: as `Store.versions` gives it; None, or a local storage: no copy is looked for or kept.
+        version: from `Store.versions`; with None, or a local storage, the cache is not used.
 
     Raises:
-        Ig3dError: nothing is there, or the storage refuses.
+        Ig3dError: the name does not exist, or the storage reports an error.
     """
     if store.is_local or version is None:
         return store.read(name)
@@ -41,7 +41,7 @@ def read_through(store: Store, name: str, version: str | None) -> bytes:
 
 
 def _read(copy: Path) -> bytes | None:
-    """A copy's content; None where there is none, or one that isn't what was written."""
+    """The content of a copy; None if it is missing or damaged."""
     try:
         held = copy.read_bytes()
         os.utime(copy)
@@ -52,14 +52,14 @@ def _read(copy: Path) -> bytes | None:
 
 
 def _keep(copy: Path, content: bytes) -> None:
-    # A full disk or a home that can't be written costs time alone: what was asked for is there.
+    # A full disk or a read-only home folder only costs time: the requested data is available.
     with contextlib.suppress(OSError):
         replace_file(copy, hashlib.sha256(content).digest() + content)
         _make_room(copy.parent)
 
 
 def _make_room(folder: Path) -> None:
-    """Delete what was not used for longest, until the rest is within the limit."""
+    """Delete the least recently used copies until the rest is within the limit."""
     found = [(about.st_mtime, about.st_size, copy) for copy in folder.iterdir() if (about := copy.stat())]
     total = sum(size for _, size, _ in found)
     for _, size, copy in sorted(found):

@@ -1,4 +1,4 @@
-"""Local files published atomically: a reader sees all of a file or nothing of it."""
+"""Local files published atomically: a reader sees either the complete file or no file."""
 
 import contextlib
 import errno
@@ -14,10 +14,10 @@ FOLDER_TRIES = 10
 
 
 def replace_file(path: Path, data: bytes, only_new: bool = False) -> None:
-    """Publish a local file, whole or not at all.
+    """Publish a local file atomically.
 
     Raises:
-        OSError: it can't be written, or with `only_new` is there already.
+        OSError: it can't be written, or `only_new` is set and it already exists.
     """
     for _ in range(FOLDER_TRIES - 1):
         # Another process may delete the folder between any two steps.
@@ -56,7 +56,7 @@ def _replace_file(path: Path, data: bytes, only_new: bool) -> None:
 def remove_tree(path: Path) -> None:
     """Delete a local file or folder, in which others may write and delete at the same time."""
     if path.is_symlink() or not path.is_dir():
-        # A folder that was created since belongs to another writer.
+        # A folder that was created in the meantime belongs to another writer.
         with contextlib.suppress(IsADirectoryError):
             path.unlink(missing_ok=True)
         return

@@ -15,13 +15,13 @@ def table_to_bytes(table: pa.Table, **options: Any) -> bytes:
 
 
 def table_from_bytes(data: bytes, schema: pa.Schema | None = None) -> pa.Table:
-    """The table that Parquet bytes hold.
+    """Read a table from Parquet bytes.
 
     Raises:
-        pyarrow.ArrowInvalid, OSError: they are cut short or are no Parquet.
+        pyarrow.ArrowInvalid, OSError: the bytes are truncated or not Parquet.
     """
     # Not by `read_table`: it scans with Arrow's own threads whatever its arguments, and a program that ends soon after
-    # reading is now and then aborted while they are still being put away.
+    # reading is sometimes aborted while these threads are still being shut down.
     with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
         table = file.read(use_threads=False)
     if schema is None:

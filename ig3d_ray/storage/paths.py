@@ -1,4 +1,4 @@
-"""Every key of a store: where each file lies under the storage URI. No other module spells one."""
+"""All keys of a store: where each file is stored under the storage URI. No other module defines keys."""
 
 from typing import NamedTuple
 
@@ -8,10 +8,10 @@ TUNE = "tune"
 """Ray Tune's working folder."""
 LEASES = "leases"
 ROUNDS = "rounds"
-"""The folder of a search's journal, below the search's own."""
+"""The folder of a search's journal, inside the search's folder."""
 SPEC_FILE = "best_ensemble.json"
 TRAINED_FILES = frozenset({"checkpoint.pt", "spec.json"})
-"""What a trained member's folder holds; the spec is written last."""
+"""The files in a trained member's folder; the spec is written last."""
 _SPEC_DEPTH = 4
 """Parts of a spec's key: searches/<dataset>/<search>/best_ensemble.json."""
 
@@ -32,7 +32,7 @@ def labels_table(dataset: str, split: str) -> str:
 
 
 def dataset_file(dataset: str, file: str) -> str:
-    """An image of a data set, or a pack of them, by the name that the samples table has for it."""
+    """An image of a data set, or a pack of images, by its name in the samples table."""
     return f"{dataset_folder(dataset)}/{file}"
 
 
@@ -42,7 +42,7 @@ def skipped_files(dataset: str) -> str:
 
 
 def encoder_records(dataset: str) -> str:
-    """The record of the encoders that a data set's 3D parameters were extracted with."""
+    """The record of the encoders used to extract a data set's 3D parameters."""
     return f"{dataset_folder(dataset)}/encoders.json"
 
 
@@ -67,7 +67,7 @@ def extraction_folder(dataset: str, representation: str, key: str) -> str:
 
 
 def start_weights(name: str) -> str:
-    """Imported weights that trainings start from."""
+    """Imported weights used as starting points for training."""
     return f"weights/{name}.pt"
 
 
@@ -107,7 +107,7 @@ def last_good_weights(dataset: str, fingerprint: str) -> str:
 
 
 def failure(dataset: str, fingerprint: str) -> str:
-    """Why a training failed."""
+    """The reason why a training run failed."""
     return f"{member_folder(dataset, fingerprint)}/failed.json"
 
 
@@ -152,7 +152,7 @@ def searches_folder(dataset: str) -> str:
 
 
 def search_folder(dataset: str, name: str, identity: str) -> str:
-    """The folder of one search: its space's name, and a hash of what decides its result."""
+    """The folder of one search: the name of its search space, and a hash of everything that determines its result."""
     return f"{searches_folder(dataset)}/{name}-{identity}"
 
 
@@ -164,7 +164,7 @@ class SearchKey(NamedTuple):
 
     @property
     def label(self) -> str:
-        """`<dataset>/<search>`, as people and trackers name it."""
+        """`<dataset>/<search>`, the name shown to users and in trackers."""
         return f"{self.dataset}/{self.search}"
 
     @property
@@ -210,7 +210,7 @@ def report(folder: str) -> str:
 
 
 def rounds(folder: str) -> str:
-    """The journal of a search that is under way."""
+    """The journal of a search in progress."""
     return f"{folder}/{ROUNDS}"
 
 
@@ -220,7 +220,7 @@ def journal_round(folder: str, number: int) -> str:
 
 
 def storage_of_spec(uri: str) -> str | None:
-    """The storage that a published spec lies in; None if it lies in none."""
+    """The storage that contains a published spec; None if there is none."""
     parts = uri.rsplit("/", _SPEC_DEPTH)
     return parts[0] if len(parts) > _SPEC_DEPTH and parts[1] == "searches" else None
 
@@ -284,10 +284,10 @@ def run_lease(run: str) -> str:
 
 
 def timings_folder(dataset: str) -> str:
-    """What trainings on a data set took."""
+    """The durations of trainings on a data set."""
     return f"timings/{dataset}"
 
 
 def timing_log(dataset: str, driver: str) -> str:
-    """What the trainings of one driver took."""
+    """The durations of the trainings of one driver."""
     return f"{timings_folder(dataset)}/{driver}.json"

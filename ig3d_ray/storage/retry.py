@@ -1,4 +1,4 @@
-"""Trying again what an object store refused for the moment: throttling, its own errors, cut connections."""
+"""Retries of transient object store failures: throttling, server errors, dropped connections."""
 
 import errno
 import random
@@ -24,7 +24,7 @@ _NETWORK = ("botocore", "aiobotocore", "aiohttp", "urllib3", "google", "gcsfs", 
 
 
 def passes(error: BaseException) -> bool:
-    """Whether an error of a storage library may be gone a moment later."""
+    """Whether an error of a storage library may be transient."""
     if isinstance(error, _FINAL_TYPES) or type(error).__name__ in _FINAL:
         return False
     response = getattr(error, "response", None)
@@ -37,7 +37,7 @@ def passes(error: BaseException) -> bool:
 
 
 def patiently(call: Callable[[], T], patience: float = PATIENCE_SECONDS) -> T:
-    """Call until it succeeds, with pauses that double and are drawn at random.
+    """Call until it succeeds, with exponential backoff and random jitter.
 
     Args:
         call: may run more than once.
@@ -51,7 +51,7 @@ def patiently(call: Callable[[], T], patience: float = PATIENCE_SECONDS) -> T:
         try:
             return call()
         except Exception as error:
-            # Many workers are refused at the same moment: they must not come back together.
+            # Many workers fail at the same time; they must not retry at the same time.
             wait = pause * (0.5 + random.random())
             if not passes(error) or time.monotonic() + wait > deadline:
                 raise

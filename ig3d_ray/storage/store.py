@@ -1,7 +1,7 @@
-"""Any storage URI (a local folder, `s3://bucket/prefix`) behind a few verbs: exists, read, write, names, remove.
+"""A uniform interface to any storage URI (a local folder, `s3://bucket/prefix`): exists, read, write, names, remove.
 
 A name is published whole or not at all: locally by renaming a finished file, on an object store by one
-put of finished bytes. Nobody ever reads half a file. What an object store refuses for the moment is tried again.
+put of finished bytes. Readers never see a partial file. Transient object store errors are retried.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ from ig3d_ray.storage.retry import PATIENCE_SECONDS, patiently
 A = TypeVar("A")
 T = TypeVar("T")
 
-# A mistyped endpoint should be reported sooner than a busy one is given up.
+# A mistyped endpoint should be reported earlier than retries of a busy one end.
 FIRST_PATIENCE_SECONDS = 8.0
 REQUESTS_AT_ONCE = 16
 
 
 def at_once(call: Callable[[A], T], items: Iterable[A]) -> list[T]:
-    """What a call gives for each item, in their order; many wait for a distant storage at the same time.
+    """The result of a call for each item, in order; calls run concurrently, for remote storage.
 
     Raises:
-        Exception: the first one that a call raised, after those that had begun are over.
+        Exception: the first exception that a call raised, after all started calls have finished.
     """
     pool = ThreadPoolExecutor(REQUESTS_AT_ONCE)
     try:
@@ -72,7 +72,7 @@ class Store:
         # A cached listing would hide what another machine has just written.
         options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
         if self.uri.startswith("s3://"):
-            # Tried again here, in one place: the libraries' own attempts would multiply.
+            # All retries are made here: combined with the libraries' own retries they would multiply.
             options["config_kwargs"] = {"retries": {"mode": "standard", "total_max_attempts": 2}}
             options["config_kwargs"] |= {"connect_timeout": 5, "read_timeout": 30}
         elif self.is_local:
@@ -94,11 +94,11 @@ class Store:
         return f"{self._root}/{name}"
 
     def locate(self, name: str) -> str:
-        """The full URI of a name, for messages and for systems that do their own reading."""
+        """The full URI of a name, for messages and for systems that read from it directly."""
         return f"{self.uri}/{name}"
 
     def _ask(self, doing: str, name: str, call: Callable[[], T], patience: float = PATIENCE_SECONDS) -> T:
-        """What a call to the file system gives; it may be made more than once."""
+        """The result of a file system call, which may be repeated."""
         try:
             return patiently(call, 0.0 if self.is_local else patience)
         except FileNotFoundError as error:
@@ -108,11 +108,11 @@ class Store:
             raise Ig3dError(f"{doing} {self.locate(name)}: {_reason(error)}") from error
 
     def exists(self, name: str) -> bool:
-        """Whether something is published under this name."""
+        """Whether this name exists."""
         return self._ask("cannot look up", name, lambda: bool(self._fs.exists(self._path(name))))
 
     def size(self, name: str) -> int | None:
-        """The length in bytes of what is published under a name; None where nothing is, or a folder."""
+        """The size in bytes of the file under a name; None if there is none, or if it is a folder."""
 
         def look() -> int | None:
             try:
@@ -143,7 +143,7 @@ class Store:
         return self._ask("cannot read", name, look)
 
     def write(self, name: str, data: bytes) -> None:
-        """Publish bytes under a name, whole or not at all; an older version is replaced."""
+        """Publish bytes under a name atomically; an older version is replaced."""
         self._ask("cannot write", name, lambda: self._write(name, data))
 
     def _write(self, name: str, data: bytes) -> None:
@@ -154,13 +154,13 @@ class Store:
             self._fs.pipe_file(self._path(name), data)
 
     def create(self, name: str, data: bytes) -> bool:
-        """Publish bytes under a name that nothing is published under; of many who try, one succeeds.
+        """Publish bytes under a name that does not exist yet; if several processes try, only one succeeds.
 
         Args:
-            data: must be unique to its writer: a lost answer is recognized by it.
+            data: must be unique to its writer, so that a write whose response was lost can be recognized.
 
         Returns:
-            Whether it was this caller's.
+            Whether this caller succeeded.
         """
 
         def put() -> bool:
@@ -171,7 +171,7 @@ class Store:
                     self._fs.pipe_file(self._path(name), data, mode="create")
             except FileExistsError:
                 there = self.read_if_there(name)
-                # Removed since: it is to be had again.
+                # Removed in the meantime: the name is available again.
                 return put() if there is None else there == data
             return True
 
@@ -182,8 +182,8 @@ class Store:
         return list(self.versions(prefix))
 
     def versions(self, prefix: str = "") -> dict[str, str | None]:
-        """Every name below a folder, sorted, with the storage's own word for its content, which changes when that
-        does: an object's ETag. None where the storage has no such word, as a local folder."""
+        """Every name below a folder, sorted, with the storage's version of its content, which changes when the content
+        does: an object's ETag. None if the storage has no versions, such as a local folder."""
 
         def find() -> dict[str, str | None]:
             try:
@@ -192,7 +192,7 @@ class Store:
                 return {}
             start = len(self._root) + 1
             named = ((str(path)[start:], _version(about)) for path, about in found.items())
-            # s3fs gives the folder itself when its first file comes while it looks.
+            # s3fs returns the folder itself if its first file is created during the listing.
             return dict(sorted((n, v) for n, v in named if n != prefix and not n.endswith((PARTIAL_SUFFIX, "/"))))
 
         return self._ask("cannot list", prefix, find)
@@ -210,18 +210,18 @@ class Store:
         self._ask("cannot delete", prefix, delete)
 
     def prepare(self) -> None:
-        """Check that this storage can be written, and clear away what killed writers left unpublished.
+        """Check that this storage is writable, and delete unpublished files left by killed writers.
 
         Raises:
             Ig3dError: it can't be written: no permission, no such bucket, no credentials.
         """
-        # Named as a partial file is, so that one left by a killed process is swept away too.
+        # Named like a partial file, so that one left by a killed process is deleted too.
         probe = f".probe.{socket.gethostname()}.{os.getpid()}.{PARTIAL_SUFFIX}"
         try:
             self._ask("cannot write", probe, lambda: self._write(probe, b""), FIRST_PATIENCE_SECONDS)
             self.remove(probe)
         except Ig3dError as error:
-            # The probe's own name would only puzzle.
+            # The name of the probe file would confuse users.
             raise Ig3dError(str(error).replace(f"/{probe}", "")) from error
         if self.is_local:
             sweep_partials(Path(self._root))
@@ -234,7 +234,7 @@ def _version(about: dict[str, Any]) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """One line for what a storage library threw, with the way out."""
+    """A one-line message for an exception of a storage library, with a suggested fix."""
     text = " ".join(str(error).split()) or type(error).__name__
     if "credentials" in text.lower():
         return "no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a machine role"

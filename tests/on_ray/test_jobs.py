@@ -95,7 +95,7 @@ def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head
     done = ig3d(cluster, *words, "--follow")
     assert done.returncode == 0, done.stdout + done.stderr
     for name, where in written:
-        assert f"{name} goes on at {where}" in done.stdout
+        assert f"{name} resumed at {where}" in done.stdout
     assert "spec: " in done.stdout
     (spec,) = specs(store)
     assert json.loads(store.read(spec))["dataset"] == "faces"

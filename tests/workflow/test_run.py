@@ -190,7 +190,7 @@ def test_ctrl_c_says_how_to_continue(tmp_path: Path) -> None:
         if "to train" in line:
             break
     driver.send_signal(signal.SIGINT)
-    assert "interrupted; what is finished is kept: the same command goes on from there" in driver.stderr.read()
+    assert "interrupted; finished work is stored: the same command resumes from there" in driver.stderr.read()
     assert driver.wait(timeout=60) == 130
     driver.stderr.close()
 

@@ -27,14 +27,14 @@ from ig3d_ray.storage.store import Store
 from ig3d_ray.types import SPLITS
 
 PER_PACK = 4096
-# What in a reason is about one sample: counting puts reasons together that differ in this alone.
+# The sample-specific part of a reason: reasons that differ only in this part are counted together.
 _OF_ONE_SAMPLE = re.compile(r"line \d+|valence [^:]*|\S+\.(?:jpe?g|png|bmp|gif)|\S*[/_]\S*\d\S*", re.IGNORECASE)
 Skips = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What an import of data did: the table, and the (what, why) of everything that was left out."""
+    """The result of a data import: the table, and (what, why) for everything that was excluded."""
 
     samples: Samples
     skipped: Skips
@@ -52,8 +52,8 @@ def ingest(
 
     Args:
         dev_share: of each class of the publisher's train part, in (0, 1).
-        seed: of the carving.
-        replace: accept that another table is there, which members may have been trained on.
+        seed: of the dev split.
+        replace: overwrite an existing table, which members may have been trained on.
 
     Raises:
         Ig3dError: nothing usable was found, a class has no train samples, or another table is there.
@@ -79,7 +79,7 @@ def ingest(
     skipped = list(layout.skipped)
     places = _pack(store, dataset, entries, skipped)
     samples = Samples(dataset, _table(entries, places, _splits(entries, dev_share, seed)))
-    # An extraction that is about to publish waits, and finds that the images are others.
+    # An extraction that is about to publish waits, and then detects that the images have changed.
     with exclusive(store, f"samples/{dataset}"):
         forget_encoders(store, dataset)
         samples.save(store)
@@ -88,7 +88,7 @@ def ingest(
 
 
 def write_skipped(store: Store, dataset: str, source: str, skipped: Skips) -> str:
-    """Put what a source skipped into the dataset's skipped.csv, in place of what it skipped before.
+    """Write the skipped items of a source to the dataset's skipped.csv, replacing its earlier entries.
 
     Returns:
         Where the file is.
@@ -130,7 +130,7 @@ def _first(skipped: Skips) -> str:
 
 
 def _pack(store: Store, dataset: str, entries: Sequence[Entry], skipped: Skips) -> dict[str, str]:
-    """sample_id -> place of its packed image; those that don't decode are skipped."""
+    """sample_id -> location of its packed image; images that can't be decoded are skipped."""
     with_image = [entry for entry in entries if entry.file is not None]
     places: dict[str, str] = {}
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
@@ -163,7 +163,7 @@ def _checked(entry: Entry) -> tuple[bytes | None, str]:
 def _splits(entries: Sequence[Entry], dev_share: float, seed: int) -> list[str]:
     """train, dev or test of each entry: of every class, the share with the smallest hashes is dev.
 
-    By a hash of the id, so that a sample's split doesn't change when others come or go.
+    Uses a hash of the id, so that a sample's split doesn't change when others are added or removed.
     """
     of_class: dict[int | None, list[str]] = {}
     for entry in entries:
@@ -172,7 +172,7 @@ def _splits(entries: Sequence[Entry], dev_share: float, seed: int) -> list[str]:
     dev = set()
     for ids in of_class.values():
         ids.sort(key=lambda sample_id: hashlib.sha256(f"{seed}\0{sample_id}".encode()).digest())
-        # A class of one sample stays in train.
+        # A class with a single sample stays in train.
         dev |= set(ids[: min(max(1, round(dev_share * len(ids))), len(ids) - 1)])
     return ["test" if not e.is_train else "dev" if e.sample_id in dev else "train" for e in entries]
 

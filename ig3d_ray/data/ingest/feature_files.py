@@ -1,4 +1,4 @@
-"""Many small files of 3D parameters, read by several processes: what each file holds, or why not.
+"""Reads many small files of 3D parameters in several processes: the content of each file, or why it is unusable.
 
 The functions here run in those processes, so this module imports little.
 """
@@ -19,7 +19,7 @@ from ig3d_ray.data.representations import ALL_ZERO, GROUPS, WIDTHS, Representati
 
 CHUNK = 512
 WORTH_PROCESSES = 2000
-# What the groups are called in the JSON files that the encoders' users write.
+# Names of the groups in the JSON files that users of the encoders write.
 JSON_KEYS: dict[Representation, dict[str, str]] = {
     "emoca": {name: name for name, _ in GROUPS["emoca"]},
     "smirk": {name: f"{name}_params" for name, _ in GROUPS["smirk"]},
@@ -28,11 +28,11 @@ JSON_KEYS: dict[Representation, dict[str, str]] = {
 
 @dataclass(frozen=True)
 class Read:
-    """What was in some files.
+    """The content of several files.
 
     Attributes:
         vectors: `[K, 334 | 358]` float32, finite.
-        rows: `[K]` which of the files they are from.
+        rows: `[K]` indices of the files that they were read from.
         broken: (which file, why).
     """
 
@@ -52,7 +52,7 @@ def read_many(paths: Sequence[str], representation: Representation, folders: boo
     if len(paths) < WORTH_PROCESSES or processes == 1:
         parts = [_read_chunk(chunk) for chunk in chunks]
     else:
-        # The children only read files and parse them; forking, they are there at once.
+        # The child processes only read and parse files; with fork they start immediately.
         method = "fork" if "fork" in get_all_start_methods() else "spawn"
         with ProcessPoolExecutor(processes, mp_context=get_context(method)) as pool:
             parts = list(pool.map(_read_chunk, chunks))
@@ -105,7 +105,7 @@ def _why(error: Exception) -> str:
 
 
 def _bytes(path: str) -> bytes:
-    # A third of what open() and its buffer cost, which counts for files of a few kilobytes.
+    # A third of the cost of open() with its buffer, which matters for files of a few kilobytes.
     file = os.open(path, os.O_RDONLY)
     try:
         data = os.read(file, 1 << 17)
@@ -124,7 +124,7 @@ def _json_values(path: str, representation: Representation) -> list[float]:
     try:
         content = orjson.loads(data)
     except orjson.JSONDecodeError:
-        # Python's own writer puts NaN into JSON, which its reader alone takes.
+        # Python's JSON writer outputs NaN, which only Python's reader accepts.
         content = json.loads(data)
     if not isinstance(content, dict):
         raise ValueError("not a JSON object of parameter groups")

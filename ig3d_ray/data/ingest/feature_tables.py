@@ -19,7 +19,7 @@ Columns = dict[str, tuple[int, int]]
 def read_table(
     file: Path, representation: Representation, columns: Columns | None
 ) -> tuple[list[str], np.ndarray, Skips]:
-    """Names and parameters `[K, 334 | 358]` float32 of a merged file's rows, and (what, why) of those left out.
+    """Names and parameters `[K, 334 | 358]` float32 of a merged file's rows, and (what, why) of excluded rows.
 
     Args:
         columns: of a CSV, group -> (first, one past the last) column; by names `<group>_<i>` without.

@@ -1,4 +1,4 @@
-"""3D parameters into a samples table: found on disk in any of their forms, matched to samples, never made up."""
+"""Imports 3D parameters into a samples table: read from any supported format, matched to samples, never imputed."""
 
 import os
 from collections import Counter
@@ -25,12 +25,12 @@ DEMO_SUFFIX = "00"
 
 @dataclass(frozen=True)
 class FeatureImport:
-    """What an import of parameters did.
+    """The result of an import of parameters.
 
     Attributes:
         samples: the new table.
         added: how many samples have parameters from these files.
-        skipped: (what, why). seconds and files are for the reader's information.
+        skipped: (what, why). seconds and files are informational.
     """
 
     samples: Samples
@@ -51,11 +51,11 @@ def import_features(
 
     Args:
         source: a folder of JSON files or of EMOCA's output folders; or a .csv, .npz or .parquet file.
-        split: match samples of this split only (train means train and dev), where names stand in several.
+        split: match samples of this split only (train means train and dev), if names occur in several.
         columns: of a CSV: group -> (first, one past the last) column, counted from 0.
 
     Raises:
-        Ig3dError: the source is nothing that can be read, or none of it belongs to a sample.
+        Ig3dError: the source can't be read, or nothing in it belongs to a sample.
     """
     places, vectors, skipped = read_parameters(source, representation, columns)
     match = _Matcher(samples, split)
@@ -73,7 +73,7 @@ def import_features(
         raise Ig3dError(f"{source}: nothing in it belongs to a sample of {samples.dataset}{first}")
     skipped += [(str(samples.ids[i]), "no parameters found") for i in match.wanted if found[i] < 0]
     new = Samples(samples.dataset, with_parameters(samples, representation, vectors, found))
-    # They will be of two sources, and no single encoder here could output the same for a new image.
+    # The parameters then have two sources, and no single encoder can reproduce them for a new image.
     write_encoder_record(store, samples.dataset, representation, None)
     new.save(store)
     write_skipped(store, samples.dataset, representation, skipped)
@@ -86,7 +86,7 @@ def read_parameters(
     """The places (relative paths without suffix, or ids), vectors and skips of a folder or a merged file.
 
     Raises:
-        Ig3dError: it is neither, or nothing that can be read.
+        Ig3dError: it is neither, or it can't be read.
     """
     if source.is_dir():
         return _from_folder(source, representation)
@@ -111,7 +111,7 @@ def _from_folder(folder: Path, representation: Representation) -> tuple[list[str
     skipped = [(names[row], why) for row, why in read.broken]
     if jsons:
         return [names[row].removesuffix(".json") for row in read.rows], read.vectors, skipped
-    # EMOCA's demo numbers the faces of an image: 00 is the first. A folder without a number is what it writes where it
+    # EMOCA's demo numbers the faces of an image: 00 is the first. It writes a folder without a number where it
     # found no face, under the first letter of the image's name. Other programs' folders have no numbers at all.
     numbered = 2 * sum(name.endswith(DEMO_SUFFIX) for name in names) > len(names)
     kept = [at for at, row in enumerate(read.rows) if not numbered or names[row].endswith(DEMO_SUFFIX)]
@@ -141,7 +141,7 @@ def _walk(folder: str, representation: Representation) -> tuple[list[str], list[
 
 
 class _Matcher:
-    """Which sample a place belongs to: by its whole id, or by the last part of its path with the part before."""
+    """Which sample a place belongs to: by its full id, or by the last two parts of its path."""
 
     def __init__(self, samples: Samples, split: str | None) -> None:
         splits = samples.table["split"].to_pylist()
@@ -167,7 +167,7 @@ class _Matcher:
         there = self.by_stem.get(stem.removesuffix(ALIGNED), [])
         words = {_part_word(folder) for folder in folders} - {""}
         if words:
-            # What lies in a train folder is of no val sample, though it be the only one of this name.
+            # A file in a train folder never belongs to a val sample, even if it is the only one of this name.
             there = [i for i in there if "/" not in self.ids[i] or self.ids[i].split("/", 1)[0] in words]
         if len(there) == 1 and self.parts and not words and "/" in self.ids[there[0]]:
             return None, f"of {' or '.join(self.parts)}? give --split"
@@ -191,7 +191,7 @@ def with_parameters(
 
     Args:
         vectors: `[K, width]`.
-        found: `[N]`, which of them each sample gets; -1 for none.
+        found: `[N]`, the index of each sample's vector; -1 for none.
     """
     width = WIDTHS[representation]
     old = samples.table[representation].combine_chunks()
@@ -218,7 +218,7 @@ def parse_columns(text: Sequence[str]) -> dict[str, tuple[int, int]]:
     """`exp=4:54` ... to group -> positions.
 
     Raises:
-        Ig3dError: it is not of this form.
+        Ig3dError: the string does not have this form.
     """
     found = {}
     for item in text:

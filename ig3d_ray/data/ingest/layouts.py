@@ -1,4 +1,4 @@
-"""The layouts in which people have AffectNet and RAF-DB on disk, read as one list of entries.
+"""Common on-disk layouts of AffectNet and RAF-DB, read as one list of entries.
 
 AffectNet: `train_set/images/<number>.jpg` and `val_set/...` (or flat folders `train`, `val`) with an annotation
 CSV each (`number,exp,val,aro`); or folders per class, `train/<class>/<number>.jpg`, with or without the CSVs.
@@ -15,7 +15,7 @@ from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.errors import Ig3dError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-# What publishers and scripts call the two parts; the second one is what the paper reports on.
+# Names of the two parts in publications and scripts; the paper reports results on the second one.
 TRAIN_FOLDERS = ("train_set", "train")
 TEST_FOLDERS = ("val_set", "val", "val_clean", "test")
 ALIGNED = "_aligned"
@@ -24,11 +24,11 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Entry:
-    """One sample as its publisher has it.
+    """One sample as published.
 
     Attributes:
         sample_id: `train/123`, `val/123` (AffectNet); `train_00001` (RAF-DB).
-        is_train: of the publisher's train part.
+        is_train: whether it belongs to the published train part.
         file: its image.
         expression: class from 0, or None.
         valence: NaN where there is none.
@@ -45,18 +45,18 @@ class Entry:
 
 @dataclass
 class Layout:
-    """What a publisher's files hold.
+    """The content of a publisher's files.
 
     Attributes:
         entries: the samples.
-        skipped: (what, why) of each file or row that is none.
+        skipped: (what, why) of each file or row that is not a sample.
     """
 
     entries: list[Entry] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
     def take(self, entry: Entry, about: Dataset) -> None:
-        """Add a sample, unless its labels can't be."""
+        """Add a sample, unless its labels are invalid."""
         classes = len(about.class_names)
         if entry.expression is not None and not 0 <= entry.expression < classes:
             why = f"expression {entry.expression} is outside 0..{classes - 1}"
@@ -69,7 +69,7 @@ class Layout:
 
 
 def read_affectnet(images: Path, annotations: dict[str, Path], about: Dataset) -> Layout:
-    """AffectNet's samples; of affectnet7 those without contempt.
+    """AffectNet's samples; for affectnet7 without contempt.
 
     Args:
         images: the folder that holds the train and val parts.
@@ -199,7 +199,7 @@ def _need_classes(root: Path, found: Found, lacking: str) -> None:
 
 
 def _first_class(root: Path, labels: set[int]) -> int:
-    """0 or 1, whichever the folders count from."""
+    """The first folder number, 0 or 1."""
     if 0 in labels:
         return 0
     if 7 in labels:

@@ -1,7 +1,7 @@
-"""Draws one face from expression coefficients: head, hair, eyes, brows, nose, mouth, and what hides them.
+"""Draws one face from expression coefficients: head, hair, eyes, brows, nose, mouth, and occluders.
 
 Coordinates are those of the face: x to the right and y down, the head about 0.78 wide and 1 high to
-each side of its center. `Pen` carries them to pixels through yaw, pitch, roll, scale and shift.
+each side of its center. `Pen` maps them to pixels by yaw, pitch, roll, scale and shift.
 """
 
 import io
@@ -28,7 +28,7 @@ OCCLUDERS = ("none", "sunglasses", "mask", "fringe", "hand", "patch")
 
 @dataclass(frozen=True)
 class Look:
-    """Everything about an image but the expression.
+    """All parameters of an image except the expression.
 
     Attributes:
         skin: colors.
@@ -113,7 +113,7 @@ class Pen:
         self.canvas, self.pixels, self.look = canvas, pixels, look
 
     def place(self, points: np.ndarray) -> list[tuple[float, float]]:
-        """Face coordinates to pixels: the face bulges towards the viewer, so pose moves its middle most."""
+        """Face coordinates to pixels: the face is convex towards the viewer, so pose moves its center most."""
         look = self.look
         x, y = points[:, 0], points[:, 1]
         depth = 0.62 * np.sqrt(np.clip(1.0 - (x / 0.85) ** 2 - (y / 1.1) ** 2, 0.0, 1.0))
@@ -257,7 +257,7 @@ def _draw_eye(pen: Pen, expression: Expression, look: Look, side: float) -> None
     pen.fill(np.concatenate([upper, lower]), (248, 247, 244))
     for radius, color in ((0.082, look.iris), (0.042, (18, 16, 18))):
         iris = _ellipse(x, y - 0.02, radius, radius)
-        # The lids cover what stands above and below them.
+        # The eyelids cover what is above and below them.
         span = np.sqrt(np.clip(1 - ((iris[:, 0] - x) / 0.16) ** 2, 0, 1))
         iris[:, 1] = np.clip(iris[:, 1], y - above * span, y + below * span)
         pen.fill(iris, color)

@@ -1,11 +1,11 @@
-"""The built-in data set: drawn faces with expressions, and 3D parameters as an encoder might give them.
+"""The built-in data set: drawn faces with expressions, and 3D parameters as an encoder might output them.
 
-Both views see the same eight expression coefficients, each through its own trouble. The image suffers
-from pose, light, color, occlusion, blur and noise. The parameters know nothing of those but are
-regressions: each coefficient comes with its own error, now and then a gross one, and each representation
-is blind where its real counterpart is. EMOCA-like `exp` hardly sees the eyelids, its `detail` sees
+Both views depend on the same eight expression coefficients, each with its own distortions. Images vary
+in pose, light, color, occlusion, blur and noise. The parameters are not affected by these but are
+regressions: each coefficient has its own error, occasionally a large one, and each representation
+lacks what its real counterpart lacks. EMOCA-like `exp` hardly encodes the eyelids, its `detail` encodes
 wrinkles; SMIRK-like `expression` leaves the mouth's opening to `jaw` and the eyes to `eyelid`, which the
-short subset drops. So the views fail on different faces, which is what late fusion lives on.
+short subset drops. So the views fail on different faces, which late fusion exploits.
 """
 
 import io
@@ -62,7 +62,7 @@ def make_faces(store: Store, samples: int = 4000, seed: int = 0) -> Samples:
 
     Args:
         samples: how many faces, at least 200; 60 % train, 15 % dev, 25 % test.
-        seed: everything random follows from it.
+        seed: random seed; it determines everything random.
 
     Raises:
         Ig3dError: fewer than 200 samples, or the store can't be written.
@@ -98,7 +98,7 @@ def make_faces(store: Store, samples: int = 4000, seed: int = 0) -> Samples:
 
 
 def contact_sheet(seed: int = 0, columns: int = 10) -> bytes:
-    """A PNG with a row of drawn faces for each expression, named."""
+    """A PNG with a labeled row of drawn faces for each expression."""
     rng = np.random.default_rng([seed, 1])
     names = dataset("faces").class_names
     sheet = Image.new("RGB", (72 + columns * SIZE, len(names) * SIZE), (255, 255, 255))
@@ -180,13 +180,13 @@ def _color(channels: np.ndarray) -> Color:
 
 
 def _read_coefficients(coefficients: np.ndarray, error: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a regressor makes of the coefficients: each with its error, some samples grossly off. `[N, 8]`"""
+    """Simulated regression output for the coefficients: each with an error, some samples with large errors. `[N, 8]`"""
     spread = np.where(rng.random((len(coefficients), 1)) < _GROSS_ERROR_SHARE, 3.0, 1.0)
     return coefficients + spread * error * rng.standard_normal(coefficients.shape)
 
 
 def _code(values: np.ndarray, width: int, axes_seed: int, rng: np.random.Generator) -> np.ndarray:
-    """Values `[N, K]` mixed into a code `[N, width]` along fixed random axes of falling strength, plus noise."""
+    """Values `[N, K]` mixed into a code `[N, width]` along fixed random axes of decreasing strength, plus noise."""
     axes = np.random.default_rng(axes_seed).standard_normal((values.shape[1], width))
     strength = np.exp(-np.arange(width) / (0.4 * width))
     return (values @ axes / np.sqrt(values.shape[1]) + 0.35 * rng.standard_normal((len(values), width))) * strength
@@ -242,7 +242,7 @@ def _smirk(coefficients: np.ndarray, looks: list[Look], rng: np.random.Generator
 
 
 def _feature_column(name: Representation, values: np.ndarray, rng: np.random.Generator) -> pa.Array:
-    """The column with some samples null, as real encoders find no face in some images."""
+    """The column with some samples set to null, because real encoders find no face in some images."""
     missing = rng.random(len(values)) < _MISSING_SHARE[name]
     flat = pa.array(values.reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), WIDTHS[name]), mask=pa.array(missing))
