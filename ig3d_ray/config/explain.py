@@ -15,7 +15,7 @@ def first_error(error: ValidationError, above: str = "") -> str:
     everything = error.errors()
     # pydantic adds "too short" for a list whose items it has just refused.
     errors = [e for e in everything if e["type"] != "too_short"] or everything
-    # A misspelled field is better news than the one that is missing because of it.
+    # A misspelled field is more informative than the field that is missing because of it.
     errors.sort(key=lambda e: e["type"] != "extra_forbidden")
     first = errors[0]
     field = ".".join([*([above] if above else []), *map(str, first["loc"])])

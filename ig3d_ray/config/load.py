@@ -56,7 +56,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _unshared(content: Any) -> Any:
-    """A copy in which what a YAML anchor shares is separate, so that overriding one place leaves the others."""
+    """A copy without objects shared by YAML anchors, so that overriding one place does not change the others."""
     if isinstance(content, dict):
         return {key: _unshared(value) for key, value in content.items()}
     if isinstance(content, list):
@@ -65,7 +65,7 @@ def _unshared(content: Any) -> Any:
 
 
 def _refuse_booleans(content: Any, field: str = "") -> None:
-    """pydantic takes true for 1; no field of a space is a yes or no."""
+    """pydantic accepts true as 1; no field of a search space is Boolean."""
     if isinstance(content, bool):
         raise Ig3dError(f"{field}: {str(content).lower()}: no field takes true or false; give a number or a word")
     parts = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()

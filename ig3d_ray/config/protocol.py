@@ -8,11 +8,11 @@ from ig3d_ray.types import Frozen, Split
 
 
 class ProtocolSpec(Frozen):
-    """How honest the reported number is."""
+    """How unbiased the reported score is."""
 
     kind: Literal["dev", "cross_fitted", "paper"] = "dev"
     """`dev`: choose on dev, report test. `cross_fitted`: choose on k-1 folds of test and report the k-th, in
-    turn, for those who have nothing else. `paper`: choose on test and report test, optimistic."""
+    turn, if no other split is available. `paper`: choose on test and report test, optimistic."""
     folds: int = Field(default=5, ge=2, le=50)
     """Of the cross-fitting: inside the selection set, where it decides which method wins, and for `cross_fitted`
     around it."""
@@ -27,7 +27,7 @@ class ProtocolSpec(Frozen):
 
     @property
     def choose_on(self) -> Split:
-        """The split whose samples choose."""
+        """The split used for selection."""
         return "dev" if self.kind == "dev" else "test"
 
     @property
@@ -38,5 +38,5 @@ class ProtocolSpec(Frozen):
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """The splits of which every member must have outputs."""
+        """The splits on which every member must have outputs."""
         return ("dev", "test") if self.kind == "dev" else ("test",)

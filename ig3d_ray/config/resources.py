@@ -8,7 +8,7 @@ from ig3d_ray.types import Frozen
 
 
 def places(there: float, each: float) -> int:
-    """How many shares of a machine's CPUs or GPUs there are; a share of less than one GPU lies on a single one."""
+    """How many shares of a machine's CPUs or GPUs there are; a share of less than one GPU is on a single GPU."""
     # 1 / 0.2 is a little less than 5 in binary fractions.
     return int(int(there) * int(1 / each + 1e-9) if each < 1 else there / each + 1e-9)
 
@@ -24,13 +24,13 @@ class Resources(Frozen):
     """Short trainings of one kind that a run does one after another, at most: starting a run costs about 15 s.
     Long ones have a run each."""
     max_failures: int = Field(default=10, ge=0)
-    """How often a run is resumed after losing a worker without notice, as long trainings on spot machines do."""
+    """How often a run is resumed after a worker is lost without notice, as in long trainings on spot machines."""
     checkpoint_minutes: float = Field(default=1.0, ge=0)
-    """A training writes what it goes on from after so much time, within an epoch too; 0: after every epoch."""
+    """Interval between training checkpoints for resuming, also within an epoch; 0: after every epoch."""
     cohort: int = Field(default=32, ge=1)
-    """3D classifiers of a run that differ in loss weights, inputs and seeds train as one network, up to so many."""
+    """3D classifiers of a run that differ in loss weights, inputs and seeds train as one network, up to this many."""
     image_memory_gib: float = Field(default=2.0, ge=0)
-    """Decoded images of a split are kept on the device up to this; more are decoded anew in every epoch."""
+    """Decoded images of a split are kept on the device up to this size; more are decoded again in every epoch."""
     compile: Literal["none", "images"] = "none"
     """Whether torch.compile is applied to image networks: minutes at the start, for trainings of hours on GPUs."""
     events: Literal["none", "tensorboard"] = "none"

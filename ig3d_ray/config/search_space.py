@@ -31,7 +31,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _weight(value: Any) -> Any:
-    """`exact`, or a range inside [0, 1]; one message for all that can be wrong with it."""
+    """`exact`, or a range inside [0, 1]; one message for every kind of error."""
     in_range = isinstance(value, list | tuple) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
     if value == "exact" or (in_range and 0 <= value[0] <= value[1] <= 1):
         return tuple(value) if in_range else value
@@ -58,7 +58,7 @@ class FusionSpace(Frozen):
 
 
 class Reference(Frozen):
-    """A fusion that is always scored and shown, such as the paper's."""
+    """A fusion that is always scored and reported, such as the paper's."""
 
     name: str
     member_2d: str = "*"
@@ -83,11 +83,11 @@ class SearchSpec(Frozen):
     enumerate_up_to: int = Field(default=20000, ge=0)
     """Pairs x strategies x spaces are all scored if they are no more than this; otherwise Optuna chooses among them."""
     budget: int = Field(default=100, ge=0)
-    """Candidates that Optuna is asked for, per selection set: subsets of members with method and space."""
+    """Candidates requested from Optuna, per selection set: subsets of members with method and space."""
     max_members: int | None = Field(default=None, ge=1)
-    """No ensemble has more members."""
+    """The maximum number of members in an ensemble."""
     subset_members: int = Field(default=6, ge=2)
-    """The subsets that Optuna chooses have at most so many."""
+    """The maximum number of members in subsets chosen by Optuna."""
     batch: int = Field(default=50, ge=1)
     """Candidates that one trial scores."""
     concurrent: int = Field(default=2, ge=1)
@@ -96,9 +96,9 @@ class SearchSpec(Frozen):
     seed: int | None = Field(default=None, ge=0)
     """Of the sampler; the space's own seed by default."""
     second_objective: Literal["members", "cost"] | None = None
-    """Optuna minimizes this too, and the front of the two is shown; the ensemble is chosen by the first."""
+    """Optuna minimizes this too, and the Pareto front of both is reported; the ensemble is selected by the first."""
     costs: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
-    """For `cost`: what a member costs to run, in any unit; names may hold `*`, the first that fits counts."""
+    """For `cost`: what a member costs to run, in any unit; names may contain `*`, and the first match counts."""
 
 
 class DrawnData(Frozen):
@@ -168,9 +168,9 @@ class SearchSpace(Frozen):
     dataset: str
     """affectnet8, affectnet7, affectnet_va, rafdb, or faces, which are drawn."""
     objective: str
-    """The metric that is searched for, such as accuracy, macro_f1, ccc_mean or rmse."""
+    """The metric to optimize, such as accuracy, macro_f1, ccc_mean or rmse."""
     pool: Annotated[tuple[TrainedSpec | ImportedSpec, ...], Field(min_length=1)]
-    """Members to train, and those that are there."""
+    """Members to train, and existing members."""
     fusion: FusionSpace = FusionSpace()
     references: tuple[Reference, ...] = ()
     """Fusions to report beside what is found, such as the paper's."""
@@ -188,7 +188,7 @@ class SearchSpace(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _expand_pool(cls, content: Any) -> Any:
-        """Named recipes are put in place, then each item's lists expand to their product."""
+        """Replace names of recipes by the recipes, then expand each item's lists to their product."""
         if not isinstance(content, dict) or not isinstance(content.get("pool"), list | tuple):
             return content
         named = content.get("recipes") or {}
@@ -235,7 +235,7 @@ class SearchSpace(Frozen):
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """How the weights of many are found."""
+        """How the weights of more than two members are found."""
         return METHODS[self.task] if self.fusion.methods is None else self.fusion.methods
 
     @property
@@ -250,7 +250,7 @@ class SearchSpace(Frozen):
 
     def members(self) -> list[AnySpec]:
         """Every member of the pool, in the order of the file."""
-        # What is searched and how many workers train decide the weights too, so they belong to a member's spec.
+        # What is searched and how many workers train decide the weights too, so they are part of a member's spec.
         decides = {"monitor": self.task.default_metric, "workers": self.resources.workers}
         return [spec.model_copy(update=decides) if has_network(spec) else spec for spec in self.pool]
 

@@ -2,7 +2,7 @@
 
 The published scripts augment one image at a time on the CPU. Here the numbers are drawn for the whole batch
 from a seeded generator, so that the result doesn't depend on how workers divide it, and one resampling
-does all that is geometric. Rotations and affine maps are bilinear where torchvision's default is the nearest pixel.
+does all geometric transforms. Rotations and affine maps are bilinear where torchvision's default is the nearest pixel.
 """
 
 import math
@@ -111,7 +111,7 @@ class Draws:
         return drawn.to(self.device, non_blocking=True)
 
     def noise(self, *shape: int) -> torch.Tensor:
-        """`[B, *shape]` normal noise for the images that are here, made on the device: it is too much to be sent."""
+        """`[B, *shape]` normal noise for the images on this worker, generated on the device to avoid a transfer."""
         seed = int(torch.randint(2**31, (1,), generator=self.generator))
         own = torch.Generator(self.device).manual_seed(seed)
         return torch.randn(self.batch, *shape, generator=own, device=self.device)[self.mine]

@@ -42,7 +42,7 @@ def encoder_records(store: Store, dataset: str) -> dict[str, EncoderRecord]:
 
 
 def forget_encoders(store: Store, dataset: str) -> None:
-    """Remove the record of a representation whose parameters were replaced: their encoder is unknown."""
+    """Remove the encoder records of a data set whose parameters may have been replaced: the encoders are unknown."""
     store.remove(paths.encoder_records(dataset))
 
 

@@ -149,7 +149,7 @@ def in_rgb(image: Image.Image) -> Image.Image:
 
 
 def _read_pack(store: Store, dataset: str, pack: str, wanted: list[str]) -> tuple[dict[str, int], pa.Array]:
-    """The row of each wanted image, and these images: a split's lie among another's, which would fill memory."""
+    """The row of each requested image, and these images only, because a pack also holds images of other splits."""
     name = paths.dataset_file(dataset, pack)
     try:
         table = table_from_bytes(store.read(name))

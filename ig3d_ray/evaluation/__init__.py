@@ -2,5 +2,5 @@
 
 `LogitTable` holds the outputs of one model, `Pool` the outputs of several on the same samples, matched by id;
 `metrics` and `bootstrap` score them.
-It does not know how outputs are combined or where they come from.
+It does not depend on how outputs are combined or where they come from.
 """

@@ -1,4 +1,4 @@
-"""How sure a number is: bootstrap intervals, paired gains, McNemar's test, and what choosing the best of many adds."""
+"""Statistical uncertainty: bootstrap intervals, paired gains, McNemar's test, and the bias of selecting the best."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Interval(Frozen):
 class McNemar(Frozen):
     """McNemar's exact test of two classifiers on the same samples (McNemar 1947).
 
-    `only_first` and `only_second` count the samples that one of them alone has right; `p` is the two-sided
+    `only_first` and `only_second` count the samples that only one of them classifies correctly; `p` is the two-sided
     probability of a split as uneven as this if both were equally good.
     """
 
@@ -77,7 +77,7 @@ class Bootstrap:
 
     @cached_property
     def _kept(self) -> list[np.ndarray] | None:
-        """All blocks, where they fit into memory; otherwise they are drawn anew each time."""
+        """All blocks, if they fit into memory; otherwise they are redrawn each time."""
         return list(self._draw()) if self.resamples * len(self.strata) * 2 <= _KEEP_BYTES else None
 
     def sums(self, statistics: np.ndarray) -> np.ndarray:
@@ -111,14 +111,14 @@ class Bootstrap:
         return _interval(sign * float(both[0] - both[1]), sign * drawn)
 
     def optimism_of_best(self, statistics: Iterable[np.ndarray], metric: str) -> float:
-        """By how much the best of several candidates looks better, on the samples that it was the best on, than it is.
+        """The selection bias of the best of several candidates on the samples it was selected on.
 
         Args:
             statistics: per candidate, `[N, S]`.
-            metric: that they were compared by.
+            metric: used to compare the candidates.
 
-        In each resample the best candidate is found anew; it is better there than on the whole set by this much, on
-        average (the bootstrap of the maximum). Never below 0, which it is for a single candidate but for chance.
+        In each resample the best candidate is selected again; the bias is its score there minus the whole-set score, on
+        average (the bootstrap of the maximum). Never below 0; for a single candidate it is 0 up to chance.
         """
         sign = metrics.metric_of(metric).sign
         resampled, whole = [], []
@@ -132,7 +132,7 @@ class Bootstrap:
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
-    """Compare two classifiers by which samples each has right, bool `[N]`."""
+    """Compare two classifiers by which samples each classifies correctly, bool `[N]`."""
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differing = only_first + only_second
     p = float(binomtest(only_first, differing).pvalue) if differing else 1.0

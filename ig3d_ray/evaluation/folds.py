@@ -10,7 +10,7 @@ def stratified(labels: np.ndarray, folds: int, seed: Sequence[int]) -> np.ndarra
 
     Args:
         labels: `[N]` int classes, or `[N, 2]` valence and arousal.
-        seed: numbers that the random order follows from.
+        seed: determines the random order.
     """
     strata = labels
     if labels.ndim == 2:

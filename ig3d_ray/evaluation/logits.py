@@ -1,7 +1,7 @@
 """The logit cache: the outputs of each member for each sample, one Parquet table per data set, member and split.
 
-Any model can enter the system here, by its predictions alone. Rows are identified by `sample_id`
-and nothing in the system relies on their order.
+Any model can be added here by its predictions alone. Rows are identified by `sample_id`
+and their order is never significant.
 """
 
 import hashlib
@@ -121,10 +121,10 @@ class LogitTable:
 
     @staticmethod
     def from_bytes(data: bytes, what: str) -> "LogitTable":
-        """Read what `to_bytes` made.
+        """Read the output of `to_bytes`.
 
         Raises:
-            Ig3dError: the file is cut short or is something else; the message begins with `what`.
+            Ig3dError: the file is truncated or not a logit table; the message begins with `what`.
         """
         try:
             table = table_from_bytes(data)
@@ -168,7 +168,7 @@ class LogitStore:
 
     @staticmethod
     def path(dataset: str, member: str, split: str) -> str:
-        """The name under which a table lies in the store."""
+        """The name under which a table is stored."""
         return paths.logit_table(dataset, member, split)
 
     def write(self, table: LogitTable) -> None:
@@ -180,7 +180,7 @@ class LogitStore:
         return self.store.exists(self.path(dataset, member, split))
 
     def read(self, dataset: str, member: str, split: str) -> LogitTable:
-        """A published table; of a distant store this machine's copy, if the last listing has that version.
+        """A published table; for a remote store, the local copy if its version matches the last listing.
 
         Raises:
             Ig3dError: it is missing or broken, or does not belong at its path.
@@ -195,7 +195,7 @@ class LogitStore:
     def to_pandas(self, dataset: str, split: str) -> "pd.DataFrame":
         """Every member's outputs on a split, side by side: a row per sample, columns (member, output).
 
-        Missing outputs are NaN. Outputs are called by their class, `valence` and `arousal`.
+        Missing outputs are NaN. Outputs are named by their class, `valence` and `arousal`.
 
         Raises:
             Ig3dError: no member has outputs there.
@@ -215,12 +215,12 @@ class LogitStore:
         return frame
 
     def look(self, dataset: str) -> list[str]:
-        """The names of a data set's tables; what is read after this may come from this machine's copies."""
+        """The names of a data set's tables; later reads may use the local copies."""
         self._versions = self.store.versions(paths.logits_folder(dataset))
         return list(self._versions)
 
     def members(self, dataset: str) -> list[MemberCard]:
-        """Every member with at least one cached split, by fingerprint; one listing, one read a member."""
+        """Every member with at least one cached split, by fingerprint; one listing, and one read per member."""
         splits: dict[str, list[str]] = {}
         for name in self.look(dataset):
             key = paths.parse_logit_table(name)
@@ -236,8 +236,8 @@ class LogitStore:
 
 
 def told_apart(cards: Iterable[MemberCard]) -> list[MemberCard]:
-    """Members by names that are each one's own: those of one name, such as one trained before the data changed, get
-    their fingerprint's first digits behind it."""
+    """Members by unique names: members with the same name, such as one trained before the data changed, get
+    the first digits of their fingerprint appended."""
     known = list(cards)
     counts = Counter(card.name for card in known)
     return [replace(c, name=f"{c.name}+{c.fingerprint[:6]}") if counts[c.name] > 1 else c for c in known]

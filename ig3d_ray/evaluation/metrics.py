@@ -17,7 +17,7 @@ Scores = dict[str, float]
 
 
 def expression_statistics(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Per-sample counts `[N, 3*C]` float64, one-hot: the label where it was hit, the label, the prediction.
+    """Per-sample counts `[N, 3*C]` float64, one-hot: the label if predicted correctly, the label, the prediction.
 
     Args:
         scores: `[N, C]` fused class scores; the prediction is the first of the largest.
@@ -46,7 +46,7 @@ def va_statistics(va: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """above / below, 0 where below is 0 (as scikit-learn has it for classes never predicted)."""
+    """above / below, 0 where below is 0 (as in scikit-learn for classes never predicted)."""
     return np.divide(above, below, out=np.zeros_like(above, dtype=np.float64), where=below != 0)
 
 
@@ -140,7 +140,7 @@ def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> Scores:
 
 
 def score_one(task: Task, predictions: np.ndarray, labels: np.ndarray, metric: str) -> float:
-    """One metric of one set of predictions; what `score` gives for it, in a fraction of the time."""
+    """One metric of one set of predictions; equal to the value from `score`, in a fraction of the time."""
     if task.has_classes:
         classes = predictions.shape[1]
         top = np.ascontiguousarray(predictions.T).argmax(axis=0)

@@ -1,4 +1,4 @@
-"""A pool: members' outputs on the same samples, with the labels. Rows are matched by id, nothing else."""
+"""A pool: members' outputs on the same samples, with the labels. Rows are matched by id only."""
 
 import hashlib
 from collections import Counter
@@ -19,7 +19,7 @@ class Pool:
     """M members on N common samples.
 
     Attributes:
-        dataset: whose outputs, on what, for what.
+        dataset: the data set, split and task of the outputs.
         split: like `dataset`.
         task: like `dataset`.
         names: of the M members, in order.
@@ -47,14 +47,14 @@ class Pool:
 
     @cached_property
     def samples_digest(self) -> str:
-        """SHA-256 of ids and labels, in hex: two pools with the same are of the same samples."""
+        """SHA-256 of ids and labels, in hex: two pools with equal hashes have the same samples."""
         content = hashlib.sha256("\0".join([self.dataset, self.split, *self.ids.tolist()]).encode())
         content.update(np.ascontiguousarray(self.labels).tobytes())
         return content.hexdigest()
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of everything that a search sees: samples, members and their numbers, in hex."""
+        """SHA-256 of all inputs of a search: samples, members and their outputs, in hex."""
         content = hashlib.sha256(self.samples_digest.encode())
         content.update("\0".join([self.task, *self.names, *self.views, *self.fingerprints]).encode())
         content.update(np.ascontiguousarray(self.outputs_MNC, dtype=np.float32).tobytes())
@@ -141,7 +141,7 @@ def _aligned(tables: Sequence[LogitTable], labels: Labels, task: Task, common: n
             raise Ig3dError(f"{table.name}: no {task.outputs} cached")
         order = np.argsort(table.ids)
         if member == 0:
-            # Filled member by member: a large pool is in memory once beside its tables, not twice.
+            # Filled member by member, so that a large pool needs memory for one copy besides its tables, not two.
             outputs_MNC = np.empty((len(tables), len(common), values.shape[1]), dtype=np.float32)
         outputs_MNC[member] = values[order[np.searchsorted(table.ids, common, sorter=order)]]
     return outputs_MNC

@@ -1,4 +1,4 @@
-"""Scores of one thing on a selection set and on a report set, with intervals."""
+"""Scores on a selection set and on a report set, with intervals."""
 
 from ig3d_ray.evaluation.bootstrap import Interval
 from ig3d_ray.types import Frozen, Split
@@ -7,7 +7,7 @@ from ig3d_ray.types import Frozen, Split
 class SetScores(Frozen):
     """Every metric on one set of samples.
 
-    `optimistic` is true where the same samples were used to choose what is scored here.
+    `optimistic` is true if the scored candidate was selected on the same samples.
     """
 
     split: Split
@@ -24,11 +24,11 @@ class Scored(Frozen):
 
 
 class Optimism(Frozen):
-    """How much better the ensemble looked where it was chosen than where it is reported.
+    """How much better the ensemble scored on the selection set than on the report set.
 
     `measured` is the selection score minus the report score (the other way round for errors). `expected` is what
     choosing the best of the candidates adds to its score on the selection set, by the bootstrap of the maximum over the
-    300 best of them; that weights were fitted on the same samples comes on top.
+    300 best of them; the effect of fitting weights on the same samples is additional.
     """
 
     measured: float

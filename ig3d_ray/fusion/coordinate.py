@@ -1,4 +1,4 @@
-"""Exact coordinate search: one member's weight at a time, each put on the best of all its values."""
+"""Exact coordinate search: one member's weight at a time, each set to its global best value."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from ig3d_ray.types import Task
 
 _SWEEPS = 20
 _ALONE = 1e-9
-"""What is left for the others when a member has practically all the weight."""
+"""The remaining weight of the others when one member has practically all of it."""
 
 
 def coordinate_search(
@@ -31,15 +31,15 @@ def coordinate_search(
         metric: any metric of classes.
         restarts: further random starts around the first; the best end of all is taken, the earliest of equals.
 
-    Accuracy is a step function of the weights, flat almost everywhere, so nothing that follows slopes can finish the
-    job; along one weight its best value is solved for (`steps`).
+    Accuracy is a step function of the weights, flat almost everywhere, so gradient-based methods cannot reach the
+    optimum; along one weight the best value is solved for exactly (`steps`).
     """
     rng = np.random.default_rng([seed, len(outputs_MNC)])
     first = np.asarray(starts[0], dtype=np.float64)
     shaken = [first * rng.gamma(4.0, 0.25, len(first)) for _ in range(restarts)]
     best, best_value = first, -np.inf
     for number, start in enumerate((*starts, *shaken)):
-        # Each climb draws on its own, so that another start more changes none of the others.
+        # Each start has a separate random generator, so that additional starts do not change the others.
         of_climb = np.random.default_rng([seed, len(outputs_MNC), number])
         weights, value = _climb(outputs_MNC, labels_N, np.asarray(start, dtype=np.float64), metric, of_climb)
         if value > best_value + EQUAL:
@@ -50,18 +50,18 @@ def coordinate_search(
 def _climb(
     outputs_MNC: np.ndarray, labels_N: np.ndarray, weights: np.ndarray, metric: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """To where no single weight can be bettered; and the metric there."""
+    """The weights that no change of a single weight improves, starting from given ones; and the metric there."""
     weights = weights / weights.sum()
     value = score_one(Task.EXPRESSION, np.tensordot(weights, outputs_MNC.astype(np.float64), 1), labels_N, metric)
     for _ in range(_SWEEPS):
         before = value
-        # Summed up anew each time, so that rounding does not add up.
+        # Recomputed each time, so that rounding errors do not accumulate.
         fused = np.tensordot(weights, outputs_MNC.astype(np.float64), 1)
         for member in rng.permutation(len(weights)):
             others = 1.0 - weights[member]
             if others <= _ALONE:
                 continue
-            # The member and the rest of the ensemble are a pair: all shares from none to everything, solved.
+            # The member and the rest of the ensemble are a pair: solved for all shares from 0 to 1.
             output = outputs_MNC[member].astype(np.float64)
             rest = (fused - weights[member] * output) / others
             found = expression_steps(rest, output, labels_N, metric).best()

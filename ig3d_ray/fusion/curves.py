@@ -1,4 +1,4 @@
-"""Metrics of valence and arousal as functions of one weight, whole, after one pass over the samples.
+"""Metrics of valence and arousal as exact functions of one weight, computed in one pass over the samples.
 
 With p = first + w * (second - first), the sums that the metrics are made of are polynomials in w: the squared
 errors and p^2 of degree two, p and p * t of degree one. The absolute error is convex and piecewise linear.
@@ -131,7 +131,7 @@ class Curves:
 
         Where all weights are equally good, as with equal members, the interval is the whole range.
         """
-        # Of the mean of two dimensions both count.
+        # A mean over two dimensions depends on both.
         columns = _DIMENSIONS["" if metric == "ccc_mean" else _parts(metric)[1]]
         if not self.direction[:, columns].any():
             middle = 0.5 * (self.low + self.high)
@@ -171,7 +171,7 @@ def _real_roots(coefficients: np.ndarray) -> np.ndarray:
     size = np.abs(coefficients).max()
     if size == 0:
         return np.zeros(0)
-    # A highest power that is rounding alone would put one root far away and cost the others their digits.
+    # A leading coefficient that is only rounding error would add a distant root and reduce the others' precision.
     trimmed = polynomial.polytrim(coefficients / size, 1e-13)
     roots = polynomial.polyroots(trimmed)
     real = roots.real[np.abs(roots.imag) <= 1e-6 * (1 + np.abs(roots.real))]
@@ -190,7 +190,7 @@ class _Bends:
         at: `[K]`.
         slopes: `[K + 1]` running sums of |d| and |d| * at.
         moments: like `slopes`.
-        rest: the part that w leaves alone.
+        rest: the part that does not depend on w.
     """
 
     at: np.ndarray

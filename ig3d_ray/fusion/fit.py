@@ -20,7 +20,7 @@ METHODS: dict[Task, tuple[Method, ...]] = {
     Task.VA: ("least_squares", "concordance"),
 }
 PER_COLUMN: tuple[Method, ...] = ("stack", "least_squares", "concordance")
-"""Methods that can give each class or dimension weights of its own."""
+"""Methods that can fit separate weights for each class or dimension."""
 NEGLIGIBLE = 1e-6
 """Members whose influence is a smaller share than this of the largest one are dropped."""
 SPACES_OF: dict[Method, tuple[Space, ...]] = {
@@ -155,7 +155,7 @@ def _concordance(
         flat = outputs[:, :, columns].reshape(members, -1)
         return most_concordant(concordance(flat, labels[:, columns].ravel()))
     if objective in ("ccc", "ccc_paper"):
-        # Both dimensions pooled, weights apart: each member twice, speaking of one dimension and zero for the other.
+        # Both dimensions pooled, weights apart: each member twice, once per dimension, zero in the other.
         apart = np.zeros((2, members, *labels.shape))
         for one in (0, 1):
             apart[one, :, :, one] = outputs[:, :, one]
@@ -167,7 +167,7 @@ def _concordance(
 
 
 def _columns(objective: str) -> slice:
-    """The dimensions that an objective is about."""
+    """The dimensions that an objective depends on."""
     return {"_valence": slice(0, 1), "_arousal": slice(1, 2)}.get("_" + objective.rpartition("_")[2], slice(0, 2))
 
 

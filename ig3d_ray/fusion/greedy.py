@@ -1,4 +1,4 @@
-"""Greedy selection with replacement: members are added one at a time, each time the one that helps most."""
+"""Greedy selection with replacement: in each step, the member that improves the metric most is added."""
 
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ class _Members:
                 rival = _highest_of_others(scores, sum_CN[:, rows], labels)
                 hits = fused >= rival
                 if (hits & (fused == rival)).any():
-                    # Where classes tie, the first has it, which is checked sample by sample.
+                    # If classes tie, the first one is predicted, which is checked sample by sample.
                     counts[:, 0, 0] += _counted(scores, sum_CN[:, rows], labels)[:, 0].sum(axis=1)
                 else:
                     counts[:, 0, 0] += np.count_nonzero(hits, axis=1)
@@ -53,7 +53,7 @@ class _Members:
         return metrics.from_sums(Task.EXPRESSION, counts.reshape(len(among), -1))[self.metric]
 
     def surprise(self, sum_CN: np.ndarray, among: np.ndarray) -> np.ndarray:
-        """How unlikely the labels are under each member added, as a mean of logarithms; decides between equals."""
+        """How unlikely the labels are under each member added, as a mean of logarithms; breaks ties."""
         of_label = self.of_label[among].T + sum_CN[self.labels, np.arange(len(self.labels))][:, None]
         whole = self.scores[:, among].sum(axis=0).T + sum_CN.sum(axis=0)[:, None]
         return -np.log(np.maximum(of_label / np.maximum(whole, 1e-12), 1e-12)).mean(axis=0)
@@ -99,11 +99,11 @@ def greedy(
     Args:
         probabilities_MNC: `[M, N, C]`, not negative.
         labels_N: `[N]` int.
-        metric: what each step improves; ties go to the member that finds the labels likeliest.
+        metric: improved in each step; ties go to the member with the highest likelihood of the labels.
         size: members taken at most, repeats included; it ends early after ten steps without improvement, and
             the best size on the way is kept.
         start: begins with the best few members, as many of at most `start` as are best together.
-        bags: repeats on random halves of the members and averages, so that no lucky member is everywhere.
+        bags: repeats on random halves of the members and averages, so that no member is in every bag by chance.
 
     Source: Caruana et al. 2004, sections 2.1 to 2.3.
     """

@@ -76,7 +76,7 @@ class LogitLoss:
         return len(self.outputs)
 
     def only(self, members: np.ndarray) -> "LogitLoss":
-        """Copied into order, which pays when it is looked at often; a large pool as a whole is not copied."""
+        """Copied into order, which pays off for repeated access; a large pool is not copied as a whole."""
         outputs = np.take(self.outputs, members, axis=0) if len(members) < self.members else self.outputs
         if self.order is not None and self.scale is not None:
             outputs = np.take(outputs, self.order, axis=1)
@@ -109,7 +109,7 @@ class LogitLoss:
             gradient += outputs.reshape(count, -1) @ residual.ravel()
             if hessian is not None:
                 continue
-            # The curvature decides how fast the minimum is reached, not where it is: single precision will do.
+            # The curvature decides how fast the minimum is reached, not where it is: single precision is sufficient.
             root = np.sqrt(likely).astype(np.float32)
             spread = single * root
             mean = np.einsum("knc,nc->kn", spread, root)
@@ -132,7 +132,7 @@ class LogitLoss:
             rows = slice(start, start + _BLOCK)
             outputs, labels = self._rows(rows), self.labels[rows]
             of_label = outputs[:, np.arange(len(labels)), labels]
-            # Relative to the label, so that what overflows is what is hopelessly wrong.
+            # Relative to the label, so that only badly misclassified samples can overflow.
             apart = np.minimum(outputs - of_label[:, :, None], 80)
             losses += np.log(np.exp(apart) @ ones).sum(axis=1)
         return losses

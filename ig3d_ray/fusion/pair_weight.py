@@ -1,4 +1,4 @@
-"""The best weight of two members, solved for instead of sampled, for every metric there is.
+"""The best weight of two members, solved exactly instead of sampled, for every metric.
 
 With w the second (3D) member's weight and 1 - w the first's, each fused output is a straight line in w: metrics
 of classes are step functions of w (`steps`), metrics of valence and arousal smooth or piecewise linear (`curves`).

@@ -1,4 +1,4 @@
-"""Weights per class: a member may be trusted on one expression and not on another."""
+"""Weights per class: a member may have a high weight for one expression and a low weight for another."""
 
 import numpy as np
 import scipy  # its parts when they are used, as in spaces.py
@@ -11,13 +11,13 @@ STRENGTHS = (10.0, 1.0, 0.1)
 def stack_per_class(
     outputs_MNC: np.ndarray, labels_N: np.ndarray, shared_M: np.ndarray, folds: int = 3, seed: int = 0
 ) -> np.ndarray:
-    """Non-negative weights `[M, C]` of least log-loss, drawn towards the weights that all classes share.
+    """Non-negative weights `[M, C]` of least log-loss, regularized towards the weights that all classes share.
 
     Args:
         outputs_MNC: `[M, N, C]` logits.
         labels_N: `[N]` int.
-        shared_M: `[M]`: a stack's weights; members without weight stay without.
-        folds: of the cross-fitting that chooses how strongly they are drawn.
+        shared_M: `[M]`: a stack's weights; zero weights stay zero.
+        folds: of the cross-fitting that chooses the regularization strength.
         seed: like `folds`.
 
     With fewer samples than folds every class has the shared weights.
@@ -44,7 +44,7 @@ def stack_per_class(
 def _fit(outputs: np.ndarray, labels: np.ndarray, shared: np.ndarray, strength: float) -> np.ndarray:
     members, samples, classes = outputs.shape
     rows = np.arange(samples)
-    # Relative to the size of each member's scores, so that their scale does not decide who is held back.
+    # Relative to the size of each member's scores, so that regularization does not depend on their scale.
     sizes = strength * outputs.var(axis=(1, 2))[:, None] / classes
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:

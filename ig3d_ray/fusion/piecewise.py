@@ -1,4 +1,4 @@
-"""Metrics of classes as step functions of one weight, whole, after one pass over the samples.
+"""Classification metrics as exact step functions of one weight, computed in one pass over the samples.
 
 Along a line of fused scores, first + w * direction, each class's score is a straight line in w. So a sample's top
 class changes at most C - 1 times, and whatever is counted from top classes is constant between such changes.
@@ -52,15 +52,15 @@ class Steps:
     def score_at(self, weights: np.ndarray) -> np.ndarray:
         """The metric at any weights in [low, high], same shape: one binary search each.
 
-        On a weight where top classes tie, the first of them counts, as `numpy.argmax` has it.
+        At a weight where top classes tie, the first of them counts, as in `numpy.argmax`.
         """
         return self.values[np.searchsorted(self.positions, weights, side="right")]
 
     def best(self) -> BestWeight:
         """The best weight: the middle of the widest interval on which the metric is highest.
 
-        A single weight where scores tie exactly is never chosen, because rounding would decide there; except 0
-        and 1, where one member speaks alone and nothing is rounded.
+        A single weight where scores tie exactly is never chosen, because rounding would decide the result; except 0
+        and 1, where only one member contributes and nothing is rounded.
         """
         inside = (self.positions > self.low) & (self.positions <= self.high)
         edges = np.concatenate([[self.low], self.positions[inside], [self.high]])
@@ -162,7 +162,7 @@ def _right_between(
         crossing = -margin / rise
     begins, ends = np.where(rise > 0, crossing, -np.inf), np.where(rise < 0, crossing, np.inf)
     begin, end = begins.max(axis=0), ends.min(axis=0)
-    # At the crossing itself the classes tie, and the first of them has it.
+    # At the crossing itself the classes tie, and the first of them is predicted.
     earlier = np.arange(len(start))[:, None] < labels_N
     not_yet, no_more = (((side == edge) & earlier).any(axis=0) for side, edge in ((begins, begin), (ends, end)))
     begin, end = low + begin, low + end

@@ -1,4 +1,4 @@
-"""Convex quadratics over non-negative weights, and over simplices: the small problem inside the large ones."""
+"""Convex quadratic programs over non-negative weights, and over simplices: a subproblem of the other solvers."""
 
 import numpy as np
 
@@ -23,8 +23,8 @@ def minimize_quadratic(
     Raises:
         ValueError: shapes differ, or a number is not finite.
 
-    An active-set method (Lawson and Hanson 1974, with sums): weights enter one at a time, each time the one whose
-    gradient promises most, and leave when they would become negative; it ends where the conditions of Karush,
+    An active-set method (Lawson and Hanson 1974, with sums): weights enter one at a time, always the one whose
+    gradient is steepest, and leave when they would become negative; it ends where the conditions of Karush,
     Kuhn and Tucker hold, which for a convex problem is the global optimum.
     """
     count = len(gradient_K)
@@ -34,7 +34,7 @@ def minimize_quadratic(
         raise ValueError("a quadratic with numbers that are not finite")
     groups = np.zeros(count, dtype=int) if groups_K is None else groups_K
     scale = max(float(np.abs(np.diagonal(hessian_KK)).max()), 1e-300)
-    # A ridge too small to matter makes equal members one solution instead of a singular system.
+    # A negligible ridge term gives equal members a unique solution instead of a singular system.
     hessian = hessian_KK / scale + _RIDGE * np.eye(count)
     gradient = gradient_K / scale
     u, passive = _start(hessian, gradient, total, groups)
@@ -72,7 +72,7 @@ def _settle(
     u: np.ndarray,
     passive: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The minimum over the passive weights, those that would become negative having left."""
+    """The minimum over the passive weights, after removing those that would become negative."""
     while True:
         free, multipliers = np.flatnonzero(passive), np.zeros(int(groups.max()) + 1)
         if len(free) == 0:

@@ -1,4 +1,4 @@
-"""Convex stacking: the non-negative weights of least log-loss, drawn towards a simple ensemble as far as that helps."""
+"""Convex stacking: non-negative weights of least log-loss, regularized towards a simple ensemble where that helps."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,9 +11,9 @@ from ig3d_ray.fusion.qp import minimize_quadratic
 
 STRENGTHS = (0.01, 0.1, 1.0)
 FREE = 1e-8
-"""A pull that matters only where the loss alone has no minimum: members that are right about every sample."""
+"""A minimal penalty, relevant only if the loss has no minimum: members that classify every sample correctly."""
 LIMIT = 128
-"""Members beyond which only those that the optimum uses are looked at together."""
+"""In larger pools, only the members that the optimum uses are fitted together."""
 _ENTER = 16
 _STEPS = 50
 _HALVINGS = 30
@@ -21,7 +21,7 @@ _NOTHING = 1e-6
 """A mean loss that leaves nothing to improve."""
 _CLOSE, _ROUGHLY = 1e-10, 1e-5
 _NEAR = 1e-3
-"""A step that promises less than this share of the loss is too short for the curvature to change."""
+"""A step with an expected gain below this share of the loss is too short for the curvature to change."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def stack_logits(
 
 
 def _sizes(outputs_MNC: np.ndarray) -> np.ndarray:
-    """How far each member's logits of a sample are spread, `[M]`; 1 for members whose logits are all the same."""
+    """The spread of each member's logits within a sample, `[M]`; 1 for members whose logits are all equal."""
     sizes = np.ones(len(outputs_MNC))
     for i, member in enumerate(outputs_MNC):
         values = member.astype(np.float64)
@@ -96,7 +96,7 @@ def _stack(loss: LogitLoss | MixtureLoss, total: float | None) -> Stack:
 def _worthwhile(loss: LogitLoss | MixtureLoss, total: float | None) -> np.ndarray:
     """The members to fit together, ascending: all, or in a large pool those that the optimum needs.
 
-    Members enter a few at a time, those whose gradient promises most, until none promises anything, which makes the
+    Members enter a few at a time, those with the steepest gradient, until none would reduce the loss, which makes the
     optimum over those that have entered the optimum over all; or until there are `LIMIT`.
     """
     members = loss.members
@@ -157,7 +157,7 @@ class _Problem:
     pull: float
 
     def step(self, local: Local, weights: np.ndarray) -> np.ndarray:
-        """Where Newton's method goes next: the minimum of the quadratic model, constraints kept."""
+        """The next Newton iterate: the minimum of the quadratic model under the constraints."""
         hessian = local.hessian + self.pull * np.eye(len(weights))
         gradient = local.gradient + self.pull * (weights - self.target)
         return minimize_quadratic(hessian, gradient - hessian @ weights, self.total)
@@ -171,7 +171,7 @@ class _Problem:
             local, weights = at.whole, at.weights
             before = self.value(local, weights)
             if before <= _NOTHING * float(self.loss.sizes.sum()):
-                # Every sample is right and sure: without a pull the weights would grow for ever.
+                # Every sample is correct with high confidence: without a penalty the weights would grow without bound.
                 return at
             goal = self.step(local, weights)
             slope = float((local.gradient + self.pull * (weights - self.target)) @ (goal - weights))
@@ -218,13 +218,13 @@ def _best_of_path(loss: FoldedLoss, total: float | None) -> Stack:
             at = problem.solve(at, _ROUGHLY)
             held_out = problem.held_out(at)
             tried.append((held_out, strength, name, at))
-            # Pulled harder and worse already: the best pull lies behind.
+            # A stronger penalty is already worse: the best strength has been passed.
             if held_out > before:
                 break
             before = held_out
     held_out, strength, name, at = min(tried, key=lambda one: one[:2])
     problem = _Problem(loss, total, targets[name], strength * size)
     at = problem.solve(_At.of(loss, at.weights), _CLOSE)
-    # One step more than is worth another evaluation of the loss.
+    # A final Newton step, without another evaluation of the loss.
     weights = problem.step(at.whole, at.weights)
     return Stack(weights, name, strength, total is not None, held_out / samples)

@@ -1,4 +1,4 @@
-"""Temperature: how sure each member's scores ought to be."""
+"""Temperature scaling: calibrates the confidence of each member's scores."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def fit_temperatures(logits_MNC: np.ndarray, labels_N: np.ndarray) -> np.ndarray
         labels_N: `[N]` int.
 
     Source: Guo et al. 2017, section 4.2. The log-loss is convex in 1 / T; Newton's method, bracketed by bisection.
-    Members that are never wrong, or know nothing, end at the bounds of 1/1000 and 1000.
+    Members that are always correct, or uninformative, end at the bounds of 1/1000 and 1000.
     """
     return np.array([_fit_one(np.asarray(member, dtype=np.float64), labels_N) for member in logits_MNC])
 

@@ -1,4 +1,4 @@
-"""Valence and arousal of many members: the weights of least squared error, and of most concordance, globally."""
+"""Valence and arousal of many members: globally optimal weights for squared error, and for concordance."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ def least_squares(outputs_MN: np.ndarray, truth_N: np.ndarray, total: float | No
 
 @dataclass(frozen=True)
 class Concordance:
-    """What the concordance correlation of weighted members is made of.
+    """The terms of the concordance correlation of weighted members.
 
     CCC(u) = 2 c'u / (u'Vu + v + (m'u - t)^2), a linear function over a convex quadratic one.
 
@@ -56,7 +56,7 @@ def concordance(outputs_KN: np.ndarray, truth_N: np.ndarray) -> Concordance:
 
 
 def most_concordant(about: Concordance, groups_K: np.ndarray | None = None) -> np.ndarray:
-    """The weights, each group's on its simplex, of the highest concordance correlation there is.
+    """The weights, each group's on its simplex, that maximize the concordance correlation.
 
     Args:
         about: of the members.
@@ -65,7 +65,7 @@ def most_concordant(about: Concordance, groups_K: np.ndarray | None = None) -> n
     Source: Dinkelbach (1967). The ratio can reach r exactly if max 2 c'u - r * (quadratic) is not negative; for
     r >= 0 that is a convex problem, solved exactly, and the ratio at its solution is the next r. Rising r converges
     superlinearly to the global maximum. Where no member has positive covariance, the ratio is nowhere positive,
-    the same argument turns convex into concave, and the maximum lies at a vertex: one member of each group.
+    the same argument turns convex into concave, and the maximum is at a vertex: one member of each group.
     """
     groups = np.zeros(len(about.c), dtype=int) if groups_K is None else groups_K
     u = _best_vertex(about, groups)

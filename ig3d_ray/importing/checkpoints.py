@@ -28,7 +28,7 @@ WRAPPERS = ("model_state_dict", "state_dict")
 
 @dataclass(frozen=True)
 class Brought:
-    """What an import of a checkpoint did.
+    """The result of an import of a checkpoint.
 
     Attributes:
         identified: the network.
@@ -83,7 +83,7 @@ def import_checkpoint(
     """Publish a checkpoint as a member and write its logits on every split that has its inputs.
 
     Raises:
-        Ig3dError: the checkpoint or the data set are not what they should be; nothing is written then.
+        Ig3dError: the checkpoint or the data set is invalid; nothing is written in this case.
     """
     weights, digest = read_state_dict(file)
     found = identify(weights, kind, dataset, Origin(name=name, sha256=digest), class_order, va_order)

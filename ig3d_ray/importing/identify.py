@@ -30,7 +30,7 @@ class Identified:
     Attributes:
         spec: what it is.
         network: with its weights.
-        notes: what was decided on the way, a line each.
+        notes: decisions made during identification, one line each.
     """
 
     spec: TrainedSpec
@@ -46,14 +46,14 @@ def identify(
     class_order: ClassOrder | None = None,
     va_order: VaOrder | None = None,
 ) -> Identified:
-    """The member that published weights are.
+    """Identify the member that published weights belong to.
 
     Args:
         weights: the state dict.
         kind: of the network.
         dataset: that it was trained on.
         origin: the member's name, and the hash of the file.
-        class_order: of the checkpoint's outputs; by default DDAMFN's own on RAF-DB for `ddamfn`, ours
+        class_order: of the checkpoint's outputs; by default DDAMFN's on RAF-DB for `ddamfn`, this package's
             otherwise.
         va_order: which of a 3D network's last two outputs is valence; by default as published.
 

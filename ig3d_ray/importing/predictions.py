@@ -20,13 +20,13 @@ from ig3d_ray.types import Split, Task
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did.
+    """The result of an import.
 
     Attributes:
         table: as it was published.
         found: `logits`, `va`.
         numbered: whether ids are row numbers.
-        scores: `accuracy` and `ccc`, as far as there are labels; mixed-up classes or rows show here.
+        scores: `accuracy` and `ccc`, if there are labels; low values indicate mixed-up classes or rows.
     """
 
     table: LogitTable
@@ -49,7 +49,7 @@ def import_predictions(
     Args:
         file: ending in .csv, .parquet or .npz.
         spec: the member's name and view.
-        row_order_is_id: number the rows instead of asking for `sample_id`; then every file imported for this
+        row_order_is_id: number the rows instead of requiring `sample_id`; then every file imported for this
             split must agree with the others in its labels, row by row.
         replace: accept other predictions than those already imported under this name.
 
@@ -111,7 +111,7 @@ def labels_in_file(
     """The labels in a file of predictions; None if there are none.
 
     Raises:
-        Ig3dError: a label is no class, or no number.
+        Ig3dError: a label is not a class, or not a number.
     """
     rows = len(ids)
     expression, va = np.full(rows, -1, np.int64), np.full((rows, 2), np.nan, np.float32)

@@ -174,7 +174,7 @@ def predictions(
     elif prob_names:
         logits = _log_probabilities(file, np.stack([numbers(file, columns, name) for name in prob_names], axis=1))
     elif "cat_pred" in columns:
-        # A bare class has no confidence: it enters as one vote.
+        # A class without scores has no confidence: it counts as one vote.
         logits = np.eye(classes)[classes_of(file, columns, "cat_pred", dataset)]
     va = None
     if ("val_pred" in columns) != ("aro_pred" in columns):
@@ -214,7 +214,7 @@ def classes_of(file: Path, columns: dict[str, np.ndarray], name: str, dataset: s
     known |= {str(index): index for index in range(len(names))}
     classes = np.empty(len(columns[name]), dtype=np.int64)
     for row, value in enumerate(columns[name].tolist()):
-        # pandas writes whole numbers as 3.0 when a column had gaps.
+        # pandas writes integers as 3.0 if a column had missing values.
         message = str(value).strip().lower().removesuffix(".0")
         if message not in known:
             raise Ig3dError(

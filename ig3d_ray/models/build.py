@@ -7,7 +7,7 @@ from ig3d_ray.models.registry import network_module
 from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec
 
-# What a second training begins anew: CAGE's whole head, or the last layer (with the batch norm that DDAMFN registers).
+# Reinitialized by a second training: CAGE's whole head, or the last layer (with the batch norm that DDAMFN registers).
 NEW_HEAD = "network.classifier."
 NEW_LAYERS = 3
 
@@ -31,7 +31,7 @@ def build_network(spec: TrainedSpec, dataset: Dataset, stage: int = -1) -> Stand
 
 
 def carry_over(before: Standardized, after: Standardized) -> None:
-    """Give a stage's network the weights of the stage before; what has another shape or name stays new.
+    """Give a stage's network the weights of the stage before; layers with another shape or name stay new.
 
     Raises:
         Ig3dError: more than the last layer would stay new.

@@ -84,10 +84,10 @@ def to_bytes(content: dict[str, Any]) -> bytes:
 
 
 def from_bytes(data: bytes, what: str) -> dict[str, Any]:
-    """What `to_bytes` wrote; only tensors and plain values are accepted.
+    """Read the output of `to_bytes`; only tensors and plain values are accepted.
 
     Raises:
-        Ig3dError: anything else, or a file cut short; the message begins with `what`.
+        Ig3dError: other content, or a truncated file; the message begins with `what`.
     """
     try:
         content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""What a network is fed: parameters and small image sets lie on its device, large ones are decoded ahead of it."""
+"""Network inputs: parameters and small image sets are kept on the device, large ones are decoded in advance."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,8 +27,8 @@ class Feeding:
 
     Attributes:
         device: the network's.
-        decoders: processes that decode images ahead; none, and it is done in between.
-        memory: decoded images of a split are kept on the device up to so many bytes.
+        decoders: processes that decode images in advance; with 0, decoding is synchronous.
+        memory: decoded images of a split are kept on the device up to this many bytes.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -37,7 +37,7 @@ class Feeding:
 
 
 class Inputs:
-    """Raw inputs of samples, in their order: resident tensors `[N, ...]`, and images that are decoded when wanted."""
+    """Raw inputs of samples, in their order: resident tensors `[N, ...]`, and images that are decoded on demand."""
 
     def __init__(self, parts: Sequence["torch.Tensor | Decoded"]) -> None:
         self.parts = tuple(parts)
@@ -82,7 +82,7 @@ class Decoded:
     def __init__(self, images: ImageSet, feeding: Feeding) -> None:
         self.images, self.feeding = images, feeding
         self._order: list[list[int]] = []
-        # One loader for all epochs: its processes stay, and ask for the order of the epoch that begins.
+        # One loader for all epochs: its processes persist, and read the sample order at the start of each epoch.
         self._loader: DataLoader[Any] | None = None
 
     def __len__(self) -> int:
@@ -115,7 +115,7 @@ class _Decoding(Dataset[torch.Tensor]):
 
 
 def _resident(images: ImageSet, device: torch.device) -> torch.Tensor:
-    """All images on the device; of a GPU's, never more than some are in this machine's own memory."""
+    """All images on the device; for a GPU, only a few at a time are in host memory."""
     x = torch.empty((len(images), 3, images.size, images.size), dtype=torch.uint8, device=device)
     for start in range(0, len(images), DECODED_AT_ONCE):
         some = range(start, min(start + DECODED_AT_ONCE, len(images)))
@@ -144,7 +144,7 @@ def member_inputs(spec: TrainedSpec, samples: Samples, store: Store, feeding: Fe
 
 
 def _part(one: Input, samples: Samples, store: Store, feeding: Feeding) -> torch.Tensor | Decoded:
-    """One input of all samples: parameters, and images that fit into memory, lie on the device."""
+    """One input of all samples: parameters, and images that fit into memory, are kept on the device."""
     if isinstance(one, ParameterInput):
         values = samples.params(one.representation)[:, one.columns]
         return torch.from_numpy(values.copy()).to(feeding.device)

@@ -1,6 +1,6 @@
-"""How exactly a GPU multiplies 32-bit numbers: scoring keeps all their digits, training may round to TF32's ten bits.
+"""Precision of float32 products on GPUs: scoring uses full precision, training may round to TF32's ten bits.
 
-These are switches of the whole process; each is set back at the end.
+These settings are global to the process; each is restored at the end.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import torch
 
 @contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Matrix products and convolutions of float32 in TF32 or not; CPUs don't care."""
+    """Matrix products and convolutions of float32 in TF32 or not; no effect on CPUs."""
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = allowed
     torch.set_float32_matmul_precision("high" if allowed else "highest")

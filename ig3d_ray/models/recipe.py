@@ -85,7 +85,7 @@ class TrainingRecipe(Frozen):
     lr_factor: float = Field(default=0.1, gt=0, lt=1)
     lr_epochs: int = Field(default=10, ge=1)
     sampling: Literal["shuffle", "inverse_frequency", "inverse_frequency_once", "min_class"] = "shuffle"
-    """Which samples an epoch sees: all; as many drawn with weight 1 / class count, anew or once and for all;
+    """Samples of an epoch: all; the same number drawn with weight 1 / class count, in each epoch or only once;
     or as many of each class as the smallest has, drawn once."""
     mask: float = Field(default=0.0, ge=0, le=1)
     """In training, the probability with which a parameter group of a sample loses a random number of its values."""
@@ -95,8 +95,8 @@ class TrainingRecipe(Frozen):
     """Largest norm of the gradient."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """On GPUs, `auto` trains image networks in bf16 autocast (in fp32 on cards older than A100) and 3D classifiers in
-    fp32 with TF32 products, `fp32` everything with all digits. CPUs train in fp32 but for `bf16`. Scoring is
-    always in fp32 with all digits."""
+    fp32 with TF32 products, `fp32` everything in full precision. CPUs train in fp32 except with `bf16`. Scoring is
+    always in full fp32 precision."""
 
     @model_validator(mode="after")
     def _climbs(self) -> "TrainingRecipe":

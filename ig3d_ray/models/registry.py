@@ -31,7 +31,7 @@ def spec_class(kind: str) -> "type[TrainedSpec]":
     """The spec class of a kind: `SPEC` in its `spec.py`. Loads no torch.
 
     Raises:
-        Ig3dError: there is no such kind; the message lists those there are.
+        Ig3dError: there is no such kind; the message lists the known kinds.
     """
     if kind not in KINDS:
         raise Ig3dError(f"kind: {kind!r}; allowed: {', '.join((*KINDS, IMPORTED))}")

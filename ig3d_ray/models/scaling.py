@@ -1,4 +1,4 @@
-"""Standardization of a network's inputs, whose numbers travel in the checkpoint."""
+"""Standardization of a network's inputs; the statistics are stored in the checkpoint."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class Scaling(nn.Module):
-    """The standardization of one kind of input, whose numbers travel in the checkpoint.
+    """The standardization of one kind of input; the statistics are stored in the checkpoint.
 
     Args:
         shape: of `mean` and `scale`, broadcast over a batch: `[D]` or `[3, 1, 1]`.
@@ -41,7 +41,7 @@ class Standardized(nn.Module):
     """A network behind the standardization of its inputs.
 
     Args:
-        network: what sees standardized inputs.
+        network: takes standardized inputs.
         scalings: one per input, in the network's order.
     """
 
@@ -57,7 +57,7 @@ class Standardized(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """The device of the weights."""
         return next(self.network.parameters()).device
 
     def standardize(self, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

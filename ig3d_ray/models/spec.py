@@ -110,7 +110,7 @@ class PublishedLayers:
 
 
 class ImportedSpec(Frozen):
-    """A model made elsewhere that is known by its predictions alone."""
+    """An external model of which only predictions are available."""
 
     kind: Literal["imported"] = "imported"
     name: MemberName
@@ -128,7 +128,7 @@ class ImportedSpec(Frozen):
 
 
 class TrainedSpec(Frozen):
-    """What every member with a network has. A kind of network is a subclass in a folder of its own.
+    """Fields of every member with a network. Each kind of network is a subclass in a separate folder.
 
     A subclass defines what its network takes as input (`inputs`), what that costs (`operations`), and its name
     (`architecture`, `size`).
@@ -195,7 +195,7 @@ class TrainedSpec(Frozen):
 
     @property
     def cohort(self) -> CohortKind | None:
-        """With which others it can be trained as one network; None if with none."""
+        """Identifies the members it can be trained with as one network; None if there are none."""
         return None
 
     @classmethod
@@ -260,7 +260,7 @@ class TrainedSpec(Frozen):
 
     @property
     def name(self) -> str:
-        """What it is called in tables; unique within a search space."""
+        """Its name in tables; unique within a search space."""
         if self.origin is not None:
             return self.origin.name
         losses = "-".join(stage.loss.label for stage in self.stages)

@@ -143,7 +143,7 @@ class Leases:
             )
 
     def _owner(self, token: str) -> Owner | None:
-        """Whose token it is; None if it has no sign. A sign that can't be read is not one that isn't there."""
+        """The driver with this token; None if it has no heartbeat. An unreadable heartbeat is not a missing one."""
         sign = self.store.read_if_there(self._sign(token))
         return None if sign is None else Owner(**json.loads(sign))
 

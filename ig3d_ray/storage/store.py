@@ -132,7 +132,7 @@ class Store:
         return self._ask("cannot read", name, lambda: bytes(self._fs.cat_file(self._path(name))))
 
     def read_if_there(self, name: str) -> bytes | None:
-        """The bytes published under a name; None if there are none, which another process may have just removed."""
+        """The bytes published under a name; None if it does not exist (another process may have just removed it)."""
 
         def look() -> bytes | None:
             try:

@@ -79,7 +79,7 @@ def test_a_image_in_two_splits_is_a_fault(tmp_path: Path) -> None:
     twice.write_bytes((tmp_path / "files" / "train_0003_aligned.jpg").read_bytes())
     ig3d("data", "rafdb", "--images", tmp_path / "files", "--labels", labels, "--storage", out)
     message = ig3d("data", "check", "--dataset", "rafdb", "--storage", out, code=1)
-    assert "FAULT: 1 images stand in two splits, such as test_0003 (test) and train_0003" in message
+    assert "FAULT: 1 duplicate images in two splits, such as test_0003 (test) and train_0003" in message
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ def test_a_check_finds_what_is_wrong(made: tuple[Store, Samples, Path]) -> None:
     found = check_data(store, again.samples)
     assert "no test sample is Contempt" in found.faults
     (across,) = [fault for fault in found.faults if "in two splits" in fault]
-    assert "1 images stand in two splits, such as " in across
+    assert "1 duplicate images in two splits, such as " in across
     assert "val/3 (test)" in across
     splits = dict(zip(again.samples.ids.tolist(), again.samples.table["split"].to_pylist(), strict=True))
     assert any("stand" in note for note in (*found.notes, *found.faults))

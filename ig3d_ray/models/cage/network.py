@@ -24,13 +24,13 @@ _DESCRIBED = re.compile(r"register_fake\(\s*[\"']torchvision::(\w+)")
 
 @cache
 def torchvision_models() -> ModuleType:
-    """torchvision's models, also where its compiled operators don't fit the installed torch.
+    """torchvision's models, even if its compiled operators are incompatible with the installed torch.
 
     A CPU build of torch can't load the operators of the package index's torchvision, whose import then fails at
     the first line that describes one of them. No network here uses any, so they are declared, without code.
 
     Raises:
-        Ig3dError: torchvision isn't installed, or isn't made for this torch.
+        Ig3dError: torchvision isn't installed, or is incompatible with this version of torch.
     """
     package = importlib.util.find_spec("torchvision")
     if package is None or package.origin is None:
@@ -62,7 +62,7 @@ def _operators_load(folder: Path) -> bool:
 def _declare_operators(folder: Path) -> None:
     """Name the operators that torchvision describes when it is imported; calling one would fail."""
     described = {name for file in folder.glob("*.py") for name in _DESCRIBED.findall(file.read_text())}
-    # Kept alive here: the names go when their library is collected.
+    # Keep a reference: the names are unregistered when their library is garbage-collected.
     _DECLARED.append(library.Library("torchvision", "DEF"))
     for name in sorted(described):
         _DECLARED[0].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -92,10 +92,10 @@ def _skipping(network: nn.Module, rate: float) -> nn.Module:
 
 
 def begin_from_nothing(network: nn.Module) -> None:
-    """Make a network of `cage_network` or `maxvit_features` ready to learn from random weights.
+    """Prepare a network of `cage_network` or `maxvit_features` for training from random weights.
 
-    The residual branches that torchvision starts at random start at 0, so that every block first hands on what
-    it gets: otherwise SwinV2-T and MaxViT output the same for every face within a hundred steps, and stay there. (The
+    The residual branches that torchvision initializes at random are set to 0, so that every block initially outputs
+    its input: otherwise SwinV2-T and MaxViT output the same for every face within a hundred steps, and stay there. (The
     authors of Swin V2 start the norms after its branches so; torchvision, made for their weights, doesn't.) And
     MaxViT's running batch statistics, which at torchvision's rate of 0.01 are still those of no image after an
     epoch of a small data set, follow at PyTorch's usual 0.1.
@@ -123,7 +123,7 @@ def cage_network(
         backbone: torchvision's name of it.
         outputs: C + 2 (combined), C (discrete), or 2 (valence, arousal).
         dropout: before the last layer of MaxViT; 0.3 in the published valence-arousal network. The layer has
-            another number then: `classifier.6` instead of `classifier.5`.
+            a different index then: `classifier.6` instead of `classifier.5`.
         stochastic_depth: in training, how often the last block is skipped; those before it in proportion, the
             first never.
     """

@@ -1,4 +1,4 @@
-"""A small convolutional network on face images: the backbone that a laptop can train."""
+"""A small convolutional network on face images: a backbone small enough to train on a laptop."""
 
 import itertools
 

@@ -97,7 +97,7 @@ class CoordinateGate(nn.Module):
 
 
 class MixBlock(nn.Module):
-    """Widen, convolve with mixed kernels, gate, and project; with a way around where sizes agree."""
+    """Expand, convolve with mixed kernels, gate, and project; with a skip connection if shapes match."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ MARGINS: dict[Representation, float] = {"smirk": 1.4, "emoca": 1.1 * 1.25}
 _JAW = (162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389)
 _BROWS = (71, 63, 105, 66, 107, 336, 296, 334, 293, 301)
 CONFIDENCE = 0.1
-"""SMIRK's: a face that is hardly seen is better than none."""
+"""SMIRK's threshold: an uncertain detection is better than no face."""
 Box = tuple[float, float, float, float]
 
 
@@ -73,7 +73,7 @@ class LandmarkFinder:
             raise Ig3dError(f"{what}: not MediaPipe's face landmarker model (face_landmarker.task)") from error
 
     def __call__(self, image: Image.Image) -> np.ndarray | None:
-        """`[478, 2]` landmarks of the face in an RGB image, in pixels; None where no face is seen."""
+        """`[478, 2]` landmarks of the face in an RGB image, in pixels; None if no face is detected."""
         mediapipe = self._mediapipe
         pixels = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.asarray(image).copy())
         faces = self._finder.detect(pixels).face_landmarks

@@ -23,13 +23,13 @@ _COARSE = (("shape", 100), ("tex", 50), ("exp", 50), ("pose", 6), ("cam", 3), ("
 _RESNET, _HIDDEN, _DETAIL = 2048, 1024, 128
 EXPRESSION = GROUPS["emoca"][0][1]
 JAW_BEND = 0.2
-"""How far SMIRK lets a jaw turn sideways, in radians."""
+"""SMIRK's limit of sideways jaw rotation, in radians."""
 
 
 def _timm() -> ModuleType:
     if importlib.util.find_spec("timm") is None:
         raise Ig3dError("timm is not installed, and the encoders need it: pip install 'ig3d-ray[encoders]'")
-    # timm imports torchvision, which must be got to load first.
+    # timm imports torchvision, which must be made importable first.
     torchvision_models()
     import timm
 
@@ -99,7 +99,7 @@ class EmocaEncoder(nn.Module):
 
     Args:
         expression_outputs: 50, or 53 where the expression encoder also gives the jaw (EMOCA's later models do),
-            or 56 where it gives the whole pose; read off a checkpoint.
+            or 56 if it also gives the whole pose; inferred from a checkpoint.
     """
 
     def __init__(self, expression_outputs: int = EXPRESSION) -> None:

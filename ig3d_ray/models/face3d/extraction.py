@@ -1,4 +1,4 @@
-"""3D parameters of a data set's images, in pieces that are stored when done: any process can do the rest."""
+"""3D parameters of a data set's images, in pieces that are stored when complete: any process can resume."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ from ig3d_ray.storage.store import Store, at_once
 
 PER_PIECE = 512
 ON_GPU, ON_CPU = 64, 16
-"""Images at once; a CPU's cache has room for few."""
+"""Batch sizes; a CPU's cache has room for few images."""
 NOT_FINITE = "the encoder's output is not finite"
 
 
@@ -61,10 +61,10 @@ def _bring_landmarks(store: Store, file: Path) -> str:
 
 
 class Extractor:
-    """An encoder at work: images to parameters, in fp32, whatever the device.
+    """A loaded encoder: images to parameters, in fp32 on any device.
 
     Args:
-        store: where its weights lie.
+        store: where its weights are stored.
         record: which ones.
 
     Raises:
@@ -87,7 +87,7 @@ class Extractor:
         self._find = LandmarkFinder(store.read(record.landmarks), record.landmarks) if record.landmarks else None
 
     def image(self, data: bytes, what: str) -> np.ndarray | None:
-        """An encoded image as the encoder sees it, `[3, 224, 224]` uint8; None where no face is found to crop.
+        """An encoded image as input of the encoder, `[3, 224, 224]` uint8; None if no face is found to crop.
 
         Raises:
             Ig3dError: it is no image; the message begins with `what`.
@@ -124,7 +124,7 @@ class Extractor:
         def prepared(index: int) -> np.ndarray | None:
             try:
                 found = self.image(*encoded(index))
-            # A storage that doesn't answer is no fault of the image: that ends the piece.
+            # A storage error is not an error of the image: it aborts the piece.
             except UnreadableImageError as error:
                 why[index] = str(error)
                 return None
@@ -132,7 +132,7 @@ class Extractor:
                 why[index] = "no face found"
             return found
 
-        # MediaPipe's landmarker is one for all; decoding has threads.
+        # All threads share one MediaPipe landmarker; decoding is multithreaded.
         with ThreadPoolExecutor(1 if self._find else DECODING_THREADS) as pool:
             images = list(pool.map(prepared, range(count)))
         usable = [index for index, image in enumerate(images) if image is not None]
@@ -162,7 +162,7 @@ class Extraction:
 
     @staticmethod
     def of(store: Store, samples: Samples, representation: Representation, record: EncoderRecord) -> "Extraction":
-        """Divide a data set's images; those of a piece lie in one pack.
+        """Divide a data set's images into pieces; the images of a piece are in one pack.
 
         Raises:
             Ig3dError: no sample has an image.
@@ -220,13 +220,13 @@ class Extraction:
         return there and records.get(self.representation) == self.record and len(self.missing()) == len(self)
 
     def publish(self, samples: Samples) -> tuple[Samples, Skips]:
-        """Put every piece's parameters into the data set's table; what failed is listed, and has none.
+        """Write the parameters of all pieces to the data set's table; failed images are listed and have none.
 
         Args:
             samples: the whole data set, as it is now.
 
         Raises:
-            Ig3dError: not one image could be used; or the images are others now.
+            Ig3dError: no image could be used, or the images have changed.
         """
         now = samples.with_feature("image")
         if dict(zip(now.ids, now.table["image"].to_pylist(), strict=True)) != dict(
@@ -245,7 +245,7 @@ class Extraction:
         field = samples.table.schema.field(index)
         cleared = Samples(samples.dataset, samples.table.set_column(index, field, pa.nulls(len(samples), field.type)))
         new = Samples(samples.dataset, with_parameters(cleared, self.representation, vectors, found))
-        # Whoever is killed in between leaves parameters of no known encoder, not another's.
+        # A process killed in between leaves parameters of an unknown encoder, not of a wrong one.
         write_encoder_record(self.store, samples.dataset, self.representation, None)
         new.save(self.store)
         write_encoder_record(self.store, samples.dataset, self.representation, self.record)
@@ -255,7 +255,7 @@ class Extraction:
 
 
 class PieceWorker:
-    """Does pieces of an extraction, one after another; the pack that the last one lay in stays in memory."""
+    """Processes pieces of an extraction one after another; the pack of the last piece stays in memory."""
 
     def __init__(self, extraction: Extraction, device: torch.device | None = None) -> None:
         self.extraction = extraction
@@ -264,7 +264,7 @@ class PieceWorker:
         self._images: ImageSet | None = None
 
     def __call__(self, piece: int) -> int:
-        """Do a piece and publish it; how many images gave no parameters."""
+        """Process and publish a piece; returns the number of images without parameters."""
         extraction, rows = self.extraction, self.extraction.rows(piece)
         place = extraction.samples.table["image"][rows[0]].as_py()
         pack = place.split("#")[0] if "#" in place else ""

@@ -21,8 +21,8 @@ _LAST = "E_expression.layers.2.weight"
 
 
 class _Inert:
-    """Stands for whatever class a checkpoint names beside its tensors (Lightning keeps its settings there): holds what
-    it is given, and runs nothing."""
+    """Placeholder for any class that a checkpoint refers to besides tensors (such as Lightning's settings): stores what
+    it is given, and runs no code."""
 
     def __new__(cls, *args: object, **settings: object) -> "_Inert":
         return super().__new__(cls)
@@ -67,7 +67,7 @@ def encoder_of(representation: Representation, weights: Mapping[str, Tensor], wh
 
 
 def _check(what: str, representation: str, wanted: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    """One line for what torch reports in hundreds."""
+    """A one-line summary of torch's long error report."""
     missing, more = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
     other = [name for name in wanted.keys() & weights.keys() if wanted[name].shape != weights[name].shape]
     for names, message in ((missing, "without"), (more, "with unknown"), (sorted(other), "in another shape")):
@@ -97,7 +97,7 @@ def _tensors(file: Path) -> tuple[dict[str, Tensor], str]:
 def _load(data: bytes) -> Any:
     # Only files in the zip form (torch 1.6 and later) can be looked through; older ones must be plain weights.
     named = get_unsafe_globals_in_checkpoint(io.BytesIO(data)) if data[:2] == b"PK" else []
-    # Under torch's own unpickler of weights: every class that it wouldn't make is made as an inert one.
+    # In torch's weights-only unpickler: every class that it rejects is replaced by an inert placeholder.
     with safe_globals([(_Inert, name) for name in named]):
         return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
 

@@ -1,7 +1,7 @@
 """Intermediate fusion: an image network's features and 3D parameters in one classifier.
 
 In the published valence-arousal script the classifier never reached the optimizer, and in the published
-tests an untrained attention head was put in. Here every module that is used is trained, and heads load strictly.
+tests an untrained attention head was inserted. Here every module that is used is trained, and heads load strictly.
 """
 
 import torch

@@ -54,7 +54,7 @@ class Mlp3d(nn.Module):
         self.output = nn.Linear(width, outputs)
         self.activation = nn.LeakyReLU(SLOPE)
         self.dropout1, self.dropout2 = SeededDropout(dropouts[0]), SeededDropout(dropouts[1])
-        # Batch norm takes these biases away again: their gradient is 0 but for rounding, which Adam would blow up.
+        # Batch norm cancels these biases: their gradient is 0 except for rounding, which Adam would amplify.
         for layer in (self.fc1, self.fc2, self.fc3, self.fc4):
             layer.bias.requires_grad_(False)
 
