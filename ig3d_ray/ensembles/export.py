@@ -24,7 +24,7 @@ from ig3d_ray.search.scoring import Result
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 
-# Named by what decides the numbers; the rest of the installation does not.
+# Only packages that affect the numbers are listed.
 _VERSIONED = ("ig3d-ray", "numpy", "scipy", "optuna", "torch")
 
 
@@ -37,7 +37,7 @@ def build_spec(
     cards: Sequence[MemberCard],
     dataset_fingerprint: str,
 ) -> EnsembleSpec:
-    """The ensemble spec of a judged search.
+    """The ensemble spec of an evaluated search.
 
     Args:
         cards: of the pool's members, the chosen ones among them.
@@ -88,7 +88,7 @@ def _provenance(space: SearchSpace, name: str, plan: Plan, board: Leaderboard, d
 
 
 def _versions() -> dict[str, str]:
-    """The versions of what decides the numbers, as far as it is installed."""
+    """The versions of the installed packages that affect the numbers."""
     found = {}
     for package in _VERSIONED:
         with contextlib.suppress(PackageNotFoundError):
@@ -126,7 +126,7 @@ def publish(
     spec: EnsembleSpec,
     seconds: float,
 ) -> None:
-    """Publish a search. The spec comes last: where it is, everything else is."""
+    """Publish a search. The spec is written last: its presence means that everything else is complete."""
     store.write(paths.search_space(folder), yaml.safe_dump(space.model_dump(mode="json"), sort_keys=False).encode())
     store.write(paths.candidates(folder), results_to_bytes(results))
     store.write(paths.run_record(folder), json.dumps({"search_seconds": round(seconds, 3)}).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""Fallbacks of an ensemble: the best fusion of the members whose inputs are there, chosen in advance."""
+"""Fallbacks of an ensemble: the best fusion of the members whose inputs are available, chosen in advance."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ def _subsets(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _best(space: SearchSpace, pool: Pool) -> Result:
-    """The best of every way to fuse all of a pool's members, and of its best member."""
+    """The best of all fusions of a pool's members and of its best single member."""
     candidates = [Candidate((name,)) for name in pool.names]
     if len(pool.names) == 2:
         candidates += [

@@ -1,4 +1,4 @@
-"""Images as people have them: a folder, files, bytes, arrays, Pillow images."""
+"""Supported image inputs: a folder, files, bytes, arrays, Pillow images."""
 
 import io
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".ti
 
 @dataclass(frozen=True)
 class Item:
-    """One image: what it is called, and its encoded or decoded content. None: it could not be read."""
+    """One image: its name, and its encoded or decoded content; None if it could not be read."""
 
     name: str
     content: bytes | np.ndarray | None
 
 
 def items_of(images: str | Path | Sequence[ImageLike]) -> list[tuple[str, ImageLike]]:
-    """(name, what) of each image: of a folder the relative paths, of files what was given, of others numbers.
+    """(name, content) of each image; names are relative paths in a folder, given paths of files, or numbers.
 
     Raises:
         Ig3dError: no such file, or a folder without images; an empty list.
@@ -34,7 +34,7 @@ def items_of(images: str | Path | Sequence[ImageLike]) -> list[tuple[str, ImageL
     found: list[tuple[str, ImageLike]] = []
     for number, image in enumerate(images):
         if isinstance(image, str | Path):
-            # Folders may hold images of one name: with several, their own names are part of it.
+            # Several folders may contain images of the same name, so the folders' names are added.
             within = f"{Path(image).as_posix()}/" if len(images) > 1 and Path(image).is_dir() else ""
             found += [(within + name, file) for name, file in _files(Path(image))]
         else:
@@ -44,7 +44,7 @@ def items_of(images: str | Path | Sequence[ImageLike]) -> list[tuple[str, ImageL
     if len({name for name, _ in found}) < len(found):
         names = [name for name, _ in found]
         twice = next(name for name in names if names.count(name) > 1)
-        raise Ig3dError(f"{twice}: two images are called so; give each once")
+        raise Ig3dError(f"{twice}: two images have this name; give each once")
     return found
 
 

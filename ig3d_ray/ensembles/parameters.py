@@ -18,7 +18,7 @@ class Parameters:
     Attributes:
         rows: an image's relative path without suffix, or the last part of it -> row.
         vectors: `[K, 334 | 358]` float32.
-        exact: whether only a whole name counts.
+        exact: whether only full names match.
     """
 
     rows: Mapping[str, int]
@@ -31,17 +31,17 @@ class Parameters:
         return None if row is None else self.vectors[row]
 
     def row(self, name: str) -> int | None:
-        """Which vector is an image's."""
+        """The index of an image's vector."""
         if self.exact:
             return self.rows.get(name)
         stem = name.rsplit(".", 1)[0] if "." in name.rsplit("/", 1)[-1] else name
         return self.rows.get(name, self.rows.get(stem, self.rows.get(stem.rsplit("/", 1)[-1])))
 
     def check(self, names: Iterable[str]) -> None:
-        """Look whether each vector belongs to one image at most.
+        """Check that each vector belongs to at most one image.
 
         Raises:
-            Ig3dError: two images would get one vector.
+            Ig3dError: two images would get the same vector.
         """
         taken: dict[int, str] = {}
         for name in names:
@@ -53,19 +53,19 @@ class Parameters:
 
 
 def parameters_from(source: Path, representation: Representation) -> Parameters:
-    """What a folder or file of parameters holds, in any form that `ig3d data features` reads.
+    """Read a folder or file of parameters, in any format that `ig3d data features` reads.
 
     Raises:
-        Ig3dError: nothing is there that can be read, or two of them have one name.
+        Ig3dError: nothing can be read, or two vectors have the same name.
     """
     places, vectors, skipped = read_parameters(source, representation, None)
     if not places:
         first = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
-        raise Ig3dError(f"--{representation} {source}: holds no parameters that can be used{first}")
+        raise Ig3dError(f"--{representation} {source}: contains no usable parameters{first}")
     rows = {place: row for row, place in enumerate(places)}
     if len(rows) < len(places):
         twice = next(place for row, place in enumerate(places) if rows[place] != row)
-        raise Ig3dError(f"--{representation} {source}: parameters of {twice} stand twice; keep one of them")
+        raise Ig3dError(f"--{representation} {source}: duplicate parameters of {twice}; keep one of them")
     return Parameters(rows, vectors)
 
 
@@ -73,7 +73,7 @@ def parameters_of(names: list[str], vectors_ND: np.ndarray, representation: Repr
     """Vectors `[N, 334 | 358]` of named images; a row of NaN for none.
 
     Raises:
-        Ig3dError: another width or number of rows.
+        Ig3dError: the width or the number of rows is wrong.
     """
     vectors = np.asarray(vectors_ND, dtype=np.float32)
     wanted = (len(names), WIDTHS[representation])

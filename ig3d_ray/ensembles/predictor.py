@@ -1,4 +1,4 @@
-"""An exported ensemble at work on images that are in no data set: encoders, members, fusion, batch by batch.
+"""Predictions of an exported ensemble for images outside any data set: encoders, members, fusion, batch by batch.
 
 The spec, the files that it names and torch are enough; Ray is not needed.
 """
@@ -37,7 +37,7 @@ from ig3d_ray.types import Split
 Missing = Literal["fail", "skip", "fallback"]
 MISSING: tuple[Missing, ...] = ("fail", "skip", "fallback")
 BATCH = 64
-NOT_FINITE = "the networks give no finite numbers for it; are its parameters the encoder's?"
+NOT_FINITE = "the networks' outputs for it are not finite; check that its parameters come from the encoder"
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Batch:
     """The predictions of some images.
 
     Attributes:
-        frame: a row for each that could be predicted.
-        excluded: (name, why) of the others.
+        frame: one row per predicted image.
+        excluded: (name, reason) of the others.
     """
 
     frame: pd.DataFrame
@@ -58,7 +58,7 @@ class Ensemble:
 
     Args:
         spec: the exported one.
-        store: where the files that it names lie.
+        store: where the files that it names are stored.
         device: of the networks; a GPU if there is one.
 
     Raises:
@@ -118,7 +118,7 @@ class Ensemble:
     def prepared(
         self, images: Sequence[ImageLike], given: Mapping[str, np.ndarray]
     ) -> tuple[dict[int, np.ndarray], dict[str, np.ndarray]]:
-        """What the members are fed for images: `[N, 3, size, size]` by size, and parameters by representation."""
+        """The members' inputs for images: `[N, 3, size, size]` by size, and parameters by representation."""
         items = [read_item(name, content) for name, content in items_of(images)]
         names = [item.name for item in items]
         parameters = {name: parameters_of(names, values, name) for name, values in given.items()}  # type: ignore[arg-type]
@@ -141,17 +141,17 @@ class Ensemble:
             images: a folder, a file, or a list of files, encoded bytes, `[H, W, 3]` uint8 RGB arrays or
                 Pillow images.
             missing: what to do where an input of a member is missing. `fail`: raise; `skip`: leave the
-                image out; `fallback`: by the best fusion of the other members, which the spec carries.
+                image out; `fallback`: use the best fusion of the other members, which the spec contains.
             emoca: parameters if the spec has no encoder for them: `[N, 334]` and `[N, 358]` in the
                 images' order, a row of NaN for none.
             smirk: like `emoca`.
 
         Returns:
             A row for each image: `sample_id`, `label` and `probability_<class>`, or `valence` and `arousal`; and
-            `missing`, what was missing, if something was. A list of images without names is numbered from 0.
+            `missing`, the missing inputs, if any. A list of images without names is numbered from 0.
 
         Raises:
-            Ig3dError: under `fail`, something is missing; nothing is an image; parameters of another width.
+            Ig3dError: under `fail`, an input is missing; there are no images; parameters have the wrong width.
         """
         items = items_of(images)
         names = [name for name, _ in items]
@@ -168,7 +168,7 @@ class Ensemble:
     def stream(
         self, items: Iterable[Item], missing: Missing = "fail", given: Mapping[str, Parameters] | None = None
     ) -> Iterator[Batch]:
-        """Predictions batch by batch, in the items' order; no more than a batch is in memory."""
+        """Predictions batch by batch, in the items' order; only one batch at a time is in memory."""
         if missing not in MISSING:
             raise Ig3dError(f"missing {missing!r}: allowed: {', '.join(MISSING)}")
         waiting = iter(items)
@@ -233,7 +233,7 @@ class Ensemble:
     def _vectors(
         self, name: str, items: list[Item], given: Mapping[str, Parameters], why: dict[tuple[str, int], str]
     ) -> np.ndarray:
-        """`[B, width]` parameters, given or else the encoder's; (name, row) -> why not goes into `why`."""
+        """`[B, width]` parameters, given or from the encoder; adds (name, row) -> reason to `why`."""
         vectors = np.zeros((len(items), WIDTHS[name]), np.float32)  # type: ignore[index]
         rows = []
         for row, item in enumerate(items):
@@ -309,11 +309,11 @@ class Ensemble:
 
 
 def load_ensemble(uri: str | Path, storage: str | None = None, device: str | None = None) -> Ensemble:
-    """An exported ensemble, ready to predict.
+    """Load an exported ensemble for prediction.
 
     Args:
         uri: of its `best_ensemble.json`.
-        storage: where the files that it names lie; by default the storage that the spec itself lies in.
+        storage: where the files that it names are stored; by default the storage of the spec.
         device: `cpu`, `cuda` ...; a GPU if there is one.
 
     Raises:

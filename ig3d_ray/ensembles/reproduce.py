@@ -18,7 +18,7 @@ from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split
 
-# Another machine's arithmetic may turn a near tie: one sample, rarely two.
+# Rounding on another machine may change the result of a near tie: one sample, rarely two.
 SAMPLES_THAT_MAY_TURN = 2
 VA_SLACK = 1e-4
 
@@ -49,7 +49,7 @@ class Prediction:
 def predict(spec: EnsembleSpec, store: Store, split: Split) -> Prediction:
     """Recompute every member's outputs from its checkpoint and fuse them.
 
-    Imported members have no checkpoint: their cached predictions are taken, and must be those that were scored.
+    Imported members have no checkpoint: their cached predictions are used, and must be those that were scored.
 
     Raises:
         Ig3dError: a checkpoint or table is missing or is not the one in the spec; the split has no samples;
@@ -83,7 +83,7 @@ def _reported(spec: EnsembleSpec, split: Split) -> float | None:
 
 
 def _member_tables(spec: EnsembleSpec, store: Store, split: Split) -> list[LogitTable]:
-    """Each member's outputs on a split: of its network, or imported ones. Loads torch for networks alone."""
+    """Each member's outputs on a split: of its network, or imported ones. Loads torch only for networks."""
     networks = [member.name for member in spec.members if has_network(member.parsed)]
     computed: dict[str, LogitTable] = {}
     if networks:

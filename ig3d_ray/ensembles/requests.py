@@ -1,6 +1,6 @@
 """Requests to the service, checked before any network runs: images, parameters, limits.
 
-A request is one encoded image (`Content-Type: image/...`, with `?missing=...` where wanted), or JSON:
+A request is one encoded image (`Content-Type: image/...`, optionally with `?missing=...`), or JSON:
 `{"images": [base64, ...], "emoca": [[334 numbers], ...], "smirk": [[358 numbers], ...], "missing": "fail"}`,
 where `images` or parameters may be missing, and a row of parameters may be null.
 """
@@ -27,7 +27,7 @@ MISSING = ("fail", "skip", "fallback")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask: bytes of its body, pixels of an image and of all, images, seconds to arrive."""
+    """Limits of one request: bytes of its body, pixels per image and in total, images, seconds to arrive."""
 
     body: int = 16 * 2**20
     pixels: int = 25_000_000
@@ -45,7 +45,7 @@ class RefusedError(Exception):
 
 
 class PredictRequest(BaseModel):
-    """The JSON body of `POST /predict`: images, parameters, or as many of the one as of the other."""
+    """The JSON body of `POST /predict`: images, parameters, or an equal number of both."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -72,7 +72,7 @@ class PredictResponse(BaseModel):
 
 @dataclass(frozen=True)
 class Request:
-    """A request that can be worked on.
+    """A validated request.
 
     Attributes:
         items: the images, numbered from 0.
@@ -86,13 +86,13 @@ class Request:
 
 
 def parse_request(content_type: str, body: bytes, limits: Limits, missing: str = "fail") -> Request:
-    """A request's content, checked.
+    """Validate the content of a request.
 
     Args:
         missing: what to do where an input of a member is missing, unless the content has the field.
 
     Raises:
-        RefusedError: it is not of a form that is understood, too large, or no image.
+        RefusedError: the content has an unsupported format, is too large, or is not an image.
     """
     if len(body) > limits.body:
         raise RefusedError(TOO_LARGE, f"a body of more than {limits.body} bytes")
@@ -121,7 +121,7 @@ def _from_json(content: Any, limits: Limits, missing: str) -> Request:
     lists = {"images": asked.images, "emoca": asked.emoca, "smirk": asked.smirk}
     counts = {len(values) for values in lists.values() if values is not None}
     if len(counts) != 1:
-        raise RefusedError(BAD, "give images, parameters, or as many of the one as of the other")
+        raise RefusedError(BAD, "give images, parameters, or an equal number of both")
     (count,) = counts
     if count > limits.images:
         raise RefusedError(TOO_LARGE, f"{count} images at once; at most {limits.images}")
@@ -152,7 +152,7 @@ def _from_base64(name: str, text: object) -> bytes | None:
     if text is None:
         return None
     if not isinstance(text, str):
-        raise RefusedError(BAD, f"images.{name}: not a text; images are base64")
+        raise RefusedError(BAD, f"images.{name}: not a string; images are base64")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -160,7 +160,7 @@ def _from_base64(name: str, text: object) -> bytes | None:
 
 
 def _image(name: str, data: bytes) -> Item:
-    """Decoded once, so that what can't be is refused."""
+    """Decode an image once, so that invalid data are refused."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             image.load()

@@ -1,4 +1,4 @@
-"""Requests of many people answered together: one pass of the ensemble over all of their images."""
+"""Requests of several clients answered together, with one pass of the ensemble over all of their images."""
 
 import logging
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Answer = dict[str, Any]
 
 
 def answer_together(ensemble: Ensemble, requests: Sequence[Request]) -> list[Answer | RefusedError]:
-    """The answer to each request, or why it can't be had; what one asks changes no other's answer."""
+    """The response to each request, or the reason for refusing it; requests don't affect each other."""
     items = [Item(f"{r}/{item.name}", item.content) for r, request in enumerate(requests) for item in request.items]
     given: dict[str, Parameters] = {}
     for name in ("emoca", "smirk"):
@@ -31,7 +31,7 @@ def answer_together(ensemble: Ensemble, requests: Sequence[Request]) -> list[Ans
     try:
         batches = list(ensemble.stream(items, "fallback", given))
     except Exception as error:
-        # One of them may be at fault, and the others have a right to their answers.
+        # One of them may be the cause, and the others must still be answered.
         if len(requests) > 1:
             return [answer for request in requests for answer in answer_together(ensemble, [request])]
         if isinstance(error, Ig3dError):

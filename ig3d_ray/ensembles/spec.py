@@ -1,4 +1,4 @@
-"""The exported result: an ensemble that anyone can run, with the numbers that it earned and how."""
+"""The exported result: an ensemble, its scores, and how they were obtained."""
 
 import json
 from collections.abc import Collection
@@ -57,12 +57,12 @@ class EnsembleMember(Frozen):
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The columns of the samples table that it takes as input; `predictions` where only these are known."""
+        """The columns of the samples table that it takes as input; `predictions` for imported predictions."""
         return self.parsed.features
 
 
 class Compared(Scored):
-    """Something that the ensemble is compared with, and the ensemble's paired gain over it on the report set."""
+    """A baseline, and the ensemble's paired gain over it on the report set."""
 
     label: str
     gain: Interval
@@ -71,7 +71,7 @@ class Compared(Scored):
 
 
 class Provenance(Frozen):
-    """Where a spec comes from; nothing in it varies between runs of the same inputs and seed."""
+    """The provenance of a spec; it is the same for all runs with the same inputs and seed."""
 
     versions: dict[str, str]
     seed: int
@@ -85,7 +85,7 @@ class Provenance(Frozen):
 
 
 class ParetoPoint(Frozen):
-    """An ensemble that no other beats in the objective without costing more.
+    """An ensemble on the Pareto front of objective and cost.
 
     `selection` is its score on the samples that chose it, so it is optimistic.
     """
@@ -97,7 +97,7 @@ class ParetoPoint(Frozen):
 
 
 class Fallback(Frozen):
-    """The best fusion of the members whose inputs are there, where others' inputs are missing.
+    """The best fusion of the members whose inputs are available, if others' inputs are missing.
 
     `missing` are columns of the samples table (`image`, `emoca`, `smirk`), or `predictions` for imported members,
     which have no outputs for new samples. Chosen on the selection set, where `selection` is its score.
@@ -110,7 +110,7 @@ class Fallback(Frozen):
 
 
 class UsedEncoder(Frozen):
-    """The encoder that the members' 3D parameters are from: names in the storage, and the SHA-256 of its weights."""
+    """The encoder that extracted the members' 3D parameters: names in the storage, and the SHA-256 of its weights."""
 
     weights: str
     sha256: str
@@ -151,7 +151,7 @@ class EnsembleSpec(Frozen):
         return self
 
     def to_json(self) -> str:
-        """The spec as it is published: sorted keys, two blanks, a newline at the end."""
+        """The spec as published: sorted keys, an indent of two spaces, a newline at the end."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
     def fallback(self, missing: Collection[str]) -> Fallback | None:
@@ -200,13 +200,13 @@ def read_ensemble(path: str) -> EnsembleSpec:
 
 
 def storage_of(uri: str) -> str:
-    """The storage that a published spec lies in.
+    """The storage of a published spec.
 
     Raises:
-        Ig3dError: it lies in none.
+        Ig3dError: it is not in a storage.
     """
     whole = uri if "://" in uri else str(Path(uri).absolute())
     storage = paths.storage_of_spec(whole)
     if storage is None:
-        raise Ig3dError(f"{uri}: is in no storage; give the storage of its members' checkpoints with --storage")
+        raise Ig3dError(f"{uri}: is not in a storage; give the storage of its members' checkpoints with --storage")
     return storage

@@ -1,4 +1,4 @@
-"""Predictions written as they come, in the form that a file's ending names; published whole or not at all."""
+"""Predictions written incrementally, in the format of the file's suffix; published atomically."""
 
 import contextlib
 import os
@@ -16,15 +16,15 @@ from ig3d_ray.storage.local_files import PARTIAL_SUFFIX
 
 
 class Writer:
-    """Writes frames of the same columns to a local .parquet, .csv or .jsonl file; a context.
+    """Context manager that writes frames with the same columns to a local .parquet, .csv or .jsonl file.
 
-    The file is there once the context is left without an exception; until then, and otherwise, what was there before.
+    The file is replaced when the context exits without an exception; otherwise it stays unchanged.
 
     Args:
         out: the file.
 
     Raises:
-        Ig3dError: from entering: it can't be written.
+        Ig3dError: on entering, if it can't be written.
     """
 
     def __init__(self, out: Path) -> None:
@@ -50,7 +50,7 @@ class Writer:
         """Append a frame.
 
         Raises:
-            Ig3dError: the disk is full, or another error of it.
+            Ig3dError: the disk is full, or another disk error occurred.
         """
         try:
             self._append(frame)

@@ -1,4 +1,4 @@
-"""What a search can try: single members, pairs of a 2D and a 3D member, and many members by a method."""
+"""Candidates of a search: single members, pairs of a 2D and a 3D member, and many members by a method."""
 
 import fnmatch
 import itertools
@@ -19,14 +19,14 @@ WEIGHT_DECIMALS = 9
 
 @dataclass(frozen=True)
 class Candidate:
-    """One thing to score.
+    """A candidate to score.
 
     Attributes:
         members: one name; or the 2D member's and the 3D member's; or many, for a method.
-        strategy: None for a member alone.
+        strategy: None for a single member.
         space: where class scores are combined.
-        weight_3d: of the second of two members, for `weighted`; `exact` solves for it on the selection set.
-        reference: the name of the reference that this is, or empty.
+        weight_3d: weight of the second of two members, for `weighted`; `exact` solves for it on the selection set.
+        reference: name of the reference, empty for other candidates.
         method: how the weights of many are found, None for pairs and single members.
         per_column: whether each class (or valence and arousal) has weights of its own.
         temperatures: whether logits are divided by temperatures fitted on the selection set.
@@ -43,7 +43,7 @@ class Candidate:
 
 
 def family(candidate: Candidate, members: int) -> str:
-    """What a candidate is one of; families are compared by cross-fitting, a member of a family by its score.
+    """The family of a candidate; families are compared by cross-fitting, candidates within a family by their scores.
 
     Args:
         members: how many there are in the pool.
@@ -63,7 +63,7 @@ def family(candidate: Candidate, members: int) -> str:
 
 @dataclass(frozen=True)
 class Choices:
-    """What there is to choose from, given a space and the members that are there."""
+    """The possible choices, given a space and the available members."""
 
     names: tuple[str, ...]
     members_2d: tuple[str, ...]
@@ -80,7 +80,7 @@ class Choices:
 
     @property
     def mixes(self) -> tuple[tuple[Strategy, Space, bool], ...]:
-        """Strategy, space and temperatures of pairs, without what would be the same twice."""
+        """Strategy, space and temperatures of pairs, without duplicates."""
         found = itertools.product(self.strategies, self.spaces, self.temperatures)
         # Temperatures only rescale logits: an exact weight of two absorbs them.
         absorbs = self.weight_3d == "exact" and len(self.temperatures) > 1
@@ -97,7 +97,7 @@ class Choices:
 
     @property
     def couples(self) -> Iterator[tuple[str, str]]:
-        """The members of each pair; those of one 2D member come together."""
+        """The members of each pair; those of one 2D member are adjacent."""
         if self.limit < 2:
             return iter(())
         if self.two_views:
@@ -166,7 +166,7 @@ def always_scored(space: SearchSpace, pool: Pool) -> tuple[Candidate, ...]:
         weight = None if reference.weight_3d is None else round(reference.weight_3d, WEIGHT_DECIMALS)
         for pair in itertools.product(firsts, seconds) if among.limit > 1 else ():
             fixed.append(Candidate(pair, reference.strategy, reference.space, weight, reference.name))
-    # With two members the exact weight is the answer, unless each column is to have its own.
+    # With two members the exact weight is optimal, unless each column has its own weight.
     fixed += [of_many(pool.names, *m) for m in among.methods if len(pool.names) > 2 or (len(pool.names) == 2 and m[2])]
     return tuple(fixed)
 
@@ -216,7 +216,7 @@ def _suggest_pair(trial: optuna.Trial, among: Choices) -> Candidate:
 
 
 def _suggest_subset(trial: optuna.Trial, among: Choices) -> Candidate:
-    """Slots that each hold a member: two that hold the same make a smaller subset."""
+    """Slots that each hold a member: duplicates give a smaller subset."""
     size = trial.suggest_int("members", 2, among.subset_members)
     slots = {trial.suggest_categorical(f"member_{slot}", among.names) for slot in range(1, size + 1)}
     members = [name for name in among.names if name in slots]

@@ -1,4 +1,4 @@
-"""Late fusion for notebooks, in scikit-learn's manner: fit on a pool, predict on pools of the same members."""
+"""Late fusion for notebooks, with scikit-learn's API: fit on a pool, predict on pools of the same members."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,11 +29,11 @@ def load_pool(
     task: Task | None = None,
     members: Sequence[str] | None = None,
 ) -> Pool:
-    """Members that the cache holds on a split, on the samples that all of the cache's have.
+    """The cached members of a split, on the samples that all cached members have.
 
     Args:
         task: what is predicted; the data set's first by default.
-        members: names or fingerprints of those that are wanted; all by default. Where several have one name, it
+        members: names or fingerprints of the members; all by default. If several have the same name, it
             is followed by `+` and the fingerprint's first six digits.
 
     Raises:
@@ -60,21 +60,21 @@ def load_pool(
 class LateFusion:
     """The best late fusion of a pool's members.
 
-    It is chosen as `ig3d search` does under the protocol `cross_fitted`, so `score_` is of samples that
-    were not used in the choice that predicts them.
+    It is chosen as by `ig3d search` with the protocol `cross_fitted`, so `score_` is computed on samples that
+    were not used to choose the ensemble that predicts them.
 
     Args:
         objective: a metric; accuracy, or for valence and arousal the mean of their two CCCs.
-        max_members: of the ensemble; None: any number.
+        max_members: maximum number of members of the ensemble; None for any number.
         budget: subsets that Optuna tries.
-        seed: of everything random.
+        seed: random seed.
 
     Attributes:
         members_: names of the chosen members.
         fusion_: how they are combined.
         score_: cross-fitted, with its interval.
         best_single_: the best member's score, and gain_ the paired gain over it.
-        leaderboard_: everything else.
+        leaderboard_: the full leaderboard.
     """
 
     members_: tuple[str, ...]
@@ -113,7 +113,7 @@ class LateFusion:
             "seed": self.seed,
         }
         space = SearchSpace.model_validate(content)
-        # The pool's own split, whatever it is called, both chooses and reports, in turns.
+        # The pool's split, whatever its name, is used for both selection and reporting, fold by fold.
         arranged = plan(space.protocol, {"test": pool}, self.seed)
         board = build_leaderboard(space, arranged, run_local(space, arranged.parts))
         chosen = board.chosen
@@ -141,7 +141,7 @@ class LateFusion:
         """`[N, C]` probabilities.
 
         Raises:
-            Ig3dError: the pool is of valence and arousal, which have none.
+            Ig3dError: the pool's task is valence and arousal, which has no probabilities.
         """
         if not pool.task.has_classes:
             raise Ig3dError("valence and arousal have no probabilities; use predict")

@@ -1,9 +1,9 @@
 """The search over cached logits: request a batch of candidates, score it, return the results; here in one process.
 
-What is cheap is enumerated; what is not, Optuna chooses. Candidates come in rounds: a fixed number of batches is
-asked for, scored anywhere, and returned in the order in which they were requested. So the result depends
-on the search space and the seed alone, not on how many machines scored the batches, which was the fastest, or
-whether the search was killed half-way and went on from what it remembered.
+Cheap candidates are enumerated; Optuna samples the others. Candidates come in rounds: a fixed number of batches is
+requested, scored on any machine, and returned in the order of the requests. So the result depends
+on the search space and the seed alone, not on the number or speed of the machines that scored the batches, or
+on whether the search was killed and resumed.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass
 class _Study:
-    """Optuna's study for one part, what is scored of it, and in which order it was asked for."""
+    """Optuna's study for one part, its scored candidates, and the order in which they were requested."""
 
     study: optuna.Study
     asks_pairs: bool
@@ -56,7 +56,7 @@ class _Study:
 
 @contextlib.contextmanager
 def _quiet_optuna() -> Iterator[None]:
-    """Inside, Optuna logs warnings alone; its verbosity outside is the user's."""
+    """Context in which Optuna logs only warnings; the user's verbosity is restored afterwards."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(before, optuna.logging.WARNING))
     try:
@@ -66,17 +66,17 @@ def _quiet_optuna() -> Iterator[None]:
 
 
 class Explorer:
-    """Asks for rounds of batches, one study per part, and takes the results back in order.
+    """Requests rounds of batches, with one study per part, and processes the results in order.
 
     Args:
         space: what is enumerated, and budget, batch, sampler and seed for the rest.
         pools: the parts of the protocol.
-        remembered: results of this same search from before it was killed: they are not asked for again.
+        remembered: results of the same search from before it was killed; they are not requested again.
     """
 
     def __init__(self, space: SearchSpace, pools: Sequence[Pool], remembered: Remembered | None = None) -> None:
         self.space, self.pools, self.remembered = space, pools, remembered or {}
-        # A member without a cost is better reported now than at the end.
+        # Report a member without a cost now rather than at the end.
         cost_of(space.search, pools[0].names)
         # The parts have the same members.
         self.among = choices(space, pools[0])
@@ -112,12 +112,12 @@ class Explorer:
 
     @property
     def over(self) -> bool:
-        """Whether no part has anything left to ask for."""
+        """Whether all parts are finished."""
         return all(self._is_used_up(study) for study in self.studies)
 
     @property
     def seconds(self) -> float:
-        """Since the first round was asked for."""
+        """Since the first round was requested."""
         return 0.0 if self._started is None else time.monotonic() - self._started
 
     @property
@@ -126,7 +126,7 @@ class Explorer:
         return best_of(self.studies[0].order, self.space.objective) if self.studies[0].order else None
 
     def next_round(self) -> list[Batch]:
-        """The next batches to score, none when the search is over. Finish a round before asking again."""
+        """The next batches to score, none when the search is finished. Finish a round before requesting the next."""
         if self._started is None:
             self._started = time.monotonic()
             return [batch for part in range(len(self.pools)) for batch in self._enumerated(part)]
@@ -134,10 +134,10 @@ class Explorer:
         return [batch for batch in asked if batch is not None]
 
     def _enumerated(self, part: int) -> list[Batch]:
-        """What is scored in any case."""
+        """The candidates that are always scored."""
         pool, study = self.pools[0], self.studies[part]
         fixed = always_scored(self.space, pool)
-        # Methods in one batch, because one may begin where another ended.
+        # Methods in one batch, because one may start from the result of another.
         batches = [self._batch(part, tuple(c for c in fixed if bool(c.method) == many), []) for many in (True, False)]
         if self.among.has_pairs and not study.asks_pairs:
             pairs = all_pairs(self.space, pool)
@@ -154,7 +154,7 @@ class Explorer:
         return Batch(self._numbers - 1, part, unknown)
 
     def _ask(self, part: int) -> Batch | None:
-        """A batch from one study, or None when its budget or its choices are used up."""
+        """A batch from one study, or None when its budget or its choices are exhausted."""
         study = self.studies[part]
         if self._is_used_up(study):
             return None
@@ -204,11 +204,11 @@ def run_local(
     Args:
         space: what to search.
         pools: the parts of its protocol.
-        on_round: called after each round, for progress and for what is to be remembered.
+        on_round: called after each round, for progress and for saving the results.
         remembered: results of this same search from before it was killed.
 
     Returns:
-        For each part its results, in the order in which they were asked for.
+        For each part its results, in the order in which they were requested.
     """
     explorer = Explorer(space, pools, remembered)
     while batches := explorer.next_round():

@@ -1,4 +1,4 @@
-"""What a search has scored so far, kept in the storage: a killed search resumes, a finished one is judged again."""
+"""Results of a search, saved in the storage: a killed search resumes, a finished one is evaluated again."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from ig3d_ray.storage.store import Store
 
 
 def search_folder(space: SearchSpace, name: str, plan: Plan) -> str:
-    """Where a search lies in a store: its name, and a hash of the space, the samples, their labels and outputs."""
+    """The folder of a search in a store: its name, and a hash of the space, the samples, their labels and outputs."""
     # The space defines how the pools are split.
     pools = plan.parts.whole.digest + plan.report.digest
-    # Another version of this package may score otherwise: it does not go on with what this one began.
+    # Another version of this package may compute other scores, so it does not resume a search of this version.
     identity = hashlib.sha256(f"{version('ig3d-ray')}\0{space.hash}\0{pools}".encode()).hexdigest()[:8]
     return paths.search_folder(space.dataset, name, identity)
 
@@ -39,10 +39,10 @@ def load_results(store: Store, folder: str) -> list[list[Result]] | None:
 
 
 class Journal:
-    """What a search has scored so far, round by round, so that one that was killed goes on.
+    """The results of a search, saved after each round, so that a killed search can resume.
 
     Args:
-        store: where the search will be published; the rounds lie in a folder of it until then.
+        store: where the search will be published; the rounds are stored in a folder of it until then.
         folder: like `store`.
     """
 
@@ -55,7 +55,7 @@ class Journal:
         self._round = len(store.names(paths.rounds(self.folder)))
 
     def write(self, results: Sequence[Sequence[Result]]) -> None:
-        """Publish what has been scored since the last time."""
+        """Publish what has been scored since the last call."""
         fresh = [[r for r in found if (part, r.candidate) not in self.remembered] for part, found in enumerate(results)]
         if not any(fresh):
             return

@@ -1,4 +1,4 @@
-"""From scored candidates to the table of results: what was chosen, what it is compared with, how sure."""
+"""The leaderboard of scored candidates: the chosen ensemble, its comparisons and confidence intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ class Row:
 
     Attributes:
         group: `single`, `reference`, `family` or `chosen`.
-        label: what people read.
+        label: displayed name.
         result: the candidate that the exported part's selection set chose for this line.
-        cross_fitted: the objective inside the selection set, predicted by choices that did not see it; for
+        cross_fitted: the objective inside the selection set, predicted by choices made without it; for
             families.
         scores: selection and report.
         gain_2d: the paired gain over the best 2D member on the report set, None without a 2D member.
@@ -59,9 +59,9 @@ class SolvedWeight:
     Attributes:
         metric: solved on the selection set.
         weight: like `metric`.
-        low: equally good weights.
+        low: interval of equally good weights.
         high: like `low`.
-        selection: the metric there, optimistic where the selection set is the report set.
+        selection: the metric on the selection set, optimistic where the selection set is the report set.
         report: the metric on the report set, with weights solved without it.
     """
 
@@ -103,7 +103,7 @@ class Leaderboard:
     def mcnemar_over(self, other: Row) -> McNemar | None:
         """McNemar's test of the chosen ensemble against another row; None for valence and arousal.
 
-        Under repeated cross-fitting a sample counts as right if most repeats have it right.
+        Under repeated cross-fitting a sample counts as correct if most repeats predict it correctly.
         """
         if not self.bootstrap.task.has_classes:
             return None
@@ -113,7 +113,7 @@ class Leaderboard:
 
 
 class _Judge:
-    """Scores a rule of choice: on the set that chose, and held out on the report set."""
+    """Scores a selection rule: on the selection set, and held out on the report set."""
 
     def __init__(self, space: SearchSpace, plan: Plan) -> None:
         self.space, self.plan, report = space, plan, plan.report
@@ -144,7 +144,7 @@ def _set_scores(bootstrap: Bootstrap, statistics: np.ndarray, protocol: Protocol
 
 
 def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence[Result]]) -> Leaderboard:
-    """Judge what a search found.
+    """Evaluate the results of a search.
 
     Args:
         space: what was searched.
@@ -216,13 +216,13 @@ def _singles(judge: _Judge, results: Sequence[Sequence[Result]], best_2d: Row | 
 
 
 def _on_part(plan: Plan, part: int, names: Sequence[str]) -> Pool:
-    """A part of the selection pool with these members alone: no more is copied than is looked at."""
+    """A part of the selection pool with only these members, so that nothing unused is copied."""
     few, rows = plan.parts.whole.only(names), plan.parts.rows[part]
     return few if rows is None else few.take(rows)
 
 
 def _plain_mean(space: SearchSpace, plan: Plan, part: int, choice: Result) -> Result:
-    """The plain mean, in logits, of whatever members a part chose."""
+    """The plain mean, in logits, of the members that a part chose."""
     plain = Candidate(choice.members, "mean" if len(choice.members) > 1 else None)
     return Scorer(_on_part(plan, part, choice.members), space.objective).score(plain)
 
@@ -241,7 +241,7 @@ def _optimism(judge: _Judge, chosen: Row, results: Sequence[Result]) -> Optimism
 def _solved_weights(
     judge: _Judge, results: Sequence[Sequence[Result]]
 ) -> tuple[tuple[SolvedWeight, ...], tuple[str, ...]]:
-    """Exact weights of the pair that each part likes best, one line per metric; and the exported part's pair."""
+    """Exact weights of the best pair of each part, one line per metric; and the exported part's pair."""
     pairs = {}
     for part in {0, *(part for part, _ in judge.held_out)}:
         of_two = [r for r in results[part] if len(r.candidate.members) == 2 and r.candidate.method is None]

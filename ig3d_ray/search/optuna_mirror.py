@@ -10,9 +10,9 @@ from ig3d_ray.search.explorer import Explorer
 
 
 class StudyCopy:
-    """Writes the finished trials of the exported part's study to a storage; what is there is not written again.
+    """Writes the finished trials of the exported part's study to a storage; existing trials are not written again.
 
-    The search itself never reads it: its truth is the journal, whatever happens to the data base.
+    The search never reads it: the journal is authoritative, whatever happens to the database.
 
     Args:
         url: such as sqlite:///search.db or postgresql://user:password@host/name.
@@ -31,7 +31,7 @@ class StudyCopy:
             raise Ig3dError(f"--optuna-storage {self.shown}: {_reason(error)}; check the URL and its driver") from error
 
     def write(self, explorer: Explorer) -> None:
-        """Add the results since the last time."""
+        """Add the results since the last call."""
         source = explorer.studies[0].study
         try:
             copy = optuna.create_study(
@@ -45,5 +45,5 @@ class StudyCopy:
 
 
 def _reason(error: Exception) -> str:
-    """The first line, without the statement and the address that data bases put after it."""
+    """The first line, without the statement and the address that databases append."""
     return type(getattr(error, "orig", None) or error).__name__

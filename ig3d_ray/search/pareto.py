@@ -1,4 +1,4 @@
-"""What an ensemble costs to run, and the front of those that no other beats without costing more."""
+"""The cost of an ensemble, and the Pareto front of score and cost."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def _cost(search: SearchSpec, name: str) -> float:
 
 
 def pareto_front(results: Sequence[Result], objective: str, search: SearchSpec) -> list[tuple[float, Result]]:
-    """(cost, result) ascending in cost: each is better than everything that costs no more."""
+    """(cost, result) of the Pareto front, ascending in cost: each is better than all others that cost no more."""
     sign = metrics.metric_of(objective).sign
     by_cost = sorted(((cost_of(search, r.members), r) for r in results), key=lambda one: (one[0], -sign * one[1].score))
     front: list[tuple[float, Result]] = []

@@ -1,4 +1,4 @@
-"""Which samples choose and which report, so that no number is reported on samples that helped to make it."""
+"""Which samples are used for selection and which for reporting, so that reported scores are not optimistic."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ Rows = np.ndarray
 
 
 class Parts(Sequence[Pool]):
-    """Pools to choose on: one whole, and rows of it. A part is copied out when it is looked at, and only the last one
+    """Pools for selection: one whole pool, and subsets of its rows. A part is copied on access, and only the last one
     is kept, so that a large pool is not in memory once for each of its parts.
 
     Args:
@@ -49,15 +49,15 @@ class Parts(Sequence[Pool]):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a protocol makes of the pools.
+    """The parts and the report pool of a protocol.
 
     Attributes:
         parts: pools to choose on; the first is the one whose choice is exported.
         inner: for each part (part, rows): what that other part chooses is applied to these rows of this part,
-            which it has never seen. So methods are compared inside a part. Empty for the innermost parts.
+            which were not used for that choice. So methods are compared inside a part. Empty for the innermost parts.
         report: the pool that is reported on.
         held_out: for each repeat (part, rows of `report`): the choice of that part is applied to those rows,
-            which it has never seen. Together the rows are all of them, once.
+            which were not used for it. Together these rows cover every sample once.
     """
 
     parts: Parts
@@ -67,7 +67,7 @@ class Plan:
 
 
 def plan(spec: ProtocolSpec, pools: dict[Split, Pool], seed: int) -> Plan:
-    """Lay out the parts of a protocol over the pools of its splits."""
+    """Build the parts of a protocol from the pools of its splits."""
     whole, report = pools[spec.choose_on], pools["test"]
     parts: list[Rows | None] = [None]
     inner: list[list[tuple[int, Rows]]] = [[]]

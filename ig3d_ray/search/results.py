@@ -1,4 +1,4 @@
-"""Results of a search as a table: `candidates.parquet`, and the rounds of a search that is under way."""
+"""Results of a search as a table: `candidates.parquet`, and the rounds of a search in progress."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -75,12 +75,12 @@ def results_from_bytes(data: bytes, what: str) -> list[tuple[int, Result]]:
     """(part, result) of each row, as `results_to_bytes` wrote them.
 
     Raises:
-        Ig3dError: cut short, or something else; the message begins with `what`.
+        Ig3dError: the table is truncated or has another format; the message begins with `what`.
     """
     try:
         rows = table_from_bytes(data, _COLUMNS).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
-        raise Ig3dError(f"{what}: cut short or not a table of results; delete its folder and search again") from error
+        raise Ig3dError(f"{what}: truncated or not a table of results; delete its folder and search again") from error
     return [(row["part"], _result(row)) for row in rows]
 
 

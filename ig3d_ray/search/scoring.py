@@ -1,4 +1,4 @@
-"""Candidates solved and scored on a pool, a batch at a time."""
+"""Fits and scores candidates on a pool, in batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.candidates import WEIGHT_DECIMALS, Candidate
 
 SIGNIFICANT = 6
-"""Digits of fitted weights and temperatures: so few that another machine's rounding gives the same."""
+"""Digits of fitted weights and temperatures: few enough that rounding on another machine gives the same values."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Result:
 
 
 class Scorer:
-    """Scores candidates on one pool; what several of them need is worked out once.
+    """Scores candidates on one pool; what several of them need is computed once.
 
     Args:
         pool: to score on.
         objective: the metric.
-        seed: of methods that draw.
-        max_members: of any ensemble.
+        seed: random seed of the methods.
+        max_members: maximum number of members of an ensemble.
     """
 
     def __init__(self, pool: Pool, objective: str, seed: int = 0, max_members: int | None = None) -> None:
@@ -54,10 +54,10 @@ class Scorer:
         self._stacks: dict[tuple[str, ...], np.ndarray] = {}
 
     def score(self, candidate: Candidate) -> Result:
-        """Solve for what is open in a candidate, and score it."""
+        """Fit the free parameters of a candidate, and score it."""
         members, fusion = self._solve(candidate)
         if candidate.method is None and len(members) > 1:
-            # In their space already, so that the strategy is all that is left to do.
+            # Already in their space, so that only the strategy remains to be applied.
             outputs = np.stack([self._output(name, candidate.space, candidate.temperatures) for name in members])
             fused = fusion.model_copy(update={"space": "logits", "temperatures": None}).apply(outputs, self.pool.task)
         else:
@@ -114,7 +114,7 @@ class Scorer:
         return members, about.model_copy(update={"strategy": "weighted", key: tuple(rows), "temperatures": kept})
 
     def _stack_of(self, candidate: Candidate, temperatures: Sequence[float] | None) -> np.ndarray | None:
-        """The stack of these members' logits as it is, for the methods that are one or begin with it."""
+        """The stack of these members' logits as it is, for the methods that use it or start from it."""
         if candidate.method not in ("stack", "coordinate") or candidate.space != "logits" or candidate.per_column:
             return None
         if candidate.members not in self._stacks:
@@ -157,7 +157,7 @@ class Scorer:
 
 
 def _probabilities(logits_MNC: np.ndarray) -> np.ndarray:
-    """Softmax in single precision, which is what it costs to fit on; scores are computed in double."""
+    """Softmax in single precision, for fast fitting; scores are computed in double precision."""
     classes = logits_MNC.shape[2]
     # Class by class and by a product: many times faster than reducing an axis of seven.
     top = logits_MNC[:, :, 0].copy()
@@ -181,7 +181,7 @@ def score_batch(pool: Pool, candidates: Sequence[Candidate], space: SearchSpace)
 
 
 def best_of(results: Sequence[Result], objective: str) -> Result:
-    """The best result; of equally good ones that with fewer members, then the one found first."""
+    """The best result; ties go to fewer members, then to the one found first."""
     sign = metrics.metric_of(objective).sign
-    # Rounded, so that the last bit, which depends on the machine, decides nothing.
+    # Rounded, because the last bits depend on the machine.
     return min(results, key=lambda r: (round(-sign * r.score, 12), len(r.members)))

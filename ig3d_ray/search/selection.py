@@ -1,4 +1,4 @@
-"""Which kind of ensemble wins: families of candidates compared by cross-fitting inside the selection set."""
+"""Selection of the kind of ensemble: families of candidates compared by cross-fitting inside the selection set."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ def predictions(result: Result, pool: Pool, rows: Rows | None = None) -> np.ndar
 
 
 def held_out_statistics(pick: Pick, pool: Pool, held_out: Sequence[tuple[int, Rows]]) -> np.ndarray:
-    """Per-sample statistics `[N, S]` of a pool, each row as predicted by the pick of a part that never saw it.
+    """Per-sample statistics `[N, S]` of a pool, each row predicted by the choice of a part that doesn't contain it.
 
     Rows that are held out by several parts (repeats) get the mean of their outputs.
     """
@@ -42,7 +42,7 @@ def held_out_statistics(pick: Pick, pool: Pool, held_out: Sequence[tuple[int, Ro
 
 @dataclass(frozen=True)
 class Families:
-    """The best of each family on each part, and how families fare on samples that they did not see.
+    """The best of each family on each part, and the scores of families on held-out samples.
 
     Attributes:
         plan: the protocol's parts.
@@ -76,11 +76,11 @@ class Families:
         return any(name in part and bool(part[name].candidate.reference) for part in self.best)
 
     def pick(self, name: str) -> Pick:
-        """The rule of taking the best of one family."""
+        """The rule that selects the best of one family."""
         return lambda part: self.best[part][name]
 
     def cross_fitted(self, part: int) -> dict[str, float]:
-        """Each family's objective on a part, every sample predicted by a choice that never saw it."""
+        """Each family's objective on a part, every sample predicted by a choice made without it."""
         return self._cross_fitted[part]
 
     @cached_property
@@ -96,10 +96,10 @@ class Families:
         return scores
 
     def choose(self, part: int) -> Result:
-        """The best of the family that fares best on a part; of equally good ones that with fewer members.
+        """The best of the family with the best score on a part; ties go to fewer members.
 
         Raises:
-            ValueError: the part has no parts inside it, so that nothing could be judged.
+            ValueError: the part has no inner parts, so that families can't be compared.
         """
         scores = {n: score for n, score in self._cross_fitted[part].items() if not self.is_reference(n)}
         if not scores:

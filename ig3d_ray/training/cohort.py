@@ -1,8 +1,8 @@
-"""Many 3D classifiers trained as one network: a leading member axis, and everything else each member's own.
+"""Many 3D classifiers trained as one network: a leading member axis; everything else is per member.
 
-A small network keeps a GPU waiting for the next kernel to be launched; a cohort gives it the work of many members
-in the same number of launches. Each member draws what it would draw alone (`epochs.py`), has its own batch norm,
-dropout, optimizer state, best epoch and end, and comes out as it would have alone, up to rounding.
+A small network leaves a GPU idle between kernel launches; a cohort runs the work of many members
+in the same number of launches. Each member draws the same numbers as alone (`sampling.py`), has its own batch norm,
+dropout, optimizer state, best epoch and stopping, and ends with the same weights as alone, up to rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from ig3d_ray.training.sampling import EpochDraws
 from ig3d_ray.training.state import Epoch, HistoryRow, NonFiniteLoss, OnStep, Progress, State, Within
 from ig3d_ray.training.trainer import Labeled, Trainer, dev_metrics, dev_score
 
-# Above this a CPU is busy with one member's weights, and a cohort's don't fit its caches (benchmarks/training.md).
+# Above this width one member's weights saturate a CPU, and a cohort's don't fit its caches (benchmarks/training.md).
 WIDEST_ON_CPU = 512
 OnCohortEpoch = Callable[[dict[int, Epoch], Callable[[], State]], None]
 
@@ -36,13 +36,13 @@ def cohorts(
     at_most: int,
     widest: int | None = None,
 ) -> list[list[tuple[str, TrainedSpec]]]:
-    """Members in groups that can train together: those that can't are alone.
+    """Members grouped by what can train together; a member that can't is a group by itself.
 
     Args:
         members: (fingerprint, spec).
         steps: how many batches an epoch of a member has.
         at_most: members in a group.
-        widest: hidden units of a member beyond which it trains alone.
+        widest: maximum number of hidden units; wider members train alone.
     """
     groups: dict[object, list[tuple[str, TrainedSpec]]] = {}
     for member, spec in members:
@@ -65,7 +65,7 @@ def _kind_of_cohort(spec: TrainedSpec, steps: Callable[[TrainedSpec], int]) -> o
 
 
 class _Shared:
-    """The distinct inputs and labels of a cohort's members, one after another, and where each member's begin."""
+    """The distinct inputs and labels of a cohort's members, concatenated, and the offset of each member's."""
 
     def __init__(self, data: Sequence[Labeled], networks: Sequence[Standardized], widest: int) -> None:
         firsts = {id(labeled): (labeled, network) for labeled, network in zip(data, networks, strict=True)}
@@ -91,7 +91,7 @@ class _Ended:
 
 
 class CohortTrainer:
-    """The trainings of a cohort as one.
+    """Trains the members of a cohort as one network.
 
     Args:
         trainers: each member's own training, as it would run alone; data that members share must be the same
@@ -104,7 +104,7 @@ class CohortTrainer:
             raise ValueError("members of a cohort must have the same number of batches per epoch")
 
     def run(self, on_epoch: OnCohortEpoch, state: State | None = None, on_step: OnStep | None = None) -> list[_Ended]:
-        """Train until every member has ended.
+        """Train until every member has finished.
 
         Args:
             on_epoch: called after each epoch with the members that took part in it.
@@ -133,7 +133,7 @@ class CohortTrainer:
 
 
 class _CohortLoop:
-    """What one call of `CohortTrainer.run` works with: the joint network, its data, and each member's progress.
+    """The working state of one `CohortTrainer.run` call: the joint network, its data, and each member's progress.
 
     Args:
         trainers: each member's own training.
@@ -185,7 +185,7 @@ class _CohortLoop:
         }
 
     def epoch(self, number: int, after_step: Callable[[], None]) -> list[int]:
-        """One pass of every active member; those that took part and go on or ended well."""
+        """Train every active member for one epoch; return those that took part and didn't fail."""
         device = self.train.x.device
         draws = [self.plans[i].draw(number) for i in self.active]
         self.network.generators = [torch.Generator(device) for _ in self.active]
@@ -219,7 +219,7 @@ class _CohortLoop:
         return took_part
 
     def _pass(self, number: int, draws: list[EpochDraws], after_step: Callable[[], None]) -> torch.Tensor:
-        """Train on every batch that is left: the losses `[steps, M]`."""
+        """Train on every remaining batch; return the losses `[steps, M]`."""
         device, index = self.train.x.device, torch.tensor(self.active)
         starts = self.train.starts[index.to(device)]
         rows = torch.stack([d.batches for d in draws], dim=1).to(device) + starts[None, :, None]
@@ -265,7 +265,7 @@ class _CohortLoop:
         starts = self.dev.starts[torch.tensor(self.active).to(device)]
         parts = []
         for rows in torch.arange(int(sizes.max())).split(BATCH):
-            # A member with fewer samples sees its last one again; that is cut off below.
+            # A member with fewer samples repeats its last one; the repeats are cut off below.
             own = torch.minimum(rows[None], sizes[:, None] - 1).to(device)
             parts.append(self.network(self.dev.x[own + starts[:, None]]).cpu())
         scores = torch.cat(parts, dim=1).numpy()

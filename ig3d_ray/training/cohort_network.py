@@ -12,7 +12,7 @@ LAYERS = ("1", "2", "3", "4")
 
 
 class CohortMlp3d(nn.Module):
-    """M networks `Mlp3d` of one width side by side, inputs filled up to the widest with zeros.
+    """M `Mlp3d` networks of the same width, with inputs zero-padded to the widest.
 
     Args:
         networks: of the same width, outputs and dropouts.
@@ -37,7 +37,7 @@ class CohortMlp3d(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[M, B, D]` standardized parameters to `[M, B, outputs]` raw scores."""
-        # Samples last: gradients come in the layout of the weights, and batch norm sees M * W channels as they lie.
+        # Samples last: gradients come in the layout of the weights, and batch norm takes M * W channels without a copy.
         x = x.transpose(1, 2)
         for index, layer in enumerate(LAYERS):
             x = functional.leaky_relu(self._norm(self._linear(x, f"fc{layer}"), f"bn{layer}"), SLOPE)
@@ -46,7 +46,7 @@ class CohortMlp3d(nn.Module):
         return self._linear(x, "output").transpose(1, 2)
 
     def member(self, index: int) -> dict[str, torch.Tensor]:
-        """One member's weights as its own network names them, copied."""
+        """A copy of one member's weights, with the names that its own network uses."""
         state = {}
         for name, value in self.state_dict().items():
             part = value[index].detach().clone()
@@ -54,7 +54,7 @@ class CohortMlp3d(nn.Module):
         return state
 
     def keep(self, members: Sequence[int], optimizer: torch.optim.Optimizer) -> None:
-        """Go on with some members only; their optimizer state goes along."""
+        """Keep only some members, with their optimizer state."""
         index = torch.tensor(members, dtype=torch.long).to(self.fc1_weight.device)  # type: ignore[arg-type]
         self.inputs = [self.inputs[i] for i in members]
         for name, buffer in list(self.named_buffers()):
@@ -92,7 +92,7 @@ class CohortMlp3d(nn.Module):
 
     def _drop(self, x: torch.Tensor, p: float) -> torch.Tensor:
         members, width, batch = x.shape
-        # As a member draws alone: samples first.
+        # Samples first, as in the draws of a member that trains alone.
         drawn = torch.empty(members, batch, width, device=x.device)
         for slot, generator in zip(drawn, self.generators, strict=True):
             torch.rand(batch, width, generator=generator, out=slot)

@@ -1,6 +1,6 @@
-"""What trainings took, remembered in the store, and what others will take: for the order of a run and for `ig3d plan`.
+"""Recorded training times in the store, and estimates for other trainings: for the order of a run and for `ig3d plan`.
 
-A training's cost is a number of samples seen times what one costs with its network. That is taken, in this order,
+A training's cost is its number of samples times the network's cost per sample. The latter is taken, in this order,
 from trainings of the same network on the same device; on another device, by the ratio of the two devices' speeds;
 or from the network's arithmetic and the device's speed.
 """
@@ -27,7 +27,7 @@ Basis = Literal["measured", "scaled", "assumed"]
 PEAKS = {"T4": 65, "V100": 125, "L4": 121, "A10G": 70, "A100": 312, "L40S": 362, "H100": 989, "H200": 989, "cpu": 0.05}
 # Assumed for a GPU that was not named, or that isn't among these.
 USUAL_GPU = "A10G"
-# Of the peak, what a training reaches; and a step's least time, in which the device mostly waits for the program.
+# The share of the peak that a training reaches; and the minimum time of a step, in which the device is mostly idle.
 FRACTION = {"cpu": 0.5, "gpu": 0.15}
 STEP_SECONDS = {"cpu": 0.001, "gpu": 0.004}
 # Forward, and backward for inputs and weights.
@@ -38,12 +38,12 @@ class Timing(BaseModel):
     """One training, from its first step to its cached logits.
 
     Attributes:
-        network: what decides the cost of a sample.
+        network: the settings that determine the cost of a sample.
         device: the card's name, or cpu.
         samples: of an epoch.
-        epochs: that ran.
-        most: that its recipe allows.
-        seconds: its share of a cohort's.
+        epochs: the number of epochs trained.
+        most: the maximum number of epochs in its recipe.
+        seconds: the duration; in a cohort, the member's share of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,20 +58,20 @@ class Timing(BaseModel):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a training will take on one device, in seconds, and where that is from."""
+    """The estimated duration of a training on one device, in seconds, and the basis of the estimate."""
 
     seconds: float
     basis: Basis
 
 
 def estimate(spec: TrainedSpec, samples: int, known: Iterable[Timing], device: str, together: int = 1) -> Estimate:
-    """What a member's training will take on one device.
+    """Estimate the duration of a member's training on one device.
 
     Args:
         samples: of an epoch.
         known: earlier trainings.
         device: `cpu`, or a part of a card's name such as A10G.
-        together: how many 3D classifiers train as one network, at the price of its steps.
+        together: how many 3D classifiers train as one network and share the cost of its steps.
     """
     same = [timing for timing in known if timing.network == spec.cost_key]
     here = [timing for timing in same if on_device(timing, device)]
@@ -81,7 +81,7 @@ def estimate(spec: TrainedSpec, samples: int, known: Iterable[Timing], device: s
         each = median(
             t.seconds / (t.samples * max(t.epochs, 1)) * (1 if here else _faster(t, device)) for t in here or same
         )
-        # Trainings stop early: as far into their recipe as the others did.
+        # Trainings stop early: assume the same share of the recipe as in earlier trainings.
         return Estimate(each * samples * most * median(t.epochs / t.most for t in here or same), basis)
     kind = "cpu" if device == "cpu" else "gpu"
     seconds, shared = 0.0, together if spec.cohort is not None else 1
@@ -97,7 +97,7 @@ def speed(device: str) -> float:
     """A device's peak rate, 1e12 operations per second.
 
     Raises:
-        Ig3dError: nothing is known of it.
+        Ig3dError: the device is unknown.
     """
     # L40S before L4, A100 before A10: the longest name that fits.
     for name in sorted(PEAKS, key=len, reverse=True):
@@ -107,7 +107,7 @@ def speed(device: str) -> float:
 
 
 def _speed_or_usual(device: str) -> float:
-    """A card that isn't in the table is taken for a usual one: for an order and a first guess that will do."""
+    """A GPU that isn't in the table is treated as a typical one, which suffices for ordering and a first estimate."""
     try:
         return speed(device)
     except Ig3dError:
@@ -120,7 +120,7 @@ def on_device(timing: Timing, device: str) -> bool:
 
 
 def _faster(timing: Timing, device: str) -> float:
-    """What a training that took a second there takes here, in seconds."""
+    """The ratio of a training's duration on this device to that on the other device."""
     try:
         return speed(timing.device) / speed(device)
     except Ig3dError:
@@ -128,10 +128,10 @@ def _faster(timing: Timing, device: str) -> float:
 
 
 class TimingLog:
-    """The trainings of one driver, in a file of its own; written now and then, since it is written as a whole.
+    """The trainings of one driver, in a separate file; written periodically, since each write replaces the whole file.
 
     Args:
-        driver: a word that no other driver has.
+        driver: a unique identifier of the driver.
     """
 
     def __init__(self, store: Store, dataset: str, driver: str) -> None:
@@ -140,14 +140,14 @@ class TimingLog:
         self.written, self._at = 0, float("-inf")
 
     def note(self, event: Mapping[str, Any]) -> None:
-        """Remember a training, if this news is of one that began and ended here."""
+        """Record a training, if the event reports one that began and ended here."""
         if event.get("timing"):
             self.timings.append(Timing(**event["timing"]))
             if time.monotonic() - self._at >= WRITE_SECONDS:
                 self.write()
 
     def write(self) -> None:
-        """Publish what was noted since the last time."""
+        """Publish what was recorded since the last call."""
         if len(self.timings) > self.written:
             content = [timing.model_dump() for timing in self.timings]
             self.store.write(self.name, json.dumps(content).encode() + b"\n")

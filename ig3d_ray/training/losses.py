@@ -1,9 +1,9 @@
-"""The paper's losses (equations 1 to 3), with the concordance correlation that they mean, and DDAMFN's.
+"""The paper's losses (equations 1 to 3), with the intended concordance correlation, and DDAMFN's attention loss.
 
 The published code multiplies variances where the CCC has standard deviations, so that a perfect
 prediction scores its own variance; here CCC and PCC come from the covariance.
 
-Every function takes leading axes, so that a cohort of members `[M, B, ...]` has one loss each.
+Every function accepts leading axes: a cohort of members `[M, B, ...]` gets one loss per member.
 """
 
 import itertools
@@ -122,7 +122,7 @@ def member_loss(
     Args:
         scores: `[..., B, C]`, `[..., B, C + 2]`, or with classes = 0 `[..., B, 2]`.
         labels: `[..., B]`.
-        va: `[..., B, 2]`, unused where nothing but classes is scored.
+        va: `[..., B, 2]`, unused if only classes are scored.
         weights_of_classes: `[..., C]`.
         weights_of_va: `[..., 3]`.
 
@@ -138,10 +138,10 @@ def member_loss(
 
 
 def attention_loss(heads: list[torch.Tensor], attention: Attention) -> torch.Tensor:
-    """What keeps attention maps `[B, ...]` from being alike, or makes them so; 0 for one head.
+    """Loss that makes attention maps `[B, ...]` different or similar; 0 for one head.
 
     `apart`: pairs / (sum over pairs of MSE + eps), DDAMFN's. `together`: mean of the pairs' MSE, which is
-    what the published intermediate fusion does, the opposite.
+    what the published intermediate fusion uses, with the opposite effect.
     """
     pairs = list(itertools.combinations(heads, 2))
     if not pairs or attention == "none":

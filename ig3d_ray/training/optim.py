@@ -14,7 +14,7 @@ def make_optimizer(recipe: TrainingRecipe, parameters: Iterable[torch.nn.Paramet
     """The optimizer of a recipe, over the parameters that are trained."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     decay = recipe.weight_decay
-    # The learning rate is where the schedule begins; schedules that climb begin at the bottom.
+    # The learning rate is the schedule's initial value; increasing schedules start at their minimum.
     lr = recipe.base_lr if recipe.schedule == "cyclic" else recipe.max_lr
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(trained, lr, recipe.momentum, weight_decay=decay)
@@ -23,7 +23,7 @@ def make_optimizer(recipe: TrainingRecipe, parameters: Iterable[torch.nn.Paramet
 
 
 class Schedule:
-    """The recipe's learning rate: moved after every step, and after every epoch.
+    """The recipe's learning-rate schedule, updated after every step and after every epoch.
 
     Args:
         steps: batches in an epoch.
@@ -55,12 +55,12 @@ class Schedule:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def after_step(self) -> None:
-        """Move, if the schedule moves with every step."""
+        """Update the learning rate, if the schedule changes it with every step."""
         if self.by_step is not None:
             self.by_step.step()
 
     def after_epoch(self, dev_loss: float) -> None:
-        """Move, if the schedule moves with every epoch."""
+        """Update the learning rate, if the schedule changes it with every epoch."""
         if self.by_epoch is not None:
             self.by_epoch.step()
         if self.plateau is not None:
@@ -72,19 +72,19 @@ class Schedule:
         return self.plateau is not None
 
     def state_dict(self) -> dict[str, object]:
-        """To go on from."""
+        """The state to resume from."""
         parts = {"by_step": self.by_step, "by_epoch": self.by_epoch, "plateau": self.plateau}
         return {name: part.state_dict() for name, part in parts.items() if part is not None}
 
     def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Resume from the result of `state_dict`."""
         for name, part in state.items():
             getattr(self, name).load_state_dict(part)
 
 
 @contextlib.contextmanager
 def _frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """Inside, batch norms use their batch's statistics and leave the running ones as they are."""
+    """Context in which batch norms use batch statistics and don't update the running statistics."""
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.track_running_stats = False
@@ -98,20 +98,20 @@ def _frozen_statistics(network: nn.Module) -> Iterator[None]:
 def sam_step(
     network: nn.Module, optimizer: Optimizer, rho: float, backward: Callable[[], torch.Tensor], clip: Callable[[], None]
 ) -> torch.Tensor:
-    """One step of sharpness-aware minimization: the gradient is taken at the worst place within `rho`.
+    """One step of sharpness-aware minimization: the gradient is taken at the highest loss within `rho`.
 
     Running statistics of batch norms follow the first pass alone, as in the authors' implementation: the second pass
-    sees weights that no step ends at.
+    uses perturbed weights that are not kept.
 
     Args:
         network: what is trained.
         optimizer: of its weights.
         rho: the radius around the weights.
-        backward: computes the loss and its gradients afresh, the same way each time.
+        backward: recomputes the loss and its gradients, in the same way each time.
         clip: limits the gradients before the optimizer steps.
 
     Returns:
-        The loss where the weights were.
+        The loss at the weights before the step.
 
     Source: Foret et al. 2021.
     """

@@ -1,4 +1,4 @@
-"""What is left of a training: weights, history and logits of a member that is done, or why another failed."""
+"""Results of a training: weights, history and logits of a finished member, or the reason for a failure."""
 
 import json
 import math
@@ -32,7 +32,7 @@ def publish(
     feeding: Feeding,
     events: bool = False,
 ) -> int:
-    """Weights, then the spec, whose presence means that they are complete, then the logits, which end it.
+    """Publish the weights, then the spec, whose presence means that they are complete, and last the logits.
 
     Args:
         member: its fingerprint.
@@ -49,7 +49,7 @@ def publish(
             _write_events(store, paths.event_folder(dataset, member), history)
         save_checkpoint(store, dataset, member, spec, network)
         store.write(paths.member_spec(dataset, member), spec_json(spec).encode() + b"\n")
-    # From the published bytes, so that the cache holds what anyone gets who loads them.
+    # From the published bytes, so that the cached logits match the published weights.
     loaded = load_checkpoint(store, dataset, member).to(feeding.device)
     logits = LogitStore(store)
     for split in TRAINED_SPLITS:
@@ -60,7 +60,7 @@ def publish(
 
 
 def publish_failed(store: Store, dataset: str, member: str, spec: TrainedSpec, network: Standardized, why: str) -> None:
-    """The best weights that a member had before it failed, under another name than a trained member's, and why."""
+    """Publish a failed member's best weights, under another name than a trained member's, and the reason."""
     if all(bool(value.isfinite().all()) for value in network.state_dict().values() if value.is_floating_point()):
         save_checkpoint(store, dataset, member, spec, network, paths.last_good_weights(dataset, member))
     content = {"member": spec.name, "why": why, "spec": json.loads(spec_json(spec))}
@@ -68,7 +68,7 @@ def publish_failed(store: Store, dataset: str, member: str, spec: TrainedSpec, n
 
 
 def _even(history: Sequence[HistoryRow]) -> list[HistoryRow]:
-    """Rows with the same keys: stages measure different things."""
+    """Rows with the same keys: stages report different metrics."""
     names = list(dict.fromkeys(name for row in history for name in row))
     return [{name: row.get(name, math.nan) for name in names} for row in history]
 

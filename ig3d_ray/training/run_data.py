@@ -13,9 +13,9 @@ class RunData:
     """A data set on a run's device.
 
     Args:
-        store: where its images lie.
+        store: where its images are stored.
         samples: the whole table.
-        feeding: how inputs reach the networks.
+        feeding: how inputs are provided to the networks.
     """
 
     def __init__(self, store: Store, samples: Samples, feeding: Feeding) -> None:
@@ -39,7 +39,7 @@ class RunData:
         key = (*spec.inputs, split)
         if key not in self._read:
             if spec.image is not None:
-                # Images are large: no others stay.
+                # Images are large: no others are kept in memory.
                 self._read = {other: kept for other, kept in self._read.items() if other[:-1] == key[:-1]}
             chosen, device = self.chosen(spec, split), self.feeding.device
             inputs = member_inputs(spec, chosen, self.store, self.feeding)

@@ -10,7 +10,7 @@ from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split
 
 TRAINED_SPLITS: tuple[Split, ...] = ("dev", "test")
-# Members are put into one run up to this: starting a run then costs a fortieth of it, and it is still short.
+# Maximum duration of a run of several members: startup then takes 1/40 of it, and the run is still short.
 PACK_SECONDS = 600.0
 
 
@@ -30,7 +30,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The same members have the same name, whatever cluster they train on."""
+        """The same members give the same name on every cluster."""
         fingerprints = "".join(fingerprint for fingerprint, _ in self.members)
         digest = hashlib.sha256(f"{self.dataset}{fingerprints}".encode()).hexdigest()[:12]
         return f"{self.dataset}-{self.members[0][1].kind}-{digest}"
@@ -43,14 +43,14 @@ def make_runs(
     size: int,
     seconds: Mapping[str, float] | None = None,
 ) -> list[Run]:
-    """All members in runs of one kind, whether or not they are trained yet: short ones together, long ones alone.
+    """Group all members into runs of one kind, trained or not: short ones together, long ones alone.
 
     So a run keeps its name, and with it its checkpoints, when some of its members are done. A run of many long
     trainings would last as long as all of them, however many machines there are.
 
     Args:
-        size: members of a run, at most.
-        seconds: what each is expected to take, by fingerprint: the same on every cluster, or runs would lose
+        size: maximum number of members in a run.
+        seconds: expected durations by fingerprint; they must be the same on every cluster, or runs would lose
             their names; nothing by default.
     """
     runs: list[Run] = []
@@ -69,12 +69,12 @@ def make_runs(
 
 
 def all_trained(store: Store, dataset: str) -> set[str]:
-    """Every member whose weights are published, and the spec that is written after them; by one listing."""
+    """Every member whose weights and spec are published, found with one listing."""
     return _members_having(store, paths.members_folder(dataset), paths.TRAINED_FILES)
 
 
 def all_cached(store: Store, dataset: str) -> set[str]:
-    """Every trained member whose dev and test logits are in the cache; by two listings, however many there are."""
+    """Every trained member whose dev and test logits are in the cache, found with two listings."""
     tables = {f"{split}.parquet" for split in TRAINED_SPLITS}
     return all_trained(store, dataset) & _members_having(store, paths.logits_folder(dataset), tables)
 
@@ -85,7 +85,7 @@ def _members_having(store: Store, folder: str, files: Set[str]) -> set[str]:
 
 
 def clear_finished(store: Store, runs: Sequence[Run]) -> None:
-    """Delete the checkpoints that these runs needed to go on from; all their members must be done."""
+    """Delete the checkpoints that these runs resume from; all their members must be finished."""
     left = paths.first_folders(store.names(paths.TRAIN), paths.TRAIN)
     for run in runs:
         if run.name in left:

@@ -1,6 +1,6 @@
-"""What is random in an epoch, drawn from (seed, epoch) alone: which samples, in which order, which loss weights.
+"""Random draws of an epoch, from (seed, epoch) alone: the samples, their order and the loss weights.
 
-What is random in a step follows from (seed, epoch, step). So a member that trains alone, on several workers, in a
+Random draws of a step depend on (seed, epoch, step) alone. So a member that trains alone, on several workers, in a
 cohort, or after an interruption at any step draws the same.
 """
 
@@ -43,7 +43,7 @@ class EpochPlan:
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch; samples that don't fill the last one wait for another epoch."""
+        """Batches in an epoch; samples that don't fill the last one are left out of this epoch."""
         return max(1, self._rows_per_epoch // self.recipe.batch_size)
 
     @property
@@ -62,11 +62,11 @@ class EpochPlan:
         return EpochDraws(batches, torch.rand(self.steps, 3, generator=generator))
 
     def dropout_seed(self, number: int, step: int, rank: int = 0) -> int:
-        """Of a step's dropout; each worker drops for itself."""
+        """The generator of a step's dropout; each worker has its own."""
         return (((self.seed * 1_000_003 + number) * 1_000_003 + step) * 1_009 + rank) % 2**63
 
     def image_seed(self, number: int, step: int) -> int:
-        """Of what is drawn for a step's images and masks, by all workers alike."""
+        """The generator for a step's images and masks, the same on all workers."""
         return self.dropout_seed(number, step, 1_008)
 
     def _rows(self, generator: torch.Generator) -> torch.Tensor:
@@ -75,14 +75,14 @@ class EpochPlan:
             return torch.randperm(count, generator=generator)
         if sampling == "inverse_frequency":
             return self._drawn(generator)
-        # What is drawn once and for all is the same in every epoch; only its order is not.
+        # A selection that is drawn once is the same in every epoch; only its order changes.
         once = torch.Generator().manual_seed(self.seed * 1_000_003)
         rows = self._drawn(once) if sampling == "inverse_frequency_once" else self._balanced(once)
         return rows[torch.randperm(len(rows), generator=generator)]
 
     def _drawn(self, generator: torch.Generator) -> torch.Tensor:
-        """As many rows as there are, each with weight 1 / count of its class, with replacement."""
-        # By the cumulated weights: torch.multinomial takes no more than 2^24 rows.
+        """As many rows as the data have, drawn with replacement, each with weight 1 / count of its class."""
+        # By the cumulative weights: torch.multinomial accepts no more than 2^24 rows.
         weights = inverse_frequencies(self.labels, self.classes).double()[self.labels]
         edges = weights.cumsum(0)
         places = torch.rand(len(weights), generator=generator, dtype=torch.float64) * edges[-1]
@@ -99,7 +99,7 @@ class EpochPlan:
 def mask_params(
     params: torch.Tensor, groups: tuple[tuple[str, int], ...], probability: float, uniform: torch.Tensor
 ) -> torch.Tensor:
-    """Parameters of which some groups of some samples lost a random number of values, which become 0.
+    """Mask parameters: in some groups of some samples, a random number of values is set to 0.
 
     Args:
         params: `[B, D]` standardized.

@@ -1,4 +1,4 @@
-"""The order in which runs start, and what a whole run will take: longest first, on so many places side by side."""
+"""The order in which runs start (longest first), and the total duration with a given number of parallel runs."""
 
 import heapq
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.training.cost_model import Basis, Estimate, Timing, estimate
 from ig3d_ray.training.runs import Run
 
-# Until the workers of a run train: two processes, imports of torch, connections: 7 s were measured on a machine of
-# two cores (docs/scale.md), to which a GPU adds its context.
+# Startup of a run's workers (two processes, imports of torch, connections): 7 s were measured on a machine with
+# two cores (docs/scale.md), plus the creation of the context on a GPU.
 START_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What training takes, on some machines.
+    """The estimated duration of training on given machines.
 
     Attributes:
         trainings: how many members.
         runs: that train them, each a few of one kind.
-        busy: hours of all runs, starting included.
-        hours: from first to last.
-        longest: the first member's name of the run that takes longest, its members and its hours: no number of
+        busy: total hours of all runs, including startup.
+        hours: elapsed time from the first start to the last end.
+        longest: the longest run: the name of its first member, its number of members and its hours; no number of
             machines is faster than that.
         bases: how many estimates are measured, scaled and assumed.
     """
@@ -43,7 +43,7 @@ def estimates(
     device: str,
     together: int = 1,
 ) -> dict[str, Estimate]:
-    """What each member's training will take: by fingerprint.
+    """The estimated duration of each member's training, by fingerprint.
 
     Args:
         members: (fingerprint, spec).
@@ -70,15 +70,15 @@ def run_seconds(run: Run, expected: dict[str, Estimate], wanted: set[str]) -> fl
 
 
 def longest_first(runs: Sequence[Run], expected: dict[str, Estimate], wanted: set[str]) -> list[Run]:
-    """The order that ends soonest: a long run that starts last would end alone, all other machines idle.
+    """The order with the earliest end: a long run that starts last would leave all other machines idle.
 
-    At most a third longer than the best order there is (Graham 1969); equal ones stay in the space's order.
+    At most a third longer than the optimal order (Graham 1969); ties keep the space's order.
     """
     return sorted(runs, key=lambda run: -run_seconds(run, expected, wanted))
 
 
 def makespan(seconds: Sequence[float], places: int) -> float:
-    """When the last of these ends, each started in this order on the place that is free first."""
+    """When the last of these ends, if each starts in this order in the first free slot."""
     free = [0.0] * max(1, places)
     for each in seconds:
         heapq.heapreplace(free, free[0] + each)
@@ -86,7 +86,7 @@ def makespan(seconds: Sequence[float], places: int) -> float:
 
 
 def forecast(runs: Sequence[Run], expected: dict[str, Estimate], wanted: set[str], places: int) -> Forecast:
-    """What training these takes, with so many runs side by side."""
+    """The estimated duration of training these, with a given number of parallel runs."""
     ordered = [run for run in longest_first(runs, expected, wanted) if run_seconds(run, expected, wanted)]
     seconds = [run_seconds(run, expected, wanted) for run in ordered]
     bases: dict[Basis, int] = {"measured": 0, "scaled": 0, "assumed": 0}

@@ -1,4 +1,4 @@
-"""How far a training has come: its epochs, the best of them, and where within an epoch it is."""
+"""Progress of a training: its epochs, the best epoch, and the position within the current epoch."""
 
 import math
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class NonFiniteLoss(Ig3dError):
 
 @dataclass
 class Progress:
-    """How far a training has come, and the weights of its best epoch."""
+    """Progress of a training, and the weights of its best epoch."""
 
     history: list[HistoryRow] = field(default_factory=list)
     best_score: float = -math.inf
@@ -43,13 +43,13 @@ class Progress:
     best_state: dict[str, torch.Tensor] | None = None
 
     def add(self, row: HistoryRow, state: Callable[[], dict[str, torch.Tensor]]) -> None:
-        """Take an epoch in; `state` gives the weights, asked for if it is the best."""
+        """Add an epoch; `state` returns the weights and is called if it is the best."""
         self.history.append(row)
         if row["score"] > self.best_score or self.best_state is None:
             self.best_score, self.best_epoch, self.best_state = row["score"], int(row["epoch"]), state()
 
     def finished(self, recipe: TrainingRecipe) -> bool:
-        """Whether epochs or patience are used up."""
+        """Whether the epochs or the patience are exhausted."""
         done = len(self.history)
         if done >= recipe.epochs:
             return True
@@ -63,12 +63,12 @@ class Progress:
 
 
 class Within:
-    """Where an epoch is: how many steps are done, and their losses.
+    """The position within an epoch: the number of completed steps, and their losses.
 
     Args:
         shape: of an epoch's losses, steps first.
-        device: theirs.
-        state: of an earlier training, to go on from.
+        device: the device of the losses.
+        state: of an earlier training, to resume from.
     """
 
     def __init__(self, shape: int | tuple[int, ...], device: torch.device, state: State | None = None) -> None:
@@ -79,15 +79,15 @@ class Within:
             self.losses[: self.step] = inside["losses"].to(device)
 
     def add(self, loss: torch.Tensor) -> None:
-        """Take a step in."""
+        """Add a step."""
         self.losses[self.step] = loss
         self.step += 1
 
     def over(self) -> torch.Tensor:
-        """The losses of an epoch that is over; the next one begins."""
+        """Return the losses of the finished epoch, and start the next one."""
         losses, self.losses, self.step = self.losses, torch.zeros_like(self.losses), 0
         return losses
 
     def state(self) -> State | None:
-        """To go on from; None between epochs."""
+        """The state to resume from; None between epochs."""
         return {"step": self.step, "losses": self.losses[: self.step].clone()} if self.step else None

@@ -1,7 +1,7 @@
-"""The training loop: single-device torch, a hook per epoch and per step, and a state to go on from.
+"""The training loop: single-device torch, a hook per epoch and per step, and a state to resume from.
 
-Everything random follows from (seed, epoch, step), so a training that was interrupted and went on from any
-earlier step ends with the same weights, bit for bit, as one that ran through.
+All random draws depend only on (seed, epoch, step), so a training that was interrupted and resumed from any
+earlier step ends with the same weights, bit for bit, as an uninterrupted one.
 """
 
 import math
@@ -69,13 +69,13 @@ class Worker:
 
 
 def copied(network: nn.Module) -> dict[str, torch.Tensor]:
-    """A network's weights, which don't change when it trains on."""
+    """A copy of a network's weights, which further training doesn't change."""
     return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
 @dataclass
 class _Loop:
-    """What one call of `Trainer.run` works with.
+    """The working state of one `Trainer.run` call.
 
     Attributes:
         network: that is trained.
@@ -83,7 +83,7 @@ class _Loop:
         optimizer: of the network's weights.
         schedule: of its learning rate.
         progress: the epochs so far.
-        within: the place within an epoch.
+        within: the position within an epoch.
         dropout: generator of dropout's draws.
     """
 
@@ -118,7 +118,7 @@ class Trainer:
         seed: the member's.
         classes: C of the data set.
         monitor: the metric that is the dev score.
-        attention: what DDAMFN's heads are drawn to.
+        attention: the attention loss of DDAMFN's heads.
         groups: of the 3D parameters, for masking.
         worker: this worker's part; alone by default.
         compiled: whether torch.compile is applied.
@@ -142,7 +142,7 @@ class Trainer:
         self._has_images = any(scaling.mean.dim() == 3 for scaling in self.network.scalings)
         on_gpu = device.type == "cuda"
         self._layout = getattr(inner, "gpu_layout", torch.channels_last) if on_gpu else torch.channels_last
-        # Older cards take bf16, and convolve it more slowly than fp32.
+        # Older GPUs support bf16, but their bf16 convolutions are slower than fp32.
         has_bf16 = on_gpu and torch.cuda.get_device_capability(device) >= BF16_SINCE
         auto = self.recipe.precision == "auto" and has_bf16 and self._has_images
         self._autocast = auto or self.recipe.precision == "bf16"
@@ -159,7 +159,7 @@ class Trainer:
         return self.stage.recipe
 
     def run(self, on_epoch: OnEpoch, state: State | None = None, on_step: OnStep | None = None) -> list[HistoryRow]:
-        """Train until the recipe's epochs or patience are used up.
+        """Train until the recipe's epochs or patience are exhausted.
 
         Args:
             on_epoch: called after each epoch with its metrics and a function that returns the state.
@@ -195,7 +195,7 @@ class Trainer:
         return progress.history
 
     def _start(self, state: State | None) -> "_Loop":
-        """What one call of `run` works with, from the start or from a state."""
+        """The working state of one `run` call, new or restored from a state."""
         if state is None:
             self.fit_scalings()
         else:
@@ -227,7 +227,7 @@ class Trainer:
                 scaling.fit_to(self.train.x.some(index))
 
     def _epoch(self, number: int, loop: "_Loop", after_step: Callable[[], None]) -> float:
-        """One pass over the training data, or what is left of it; the mean loss."""
+        """Train for one epoch, or for the rest of one; return the mean loss."""
         device, worker, within = self.network.device, self.worker, loop.within
         draws = self.plan.draw(number)
         weights = va_weights(self.loss, draws.va_draws).to(device)
@@ -237,7 +237,7 @@ class Trainer:
         loop.model.train()
         mine = [rows[worker.share] for rows in draws.batches]
         for step, raw in enumerate(self.train.x.batches(mine[within.step :]), within.step):
-            # Each worker drops for itself, in each step anew.
+            # Dropout differs between workers and between steps.
             seed = self.plan.dropout_seed(number, step, worker.rank)
             torch.manual_seed(seed)
             loop.dropout.manual_seed(seed)
@@ -302,7 +302,7 @@ class Trainer:
         return loss
 
     def _dev_scores(self, schedule: Schedule) -> dict[str, float]:
-        """The dev score, agreed upon, and every dev metric of what is trained."""
+        """The dev score, the same on all workers, and every dev metric of the trained outputs."""
         scores = network_scores(self.network, self.dev.x)
         found = dev_metrics(scores, self.dev, self.loss, self.classes)
         row = {"score": self.worker.agree(dev_score(found, self.monitor))} | {f"dev_{k}": v for k, v in found.items()}
@@ -337,5 +337,5 @@ def dev_metrics(scores: Any, dev: Labeled, loss: LossSpec, classes: int) -> dict
 
 
 def dev_score(found: dict[str, float], monitor: str) -> float:
-    """The number that patience waits for: the monitored metric, or accuracy where a first stage has no other."""
+    """The score that early stopping monitors: the monitored metric, or accuracy if a first stage has no other."""
     return found[monitor] if monitor in found else found["accuracy"]

@@ -1,4 +1,4 @@
-"""A model card: what an ensemble is, what its numbers rest on, and what it must not be used for."""
+"""A model card: an ensemble's members, the basis of its scores, and uses that it is not intended for."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 

@@ -21,7 +21,7 @@ from ig3d_ray.models.spec import ImageInput, Input, TrainedSpec
 
 OPSET = 20
 CLOSE = 1e-4
-"""How far a graph may be from torch, relative to the largest output."""
+"""Maximum difference between a graph's and torch's outputs, relative to the largest output."""
 
 
 class EnsembleGraph(nn.Module):
@@ -31,7 +31,7 @@ class EnsembleGraph(nn.Module):
         ensemble: whose members all have networks.
 
     Raises:
-        Ig3dError: a member is known by its predictions alone.
+        Ig3dError: a member was imported as predictions.
     """
 
     def __init__(self, ensemble: Ensemble) -> None:
@@ -58,7 +58,7 @@ class EnsembleGraph(nn.Module):
 
     @property
     def outputs(self) -> list[str]:
-        """The names of what `forward` gives."""
+        """The names of the outputs of `forward`."""
         return ["valence_arousal"] if not self.task.has_classes else ["fused", "probabilities"]
 
     def example(self, batch: int) -> dict[str, Tensor]:
@@ -100,7 +100,7 @@ def _input(one: Input, named: dict[str, Tensor]) -> Tensor:
 
 
 class EncoderGraph(nn.Module):
-    """An encoder behind the scaling of its images: `[B, 3, 224, 224]` uint8 to `[B, 334 | 358]`."""
+    """An encoder with the scaling of its images: `[B, 3, 224, 224]` uint8 to `[B, 334 | 358]`."""
 
     inputs, outputs = ("image_224",), ("parameters",)
 
@@ -126,7 +126,7 @@ def onnx_bytes(graph: EnsembleGraph | EncoderGraph, what: str) -> bytes:
         what: its name, for messages.
 
     Raises:
-        Ig3dError: the packages of the extra `export` are missing; onnxruntime gives other numbers than torch.
+        Ig3dError: the packages of the extra `export` are missing; onnxruntime's outputs differ from torch's.
     """
     try:
         import onnxruntime
@@ -134,7 +134,7 @@ def onnx_bytes(graph: EnsembleGraph | EncoderGraph, what: str) -> bytes:
     except ImportError as error:
         way_out = "pip install 'ig3d-ray[export]'"
         raise Ig3dError(f"{error.name} is not installed, and exporting needs it: {way_out}") from error
-    # A copy: the caller's networks stay where they are.
+    # A copy, so that the caller's networks stay on their device.
     graph = copy.deepcopy(graph).eval().cpu()
     with _quiet():
         batch = torch.export.Dim("batch", min=1, max=65536)
@@ -168,7 +168,7 @@ def onnx_bytes(graph: EnsembleGraph | EncoderGraph, what: str) -> bytes:
 
 
 def _anonymous(model: Any) -> None:
-    """Take out what an exporter writes of the machine: where the code was, who called whom."""
+    """Remove machine-specific metadata that the exporter writes: code paths and call stacks."""
     model.doc_string = ""
     del model.metadata_props[:]
     graphs = [model.graph, *model.functions]
@@ -185,7 +185,7 @@ def _anonymous(model: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Any:
-    """The exporter talks to stdout, to logs, and warns of what it does itself."""
+    """The exporter prints to stdout, writes logs, and warns about its own code."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""A bundle: everything that an ensemble needs to run elsewhere, in one folder, hashed, the same bytes every time."""
+"""A bundle: all files that an ensemble needs to run elsewhere, in one folder, hashed and reproducible byte for byte."""
 
 import copy
 import hashlib
@@ -21,7 +21,7 @@ from ig3d_ray.storage import paths
 
 BUNDLE_VERSION = 1
 EXAMPLES, EXAMPLE_SIZE = 2, 160
-# The first day that a zip file can hold.
+# The earliest date that a zip file can store.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -32,10 +32,10 @@ def write_bundle(ensemble: Ensemble, target: Path) -> dict[str, str]:
         File name -> SHA-256.
 
     Raises:
-        Ig3dError: the folder is there already; a member has no network; onnxruntime disagrees with torch.
+        Ig3dError: the folder already exists; a member has no network; onnxruntime disagrees with torch.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise Ig3dError(f"--to {target}: is there already; give a new folder")
+        raise Ig3dError(f"--to {target}: already exists; give a new folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as partial:
@@ -59,7 +59,7 @@ def _write(ensemble: Ensemble, whole: Path, target: Path) -> dict[str, str]:
 
 
 def packed_encoders(ensemble: Ensemble) -> list[str]:
-    """The encoders that a graph can stand for: those that take images as they are, and find no faces first."""
+    """The encoders that a graph can represent: those that take images directly, without face detection."""
     return [name for name, used in ensemble.spec.encoders.items() if used.landmarks is None]
 
 
@@ -71,7 +71,7 @@ def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
         way_out = "pip install 'ig3d-ray[export]'"
         raise Ig3dError(f"safetensors is not installed, and exporting needs it: {way_out}") from error
     spec = ensemble.spec
-    # A copy: the caller's networks stay where they are.
+    # A copy, so that the caller's networks stay on their device.
     graph = copy.deepcopy(EnsembleGraph(ensemble)).cpu().eval()
     files = {
         "ensemble.onnx": onnx_bytes(graph, "ensemble"),
@@ -92,7 +92,7 @@ def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
 
 
 def _example(ensemble: Ensemble, graph: EnsembleGraph) -> dict[str, np.ndarray]:
-    """Two made-up images, parameters where there is no encoder, and torch's outputs for them."""
+    """Two synthetic images, parameters if there is no encoder, and torch's outputs for them."""
     rng = np.random.default_rng(0)
     rough = rng.integers(0, 256, (EXAMPLES, 8, 8, 3), dtype=np.uint8)
     images = rough.repeat(EXAMPLE_SIZE // 8, axis=1).repeat(EXAMPLE_SIZE // 8, axis=2)
@@ -111,7 +111,7 @@ def _example(ensemble: Ensemble, graph: EnsembleGraph) -> dict[str, np.ndarray]:
 
 
 def _npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """Arrays as NPZ, without the time that numpy would put in."""
+    """Arrays as NPZ, without numpy's timestamps."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in sorted(arrays.items()):
