@@ -1,4 +1,4 @@
-"""Checks for what makes numbers wrong: predictions, images, specs.
+"""Checks for faults in predictions, images and specs.
 
 `check_all` returns findings.
 It loads neither torch nor Ray.

@@ -1,4 +1,4 @@
-"""How one sample's logits, taken for a whole batch of class-ordered samples, make a wrong number look like a record.
+"""How one sample's logits, broadcast over a batch of class-ordered samples, inflate the reported accuracy.
 
 The published RAF-DB fusion with EMOCA indexed the 3D network's output with [0], which on a tensor is the first sample
 of the batch; and it read the test images folder by folder, class after class. So each batch of 128 was fused with one
@@ -21,7 +21,7 @@ PUBLISHED: dict[Strategy, float] = {"weighted": 0.9400, "mean": 0.9130, "max": 0
 WEIGHT_3D = 0.35
 SURE_3D, CORRELATION = 1.1, 0.6
 """How large the 3D member's logits are beside the 2D member's, and how much of their errors they share. The published
-logits are not known; with these two numbers the wrong code comes near all three published accuracies at once."""
+logits are not known; with these two numbers the faulty code approximates all three published accuracies."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Study:
 def members(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Logits `[N, 7]` of a 2D and a 3D member of the published accuracies, and labels `[N]` in class order.
 
-    Gaussian; each member's signal is found by bisection on these very samples.
+    Gaussian; each member's signal is found by bisection on the same samples.
     """
     labels = np.repeat(np.arange(7), CLASS_COUNTS)
     shared, both = rng.standard_normal((len(labels), 7)), []
@@ -67,7 +67,7 @@ def members(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def published_fusion(strategy: Strategy, first_NC: np.ndarray, second_NC: np.ndarray, batch: int = BATCH) -> np.ndarray:
     """Fusion as the published code does it: the first row of each batch of the second member is used for all.
 
-    For study alone: nothing else in this package matches rows by anything but their id.
+    For this study only: everything else in this package matches rows by their id.
     """
     fused = []
     for start in range(0, len(first_NC), batch):
@@ -83,7 +83,7 @@ def _fuse(strategy: Strategy, first: np.ndarray, second: np.ndarray) -> np.ndarr
 
 
 def broadcast_study(draws: int = 20, seed: int = 0) -> Study:
-    """The study: members drawn so many times, fused in three ways."""
+    """Run the study: members are drawn a given number of times and fused in three ways."""
     names: tuple[Strategy, ...] = ("weighted", "mean", "max")
     found: dict[str, dict[Strategy, list[float]]] = {
         how: {name: [] for name in names} for how in ("honest", "ordered", "shuffled")

@@ -13,7 +13,7 @@ from ig3d_ray.evaluation import metrics
 from ig3d_ray.types import Task
 
 RISE = 0.1
-"""Accuracy or CCC that a correction has to win before a fault is suspected."""
+"""The gain in accuracy or CCC above which a correction indicates a fault."""
 REPEATS = 0.02
 ALIKE = 1e-6
 COVERED = 0.95
@@ -26,7 +26,7 @@ class Audited:
     """One member's predictions as they were written.
 
     Attributes:
-        name: what to call it.
+        name: the displayed name.
         task: expression or va.
         ids: `[N]` str, in the order of the rows.
         numbered: whether they are row numbers.
@@ -50,7 +50,7 @@ class Audited:
 
     @cached_property
     def votes(self) -> bool:
-        """Whether these are bare classes, written as one vote each."""
+        """Whether the outputs are only class labels, encoded as one-hot rows."""
         if not self.task.has_classes or not np.isin(self.outputs, (0.0, 1.0)).all():
             return False
         return bool((self.outputs.sum(axis=1) == 1).all())
@@ -58,13 +58,13 @@ class Audited:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a reviewer would ask about.
+    """A finding of the audit.
 
     Attributes:
-        kind: `fault` for what makes numbers wrong, `note` for what should be known.
-        check: a word for what was looked for.
+        kind: `fault` for an error that affects scores, `note` for information.
+        check: the name of the check.
         who: the member, or the pair.
-        what: in a sentence, with what to do.
+        what: a sentence that includes the remedy.
     """
 
     kind: Literal["fault", "note"]
@@ -78,7 +78,7 @@ def _score(one: Audited, outputs: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _threshold(samples: int) -> float:
-    """What chance alone would hardly win on so few samples."""
+    """A gain that is unlikely by chance for this number of samples."""
     return max(RISE, 2.0 / samples**0.5)
 
 
@@ -107,7 +107,7 @@ def class_order(one: Audited) -> Finding | None:
 
 
 def swapped_dimensions(one: Audited) -> Finding | None:
-    """Whether valence and arousal stand in each other's column."""
+    """Whether valence and arousal are swapped."""
     if one.task.has_classes or one.labeled.sum() < 3:
         return None
     outputs, labels = one.outputs[one.labeled], one.labels[one.labeled]
@@ -152,7 +152,7 @@ def probabilities_as_logits(one: Audited) -> Finding | None:
 
 
 def constant_runs(one: Audited) -> Finding | None:
-    """Whether neighboring rows have the same outputs to the last digit: one sample's taken for a whole batch."""
+    """Whether neighboring rows have the same outputs to the last digit: one sample's outputs broadcast over a batch."""
     if one.votes or len(one.outputs) < 2:
         return None
     same = (np.diff(one.outputs, axis=0) == 0).all(axis=1)
@@ -217,7 +217,7 @@ def broadcast_in_fusion(members: Sequence[Audited]) -> list[Finding]:
             da, db = np.diff(a, axis=0), np.diff(b, axis=0)
             moves = (db**2).sum(axis=1)
             factor = float(np.median((da * db).sum(axis=1)[moves > 0] / moves[moves > 0])) if (moves > 0).any() else 0.0
-            # A factor above one is the same pair looked at from its other side; with one both sides are alike.
+            # A factor above one is the same pair in reverse order; with a factor of one the order is irrelevant.
             seen = abs(factor - 1) < SLACK and members.index(one) < members.index(other)
             if seen or not 0.05 < factor < 1 + SLACK:
                 continue

@@ -1,4 +1,4 @@
-"""What there is to audit: the members of a store with their exported ensembles, or files of predictions."""
+"""The inputs of an audit: the members of a store with their exported ensembles, or files of predictions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,10 +88,10 @@ def audit_store(store: Store, dataset: str) -> tuple[list[Finding], int]:
     """Audit what a store holds of a data set: each split's members, and the exported ensembles.
 
     Returns:
-        The findings, and how many tables of outputs were looked at.
+        The findings, and the number of tables of outputs that were checked.
 
     Raises:
-        Ig3dError: nothing is there, or a table is broken.
+        Ig3dError: there is nothing to audit, or a table is broken.
     """
     cache, found, looked = LogitStore(store), [], 0
     cards = cache.members(dataset)
@@ -124,7 +124,7 @@ def _of_table(table: LogitTable, labels: Labels | None, task: Task) -> Audited |
 
 
 def _ensemble_on_shuffled_rows(store: Store, spec: EnsembleSpec, name: str) -> Finding | None:
-    """Whether an exported ensemble's score comes out again when every member's rows are shuffled."""
+    """Whether an exported ensemble's score is reproduced when every member's rows are shuffled."""
     split: Split = spec.protocol.choose_on
     cache, rng = LogitStore(store), np.random.default_rng(0)
     if not all(cache.has(spec.dataset, member.fingerprint, split) for member in spec.members):

@@ -116,7 +116,7 @@ def load_samples(store: Store, dataset: str) -> Samples:
     """
     name = paths.samples_table(dataset)
     if not store.exists(name):
-        way_out = "ig3d data faces --out URI" if dataset == "faces" else "README.md, 'Your own data'"
+        way_out = "ig3d data faces --storage URI" if dataset == "faces" else "docs/own-data.md"
         raise Ig3dError(f"{store.locate(name)}: dataset {dataset} has no samples table; see {way_out}")
     try:
         table = table_from_bytes(store.read(name))

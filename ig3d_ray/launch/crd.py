@@ -1,6 +1,6 @@
-"""A KubeRay manifest against the schema of its kind, as the cluster's own operator has it, unknown fields refused.
+"""A KubeRay manifest against the schema of its kind, as the cluster's operator defines it; unknown fields are rejected.
 
-Kubernetes drops fields that it doesn't know, silently: `maxReplica: 8` is a group without a limit.
+Kubernetes silently drops unknown fields: `maxReplica: 8` is a group without a limit.
 """
 
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def _schema(manifest: dict[str, Any], crd: Path) -> dict[str, Any]:
 
 
 def _closed(schema: Any) -> Any:
-    """The schema with every object closed that lists its fields, and what the server fills in no longer required."""
+    """The schema without additional properties, and with fields that the server sets no longer required."""
     if isinstance(schema, list):
         return [_closed(part) for part in schema]
     if not isinstance(schema, dict):

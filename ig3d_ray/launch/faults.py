@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that will not work, will cost, or will let others in.
+    """A setting that will fail, incur costs, or allow unauthorized access.
 
     Attributes:
         rule: its name.
@@ -43,15 +43,15 @@ def secrets(text: str) -> Iterator[Fault]:
 
 
 def placeholders(text: str) -> Iterator[Fault]:
-    """What an example leaves to its reader to fill in."""
+    """Placeholders of an example that must be replaced."""
     for number, line in enumerate(text.splitlines(), 1):
         found = _PLACEHOLDER.search(line.split("#")[0])
         if found:
-            yield Fault("placeholder", f"line {number}", f"{found[0].rstrip('/')}: put yours here")
+            yield Fault("placeholder", f"line {number}", f"{found[0].rstrip('/')}: replace this placeholder")
 
 
 def unpinned_image(where: str, image: object) -> Iterator[Fault]:
-    """An image without a version is another one tomorrow."""
+    """An image without a version can change at any time."""
     name = str(image).rsplit("/", 1)[-1]
     tag = name.partition(":")[2] if "@" not in name else name.partition("@")[2]
     if not tag or any(tag == moving or tag.startswith(f"{moving}-") for moving in _MOVING_TAGS):
@@ -73,7 +73,7 @@ def unpinned_packages(where: str, command: str) -> Iterator[Fault]:
 
 
 def at(content: object, *path: str | int) -> Any:
-    """What lies at a place of nested mappings and lists; None where nothing does."""
+    """The value at a path of nested mappings and lists; None if there is none."""
     for step in path:
         if isinstance(content, dict):
             content = content.get(step)

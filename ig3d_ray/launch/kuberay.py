@@ -10,7 +10,7 @@ from ig3d_ray.launch.faults import Fault, at, count, items, mapping, unpinned_im
 
 SUBMISSION_MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
 GPU = "nvidia.com/gpu"
-# To write checkpoints, after Ray has been message.
+# The time to write checkpoints after Ray has been notified.
 SHORTEST_GRACE_SECONDS = 30
 _SECRET_NAMES = re.compile(r"(SECRET|TOKEN|PASSWORD|ACCESS_KEY)", re.IGNORECASE)
 
@@ -41,7 +41,7 @@ def check_manifest(manifest: dict[str, Any]) -> Iterator[Fault]:
 
 
 def _service(spec: dict[str, Any]) -> Iterator[Fault]:
-    """A service trains nothing, and is meant to stay: of what clusters are checked for, this is left."""
+    """A service trains nothing and keeps running, so only these checks of clusters apply."""
     where = "spec.serveConfigV2"
     try:
         config = yaml.safe_load(str(spec.get("serveConfigV2") or ""))
@@ -55,7 +55,7 @@ def _service(spec: dict[str, Any]) -> Iterator[Fault]:
         if not at(application, "import_path"):
             yield Fault("application", f"{place}.import_path", "missing: what is to be served?")
         if not str(at(application, "args", "spec") or "").endswith(".json"):
-            yield Fault("application", f"{place}.args.spec", "names no best_ensemble.json: which ensemble?")
+            yield Fault("application", f"{place}.args.spec", "names no best_ensemble.json: give the ensemble's spec")
     cluster, path = mapping(spec.get("rayClusterConfig")), "spec.rayClusterConfig"
     if at(cluster, "authOptions", "mode") != "token":
         message = "not token: everyone in the Kubernetes network could run anything on the cluster"
@@ -104,7 +104,7 @@ def _cluster(cluster: dict[str, Any], path: str) -> Iterator[Fault]:
 
 def _head(head: dict[str, Any], path: str) -> Iterator[Fault]:
     if at(head, "rayStartParams", "num-cpus") != "0":
-        message = 'not "0": members would train on the head beside the driver, and all goes down with it'
+        message = 'not "0": members would train on the head beside the driver, and a failure would stop everything'
         yield Fault("head", f"{path}.rayStartParams.num-cpus", message)
     if _gpus(head):
         yield Fault("head", path, f"asks for {GPU}, as long as the cluster is up; give it to workers")
@@ -133,9 +133,7 @@ def _workers(group: dict[str, Any], path: str) -> Iterator[Fault]:
         yield Fault("notice", f"{path}.template.spec.terminationGracePeriodSeconds", message)
     for i, container in enumerate(items(spec.get("containers"))[:1]):
         if "notice" not in str(at(container, "lifecycle", "preStop")):
-            message = (
-                "no preStop that calls ig3d_ray.on_ray.notice --now: trainings would not hear that their node goes"
-            )
+            message = "no preStop that calls ig3d_ray.on_ray.notice --now: trainings would get no notice of it"
             yield Fault("notice", f"{path}.template.spec.containers[{i}].lifecycle", message)
 
 

@@ -1,4 +1,4 @@
-"""Mistakes in a file for `ray up` that Ray's own schema lets pass: where it runs, who gets in, what it costs."""
+"""Errors in a file for `ray up` that Ray's schema accepts: region, access and cost."""
 
 import difflib
 import re
@@ -24,7 +24,7 @@ STARTS = ("head_start_ray_commands", "worker_start_ray_commands")
 
 
 def named(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """Two clusters of one name in one account take each other's machines."""
+    """Two clusters with the same name in one account use each other's machines."""
     name = file.get("cluster_name")
     if not name or name == "default":
         yield Fault("name", "cluster_name", "none of its own: give one, or it shares machines with every other default")
@@ -33,7 +33,7 @@ def named(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def placed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """Ray's defaults name a region that is hardly yours."""
+    """Ray's default region is rarely the intended one."""
     kind = at(file, "provider", "type")
     for key in PLACES.get(kind, ()):
         value = at(file, "provider", key)
@@ -50,7 +50,7 @@ def placed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def closed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """Whoever reaches a port of Ray's can run anything on the cluster."""
+    """Anyone who can reach a Ray port can run code on the cluster."""
     for i, permission in enumerate(items(at(file, "provider", "security_group", "IpPermissions"))):
         ranges = [at(r, "CidrIp") for r in items(at(permission, "IpRanges"))]
         ranges += [at(r, "CidrIpv6") for r in items(at(permission, "Ipv6Ranges"))]
@@ -71,7 +71,7 @@ def closed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def guarded(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """Without a token the network decides alone who may use the cluster."""
+    """Without a token, everyone with network access can use the cluster."""
     options = " ".join(str(o) for o in items(at(file, "docker", "run_options")))
     for key in STARTS:
         text = options + " ".join(_commands(file, key))
@@ -83,10 +83,10 @@ def guarded(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def started(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """What makes the head scale, and workers find it."""
+    """The options for autoscaling on the head and for connecting workers to it."""
     heads = " ".join(_commands(file, "head_start_ray_commands"))
     if heads and "--autoscaling-config" not in heads:
-        message = "no --autoscaling-config=~/ray_bootstrap_config.yaml: no worker would ever come up"
+        message = "no --autoscaling-config=~/ray_bootstrap_config.yaml: no worker would be started"
         yield Fault("autoscaling", "head_start_ray_commands", message)
     workers = " ".join(_commands(file, "worker_start_ray_commands"))
     if workers and "$RAY_HEAD_IP" not in workers:
@@ -100,7 +100,7 @@ def started(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def pinned(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """The same file must make the same cluster next month."""
+    """The same file must give the same cluster at any later time."""
     for key in ("image", "head_image", "worker_image"):
         if at(file, "docker", key):
             yield from unpinned_image(f"docker.{key}", at(file, "docker", key))
@@ -122,7 +122,7 @@ def bounded(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def mounted(file: dict[str, Any], folder: Path) -> Iterator[Fault]:
-    """What travels to the machines must be here."""
+    """Files that are copied to the machines must exist here."""
     for target, source in mapping(file.get("file_mounts")).items():
         path = Path(str(source)).expanduser()
         if not (path if path.is_absolute() else folder / path).exists():

@@ -17,7 +17,7 @@ _WITH_GPU = {
 
 
 def headed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """The head runs the driver and Ray's services; a training beside them takes their memory, and all goes down."""
+    """The head runs the driver and Ray's services; a training on it can exhaust its memory and stop all of them."""
     name = file.get("head_node_type")
     resources = mapping(at(_kinds(file), str(name), "resources"))
     where = f"available_node_types.{name}.resources"
@@ -53,7 +53,7 @@ def with_gpus(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def counted(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """How many machines of a kind there may be."""
+    """The limits on the number of machines of a kind."""
     most = file.get("max_workers")
     for name, kind in _kinds(file).items():
         if name == file.get("head_node_type"):
@@ -88,7 +88,7 @@ def spot(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def falls_back(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """When no spot machine is to be had, a run must not wait for ever."""
+    """When no spot machine is available, a run must not wait indefinitely."""
     kinds = {n: k for n, k in _kinds(file).items() if n != file.get("head_node_type") and at(k, "resources", "GPU")}
     on_demand = {n: k for n, k in kinds.items() if not _is_spot(k)}
     for name, kind in kinds.items():
@@ -96,7 +96,7 @@ def falls_back(file: dict[str, Any], _: Path) -> Iterator[Fault]:
             continue
         mine = count(at(kind, "priority"))
         if not on_demand:
-            message = "no on-demand kind with GPUs beside it: when no spot machine is to be had, the run waits"
+            message = "no on-demand kind with GPUs as a fallback: when no spot machine is available, the run waits"
             yield Fault("fallback", f"available_node_types.{name}", message)
         for other, fallback in on_demand.items():
             if mine <= count(at(fallback, "priority")):

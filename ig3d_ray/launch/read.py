@@ -1,4 +1,4 @@
-"""Reading a cluster file, and telling which kind of one it is."""
+"""Reading a cluster file, and determining its kind."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ def read_cluster(path: Path) -> tuple[Kind, dict[str, Any], str]:
     """A cluster file: its kind, its content, its text.
 
     Raises:
-        Ig3dError: it is no YAML, or no file for `ray up` or KubeRay.
+        Ig3dError: it is not YAML, or not a file for `ray up` or KubeRay.
     """
     try:
         text = path.read_text()

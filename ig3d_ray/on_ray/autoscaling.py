@@ -1,7 +1,7 @@
-"""Clusters that start machines when they are asked for: whether this is one, and whether it could serve a training.
+"""Autoscaling clusters: whether this is one, and whether it can provide the resources of a training.
 
-A cluster from zero has room for nothing, and must not be refused for it. What its autoscaler may start, only the
-autoscaler knows: so resources are requested, and it reports when no machine type has them.
+A cluster that starts with no workers has no resources yet, and must not be refused for it. Only the autoscaler
+has the machine types: resources are requested, and it reports when no machine type provides them.
 """
 
 import time
@@ -13,22 +13,22 @@ from ig3d_ray.on_ray import compat
 
 VERDICT_SECONDS = 8.0
 # How many trainings wait for machines beside those that have one: each is a small process on the head, and
-# those that wait are what makes the autoscaler start machines.
+# the waiting ones cause the autoscaler to start machines.
 AHEAD = 8
 
 
 def has_autoscaler() -> bool:
-    """Whether machines come when they are asked for."""
+    """Whether machines are started on request."""
     return bool(compat.autoscaling_state().autoscaler_state_version)
 
 
 def ahead() -> int:
-    """How many trainings to start beyond what finds room now: none where nothing would come for them."""
+    """How many trainings to start beyond the free resources: none if no machine would be started for them."""
     return AHEAD if has_autoscaler() else 0
 
 
 def will_come(needs: Resources) -> bool:
-    """Whether machines with room for one training are there, or would be started for it, by the autoscaler."""
+    """Whether machines with the resources for one training exist, or would be started by the autoscaler."""
     bundle = {"CPU": float(needs.cpus_per_worker)}
     if needs.gpus_per_worker:
         bundle["GPU"] = needs.gpus_per_worker
@@ -44,5 +44,5 @@ def will_come(needs: Resources) -> bool:
             time.sleep(0.2)
     finally:
         remove_placement_group(asked)
-    # Neither refused nor begun: perhaps the cloud has none at the moment. A training can wait for that.
+    # Neither refused nor started: the cloud may have no capacity at the moment. A training can wait for that.
     return True

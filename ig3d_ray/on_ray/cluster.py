@@ -1,4 +1,4 @@
-"""Connecting to Ray, and asking what it has."""
+"""Connecting to Ray, and querying its resources."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ig3d_ray.config.resources import Resources, places
 from ig3d_ray.errors import Ig3dError
 
-# Less what starting this program takes, so that the answer comes within 10 s.
+# Minus the startup time of this program, so that the result is available within 10 s.
 ANSWER_SECONDS = 8.0
 ARRIVAL_SECONDS = 20.0
 # What Ray Train's controller, cleaner and synchronizer of one training hold on the driver's machine: measured in
@@ -24,7 +24,7 @@ CONTROLLER_BYTES = 2**29
 ENVIRONMENT = {
     # An epoch of a small member is shorter than the default poll of 2 s, and each report waits for one.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    # Of the 30 s that a cloud gives notice, few should pass before a training hears of it.
+    # A cloud gives 30 s of notice, so a training must be notified within a few seconds.
     "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
@@ -37,7 +37,7 @@ _PROBE = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR', 
 
 @contextlib.contextmanager
 def connected(address: str | None, training: Resources | None) -> Iterator[None]:
-    """Inside, Ray is there: a cluster's, or one started on this machine for as long as this lasts.
+    """Context in which Ray is connected to a cluster, or started on this machine and stopped at the end.
 
     Args:
         address: `host:port` or `auto` for a cluster; None for this machine, except inside a Ray job, which runs
@@ -45,7 +45,7 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
         training: what one training needs; checked before anything is started. None if nothing is trained.
 
     Raises:
-        Ig3dError: the address doesn't answer within 10 s; one training asks for more than there is.
+        Ig3dError: the address doesn't answer within 10 s; one training needs more than is available.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -57,7 +57,7 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
 
     on_sigterm = signal.getsignal(signal.SIGTERM)
     if address is None:
-        # Nobody takes this machine away; the watcher would be one more process for each run.
+        # The local machine is not preempted; the watcher would add one process per run.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         there = [{"CPU": float(os.cpu_count() or 1), "GPU": float(_local_gpus())}]
         _check_fits(there, training, "this machine")
@@ -65,7 +65,7 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
     else:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     if threading.current_thread() is threading.main_thread():
-        # Ray takes this signal for itself.
+        # Ray replaces the handler of this signal.
         signal.signal(signal.SIGTERM, on_sigterm)
     try:
         _check_will_fit(training, address)
@@ -75,14 +75,14 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
 
 
 def _machines() -> list[dict[str, float]]:
-    """What each living machine of the connected cluster has."""
+    """The resources of each live machine of the connected cluster."""
     import ray
 
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def workers_that_fit(machines: list[dict[str, float]], needs: Resources) -> int:
-    """How many workers find room at once; a worker can't be spread over machines."""
+    """How many workers fit at once; a worker can't span machines."""
     fit = 0
     for there in machines:
         by_cpu = places(there.get("CPU", 0.0), needs.cpus_per_worker)
@@ -93,7 +93,7 @@ def workers_that_fit(machines: list[dict[str, float]], needs: Resources) -> int:
 
 @dataclass(frozen=True)
 class Slots:
-    """How many trainings to have under way.
+    """How many trainings to run in parallel.
 
     Attributes:
         wanted: those that fit side by side, and where machines are started for those that wait, some more.
@@ -114,7 +114,7 @@ class Slots:
 
 
 def slots(needs: Resources) -> Slots:
-    """How many trainings to have under way now: machines come and go."""
+    """How many trainings to run in parallel now; the set of machines changes."""
     import ray
 
     from ig3d_ray.on_ray.autoscaling import ahead
@@ -136,7 +136,7 @@ def _check_will_fit(needs: Resources | None, address: str | None) -> None:
         if not will_come(needs):
             _check_fits(_machines(), needs, f"the cluster at {address}")
     else:
-        # A head that has just been started is there before its machines are, and one that was lost is replaced.
+        # A new head is available before its workers are, and a lost machine is replaced.
         deadline = time.monotonic() + ARRIVAL_SECONDS
         while workers_that_fit(_machines(), needs) < needs.workers and time.monotonic() < deadline:
             time.sleep(0.5)
@@ -162,7 +162,7 @@ def _local_gpus() -> int:
 
 
 def _probe(address: str, told_by: str) -> None:
-    """Try the address in a process of its own: Ray's own connecting can't be given up."""
+    """Try the address in a separate process: Ray's connection attempt can't be canceled."""
     nobody = f"{told_by} {address}: no Ray cluster answers"
     deadline = time.monotonic() + ANSWER_SECONDS
     if address.startswith("ray://"):
@@ -178,7 +178,7 @@ def _probe(address: str, told_by: str) -> None:
     left = deadline - time.monotonic()
     words = [sys.executable, "-c", _PROBE, address]
     try:
-        done = subprocess.run(words, capture_output=True, timeout=left, text=True)  # noqa: S603 (our own code)
+        done = subprocess.run(words, capture_output=True, timeout=left, text=True)  # noqa: S603 (this package's code)
     except subprocess.TimeoutExpired as error:
         raise Ig3dError(f"{nobody} within 10 s; is it up, is the port right?") from error
     if done.returncode:
@@ -192,5 +192,5 @@ def gpus_there() -> float:
 
 
 def encoders_that_fit(gpus: float, cpus: int) -> int:
-    """How many encoders of so many GPUs and CPUs find room at once."""
+    """How many encoders with the given GPUs and CPUs fit at once."""
     return workers_that_fit(_machines(), Resources(gpus_per_worker=gpus, cpus_per_worker=cpus))

@@ -1,4 +1,4 @@
-"""The one module that uses names of Ray that are not public; each function gives the reason why no public name serves.
+"""The one module that uses names of Ray that are not public; each function documents why no public name suffices.
 
 A new version of Ray is checked here first.
 """
@@ -10,7 +10,7 @@ import ray
 
 
 def is_startup_timeout(error: BaseException) -> bool:
-    """Whether a training ended because no room for its workers was found in time.
+    """Whether a training ended because resources for its workers were not available in time.
 
     Ray Train's public `ControllerError` has the cause, but the cause's class is private.
     """

@@ -1,4 +1,4 @@
-"""Ray Data around the extraction: pieces of a data set spread over as many encoders as there is room for."""
+"""Extraction with Ray Data: pieces of a data set are distributed over as many encoders as fit."""
 
 import logging
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from ig3d_ray.storage.store import Store
 def extract_on_ray(
     extraction: Extraction, gpus_per_worker: float, cpus_per_worker: int, on_piece: Callable[[int, int], None]
 ) -> None:
-    """Do the pieces that are missing.
+    """Extract the missing pieces.
 
     Args:
         gpus_per_worker: of each encoder; 0 for CPUs alone.
-        on_piece: called with each piece that is done, and how many of its images gave nothing.
+        on_piece: called with each finished piece, and the number of its images without parameters.
     """
     missing = extraction.missing()
     if not missing:
@@ -38,10 +38,10 @@ def extract_on_ray(
         message = f"an encoder asks for {cpus_per_worker} CPUs and {gpus_per_worker:g} GPUs"
         raise Ig3dError(f"{message}, and no machine here has them; lower --cpus-per-worker or --gpus-per-worker")
     workers = max(1, min(fit, len(missing)))
-    # Where machines are started for those that wait, there may be more of them later.
+    # On an autoscaling cluster there may be more encoders later.
     most = len(missing) if has_autoscaler() else workers
     pool = ray.data.ActorPoolStrategy(min_size=workers, max_size=most)
-    # A row a block: a piece is the unit of work, and of what is lost with a machine.
+    # One row per block: a piece is the unit of work, and of the work lost with a machine.
     pieces = ray.data.from_items([{"piece": piece} for piece in missing], override_num_blocks=len(missing))
     done = pieces.map_batches(
         _Worker,
@@ -67,13 +67,13 @@ def extract_on_ray(
 
 
 class _Worker:
-    """An encoder in a process of its own."""
+    """An encoder in a separate process."""
 
     def __init__(self, uri: str, dataset: str, representation: Any, record: dict[str, Any], folder: str) -> None:
         store = Store(uri)
         samples = load_samples(store, dataset)
         extraction = Extraction.of(store, samples, representation, EncoderRecord(**record))
-        # The data set is the one that the driver saw, or pieces would be of other samples.
+        # The data set must be the one that the driver read, or pieces would contain other samples.
         if extraction.folder != folder:
             raise RuntimeError(f"{dataset}: its samples table changed during the extraction; start again")
         self.work = PieceWorker(extraction, torch.device("cuda") if torch.cuda.is_available() else None)

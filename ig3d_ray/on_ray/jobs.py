@@ -1,4 +1,4 @@
-"""Handing a run to a cluster as a Ray job: what travels, how it is followed, how it ended."""
+"""Submitting a run to a cluster as a Ray job: its files, its log, and its exit code."""
 
 import os
 import shlex
@@ -18,17 +18,17 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # Ray kills a stopped job after 3 s by itself; writing checkpoints takes longer.
 STOP_SECONDS = 25
 POLL_SECONDS = 1.0
-# A forwarded port is soon forwarded again, and a head that was lost comes back.
+# A lost port forwarding is usually restored soon, and a lost head is restarted.
 SILENCE_SECONDS = 300.0
-# Where the storage is, not who may use it: Ray shows these to everyone who may see the job.
+# The storage's address, not its credentials: Ray shows these to everyone who can view the job.
 _PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION")
 
 
 def submit(space_file: Path, storage: str, overrides: Sequence[str], address: str) -> str:
     """Start a run as a job of a cluster.
 
-    What travels is this package and the space file; the cluster has what the package needs, and its machines have
-    the right to use the storage.
+    This package and the space file are uploaded; the cluster must have the dependencies, and its machines must have
+    access to the storage.
 
     Args:
         address: of the cluster's dashboard, such as http://127.0.0.1:8265.
@@ -58,18 +58,18 @@ def submit(space_file: Path, storage: str, overrides: Sequence[str], address: st
                 metadata={"ig3d": space_file.stem},
             )
         except Exception as error:
-            raise Ig3dError(f"--address {address}: the job was not taken ({_first_line(error)})") from error
+            raise Ig3dError(f"--address {address}: the job was not accepted ({_first_line(error)})") from error
     return job
 
 
 def follow(address: str, job: str, show: Callable[[str], None]) -> int:
-    """Show a job's lines until it ends; a connection that is lost for a while is taken up again.
+    """Show a job's log until it ends; a lost connection is re-established.
 
     Returns:
         The exit code of its command; 143 if it was stopped.
 
     Raises:
-        Ig3dError: the cluster answers no longer.
+        Ig3dError: the cluster no longer responds.
     """
     client, shown = _client(address), 0
 
@@ -109,7 +109,7 @@ def _client(address: str) -> Any:
     except Exception as error:
         hint = "is the dashboard up, is the port right (8265), is it forwarded? If the cluster asks for a token, set"
         raise Ig3dError(
-            f"--address {address}: no cluster takes jobs there ({_first_line(error)}); {hint} RAY_AUTH_MODE=token and"
+            f"--address {address}: no cluster accepts jobs there ({_first_line(error)}); {hint} RAY_AUTH_MODE=token and"
             " RAY_AUTH_TOKEN_PATH"
         ) from error
 

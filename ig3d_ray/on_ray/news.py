@@ -25,28 +25,28 @@ class News:
     _told: float = field(default_factory=time.monotonic)
 
     def epoch(self, called: str, epochs: int, epoch: Epoch) -> None:
-        """An epoch is over, of at most so many."""
+        """Report a finished epoch."""
         numbers = {"epoch": epoch.number, "loss": epoch.loss, "score": epoch.score, "best": epoch.best_score}
         self._tell({"member": called, "epochs": epochs} | numbers)
 
     def within(self, called: str, epochs: int, steps: int, state: State) -> None:
-        """An epoch of so many steps goes on, and the driver has heard nothing for long."""
+        """Report progress within an epoch, if the last report is old."""
         self._tell({"member": called, "epochs": epochs, "steps": steps} | _where(state))
 
     def is_due(self) -> bool:
-        """Whether the driver has heard nothing from this worker for long."""
+        """Whether this worker's last report to the driver is old."""
         return self.rank == 0 and time.monotonic() - self._told >= NEWS_SECONDS
 
     def resumed(self, called: str, state: State) -> None:
-        """A training goes on from a checkpoint."""
+        """Report a training that resumes from a checkpoint."""
         self._tell({"member": called, "resumed": True} | _where(state))
 
     def left(self, called: str, why: str, state: State) -> None:
-        """A training has written its checkpoint and ends before it is over."""
+        """Report a training that wrote its checkpoint and stops early."""
         self._tell({"member": called, "left": why} | _where(state))
 
     def cached(self, called: str, size: int, timing: Timing | None) -> None:
-        """A member's logits are published, so many bytes; and what it took, if all of it was on this worker."""
+        """Report a member's published logits with their size, and the duration if all of it was on this worker."""
         message = timing.model_dump() if timing is not None else None
         self._tell({"member": called, "cached": True, "bytes": size, "timing": message})
 
@@ -57,7 +57,7 @@ class News:
 
 
 def _where(state: State) -> dict[str, int]:
-    """How far a training is: the epoch it is in, and the steps of it that are done."""
+    """Progress of a training: the current epoch, and its completed steps."""
     progress = state["progress"] if isinstance(state["progress"], list) else [state["progress"]]
     within = state["within"]
     return {"epoch": 1 + max(len(p["history"]) for p in progress), "step": within["step"] if within else 0}

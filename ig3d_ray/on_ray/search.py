@@ -23,9 +23,9 @@ MAX_LOST_TRIALS = 20
 
 
 class RoundSearcher(Searcher):  # type: ignore[misc]
-    """Hands an Explorer's batches to Tune, one a trial, and returns a round's results when all of it is scored.
+    """Passes an Explorer's batches to Tune, one per trial, and returns a round's results when all are scored.
 
-    A batch whose trial was lost with its machine is handed out again.
+    A batch whose trial was lost with its machine is scheduled again.
 
     Args:
         explorer: gives candidates and takes their results.
@@ -43,7 +43,7 @@ class RoundSearcher(Searcher):  # type: ignore[misc]
         self.lost = 0
 
     def suggest(self, trial_id: str) -> Any:
-        """The next batch as a trial's config; None while a round's last batches are still out."""
+        """The next batch as a trial's config; None while a round's last batches are still being scored."""
         if self.error:
             return Searcher.FINISHED
         while not self.waiting and not self.scoring:
@@ -53,7 +53,7 @@ class RoundSearcher(Searcher):  # type: ignore[misc]
             self.round, self.results = self.explorer.next_round(), {}
             if not self.round:
                 return Searcher.FINISHED
-            # A batch of which everything is known already needs no trial.
+            # A batch whose results are all known needs no trial.
             self.results = {batch.number: [] for batch in self.round if not batch.candidates}
             self.waiting = [batch for batch in self.round if batch.candidates]
         if not self.waiting:
@@ -62,7 +62,7 @@ class RoundSearcher(Searcher):  # type: ignore[misc]
         return {"part": batch.part, "candidates": [asdict(candidate) for candidate in batch.candidates]}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Take a batch's scores, or put the batch back if its trial died."""
+        """Process a batch's scores, or requeue the batch if its trial failed."""
         batch = self.scoring.pop(trial_id, None)
         if batch is None:
             return
@@ -72,7 +72,7 @@ class RoundSearcher(Searcher):  # type: ignore[misc]
             self.lost += 1
             self.waiting.insert(0, batch)
             if self.lost > MAX_LOST_TRIALS:
-                self.error = f"{self.lost} trials were lost; is the cluster going away?"
+                self.error = f"{self.lost} trials were lost; check the machines of the cluster"
         else:
             fusions = [Fusion.model_validate(fusion) for fusion in result["fusions"]]
             members = [tuple(names) for names in result["members"]]
@@ -80,11 +80,11 @@ class RoundSearcher(Searcher):  # type: ignore[misc]
             self.results[batch.number] = [Result(*one) for one in scored]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What Tune may pickle for a restore that never comes: not the study, not the progress display."""
+        """State that Tune pickles for a restore, which is not used: without the study and the progress display."""
         return {"_metric": self._metric, "_mode": self._mode}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a search that was killed goes on from its journal."""
+        """Do nothing: a killed search resumes from its journal."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Never called: searches are not restored."""
@@ -136,7 +136,7 @@ def run_on_ray(
         except Ig3dError as error:
             return {"scored": 0, "error": str(error)}
         except Exception as error:
-            # Scored elsewhere it would fail again: this is no lost machine.
+            # It would also fail on another machine, so it isn't treated as a lost machine.
             return {"scored": 0, "error": f"{type(error).__name__}: {error}"}
         fusions = [result.fusion.model_dump(mode="json") for result in results]
         scores, members = [result.score for result in results], [list(result.members) for result in results]

@@ -26,7 +26,7 @@ from ig3d_ray.on_ray.autoscaling import has_autoscaler
 from ig3d_ray.on_ray.cluster import encoders_that_fit
 
 TOGETHER, WAIT_SECONDS = 32, 0.01
-"""Requests that are answered in one pass, and how long the first of them waits for others."""
+"""The maximum number of requests in one batch, and the maximum time that the first of them waits for others."""
 WAITING_AT_MOST = 512
 ANSWER_SECONDS = 120
 NAME = "ig3d"
@@ -36,15 +36,15 @@ _BODY = {"requestBody": {"required": True, "content": {"application/json": {"sch
 api = FastAPI(title="ig3d_ray", description="Facial expressions by late fusion; see POST /predict.")
 
 
-# Those that a copy has no room for are asked about again and again by Serve, ever more slowly: so all wait in the copy.
+# Serve retries requests beyond a replica's limit with increasing delays, so all requests queue in the replica.
 @serve.deployment(max_ongoing_requests=WAITING_AT_MOST, max_queued_requests=WAITING_AT_MOST)
 @serve.ingress(api)
 class Service:
-    """One copy of the ensemble.
+    """One replica of the ensemble.
 
     Args:
         spec: URI of its `best_ensemble.json`.
-        storage: where its files lie; None: where the spec lies.
+        storage: where its files are stored; None for the storage of the spec.
     """
 
     def __init__(self, spec: str, storage: str | None = None) -> None:
@@ -79,7 +79,7 @@ class Service:
         return answer
 
     async def _body(self, request: HttpRequest) -> bytes:
-        """The body, given up as soon as it is too large."""
+        """The body; reading stops as soon as it is too large."""
         found = bytearray()
         async for part in request.stream():
             found += part
@@ -94,13 +94,13 @@ class Service:
 
     @api.get("/healthz")
     async def healthz(self) -> dict[str, Any]:
-        """Whether it can answer, and what."""
+        """The service's status, and what it predicts."""
         spec = self.ensemble.spec
         return {"status": "ok", "dataset": spec.dataset, "task": spec.task, "class_names": list(spec.class_names)}
 
     @api.get("/metrics")
     async def metrics(self) -> Response:
-        """Counts and times of this copy, as Prometheus reads them."""
+        """The metrics of this replica, in Prometheus format."""
         return Response(generate_latest(self.registry), media_type="text/plain; version=0.0.4")
 
 
@@ -112,20 +112,20 @@ def application(args: dict[str, Any]) -> Any:
 
 
 def check_room(gpus: float) -> None:
-    """Look whether a copy of the ensemble finds room, for which Ray Serve would wait for ever.
+    """Check that a replica of the ensemble fits, because Ray Serve would wait for resources indefinitely.
 
     Raises:
-        Ig3dError: it doesn't, and no machine would come.
+        Ig3dError: it doesn't fit, and no machine would be started.
     """
     if encoders_that_fit(gpus, 1) < 1 and not has_autoscaler():
-        raise Ig3dError(f"a copy asks for 1 CPU and {gpus:g} GPUs, and no machine here has them; lower --gpus")
+        raise Ig3dError(f"a replica needs 1 CPU and {gpus:g} GPUs, and no machine here has them; lower --gpus")
 
 
 def others_serve() -> bool:
     """Whether Ray Serve runs on the connected cluster already: then this service answers at its port.
 
     Raises:
-        Ig3dError: a service of this name runs there, whose askers would get another ensemble's answers.
+        Ig3dError: a service of this name runs there; its clients would get another ensemble's predictions.
     """
     status = serve.status()
     if NAME in status.applications:
@@ -137,7 +137,7 @@ def run_service(args: dict[str, Any], host: str, port: int) -> None:
     """Start the service on the connected Ray, and wait until it answers.
 
     Raises:
-        RuntimeError: a copy could not start.
+        RuntimeError: a replica could not start.
     """
     options = {"host": host, "port": port, "request_timeout_s": ANSWER_SECONDS}
     serve.start(http_options=options, logging_config={"log_level": "WARNING"})
@@ -145,10 +145,10 @@ def run_service(args: dict[str, Any], host: str, port: int) -> None:
 
 
 def end_service(alone: bool) -> None:
-    """Let requests that have begun end, and stop.
+    """Finish active requests, and stop.
 
     Args:
-        alone: whether this Ray is this service's own; on others' clusters other services go on.
+        alone: whether this service started this Ray; on a shared cluster other services continue.
     """
     if alone:
         serve.shutdown()

@@ -1,4 +1,4 @@
-"""What a training goes on from after a death: given to Ray Train now and then, and got back from it."""
+"""The state from which a training resumes after a failure: reported to Ray Train periodically, and loaded from it."""
 
 import tempfile
 import time
@@ -32,11 +32,11 @@ def obey(word: Word, work: Work, content: State, current: Callable[[], State]) -
     """Act on the watch's decision: continue, with or without writing the state first, or stop.
 
     Args:
-        content: whose training it is: `members`, `called`, and what else its state holds beside the trainer's.
+        content: identifies the training: `members`, `called`, and other fields of its state beside the trainer's.
         current: the trainer's state now.
 
     Raises:
-        Leave: the state is written, and this is not the place to go on.
+        Leave: the state is written, and the training must not continue here.
     """
     if word == "go on":
         return

@@ -1,7 +1,7 @@
-"""A Store as the file system that Ray Train and Ray Tune write to: one publish per file, one way to try again.
+"""A Store as the file system that Ray Train and Ray Tune write to: with one publish per file and the same retries.
 
-So Ray's own files are whole or not there, also when its process is killed while it writes them, and every store that
-this package can use, Ray can.
+So Ray's files are complete or absent, even if its process is killed while it writes them, and Ray can use every
+store that this package can use.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ def ray_filesystem(store: Store) -> PyFileSystem:
 
 
 class _StoreHandler(FileSystemHandler):  # type: ignore[misc]
-    """The verbs that pyarrow asks of a file system, by those of a Store."""
+    """The operations of a pyarrow file system, implemented with those of a Store."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -62,7 +62,7 @@ class _StoreHandler(FileSystemHandler):  # type: ignore[misc]
         return list(found.values())
 
     def create_dir(self, path: str, recursive: bool) -> None:
-        """Nothing: a folder is there when something is in it."""
+        """Do nothing: a folder exists if it contains something."""
 
     def delete_dir(self, path: str) -> None:
         self.store.remove(path.strip("/"))
@@ -95,11 +95,11 @@ class _StoreHandler(FileSystemHandler):  # type: ignore[misc]
         return pa.PythonFile(_Publishing(self.store, path.strip("/")), mode="w")
 
     def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
-        raise NotImplementedError("what is published is not appended to")
+        raise NotImplementedError("appending to a published file is not supported")
 
 
 class _Publishing:
-    """A file that is published when it is closed. Not an io.IOBase, which closes itself when it is thrown away."""
+    """A file that is published when it is closed. Not an io.IOBase, which closes itself when garbage-collected."""
 
     def __init__(self, store: Store, name: str) -> None:
         self.store, self.name = store, name

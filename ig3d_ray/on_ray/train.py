@@ -1,7 +1,7 @@
-"""Ray Train's runs, seen from the driver: as many side by side as fit, news as it comes, who failed and why.
+"""Ray Train's runs, managed by the driver: as many in parallel as fit, with events and failures.
 
 A run trains a list of members, since starting workers takes longer than a small training. Its name follows from
-that list, so a run that was killed, with its driver or without, goes on from its last epoch when it is started
+that list, so a run that was killed, with or without its driver, resumes from its last epoch when it is started
 again anywhere that sees the same storage.
 """
 
@@ -40,17 +40,17 @@ def train_runs(
     only: Set[str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> dict[str, str]:
-    """Train what is missing, as many runs side by side as fit.
+    """Train missing members, with as many runs in parallel as fit.
 
     Args:
         on_event: called in this process with each worker's news: `member`, `epoch`, `score` ... .
         only: fingerprints of the members that are trained now; all by default.
-        check: called now and then; what it raises ends all trainings.
+        check: called periodically; an exception from it ends all trainings.
 
     Returns:
         fingerprint -> message, of the members that could not be trained.
     """
-    # It lives and dies with this process, not with whichever machine had room for it.
+    # It exists as long as this process, independent of other machines.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     board = _Board.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
     wanted = {f for run in runs for f, _ in run.members if only is None or f in only}
@@ -60,7 +60,7 @@ def train_runs(
     going: list[Future[dict[str, str]]] = []
     is_told, over = False, threading.Event()
     try:
-        # As many as fit now, asked each time: machines come and go.
+        # As many as fit now, recomputed each time because the set of machines changes.
         while len(going) < len(runs) or not all(future.done() for future in going):
             if len(going) < len(runs):
                 places = slots(resources)
@@ -84,7 +84,7 @@ def train_runs(
         raise
     finally:
         over.set()
-        # Not waiting: who interrupts a run does not want to see its trainings out.
+        # Don't wait: a user who interrupts a run doesn't want to wait for its trainings.
         pool.shutdown(wait=False, cancel_futures=True)
     cached = all_cached(Store(runs[0].storage), runs[0].dataset) if runs else set()
     for run, future in zip(runs, going, strict=True):
@@ -129,7 +129,7 @@ class _Board:
 
 
 def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any, over: threading.Event) -> dict[str, str]:
-    """Train a run until it is done, wherever there is room; nothing is begun again once it is `over`."""
+    """Train a run until it is finished, wherever it fits; nothing is restarted once it is `over`."""
     store = Store(run.storage)
     config = {
         "storage": run.storage,
@@ -160,19 +160,19 @@ def _fit(run: Run, wanted: Set[str], resources: Resources, board: Any, over: thr
         except (ControllerError, *LOST) as error:
             cause = getattr(error, "controller_failure", error)
             if compat.is_startup_timeout(cause):
-                # Others have the room, or machines are long in coming: no failure, however long it lasts.
+                # Others use the resources, or machines start slowly: not a failure, however long it takes.
                 if not has_waited:
                     has_waited = True
                     board.post.remote({"said": f"{_called(run)}: waiting for room for {_asked(resources)}"})
             else:
-                # A machine went away while Ray Train was talking to it: it goes on from what is in the storage.
+                # A machine was lost while Ray Train communicated with it: the run resumes from the storage.
                 lost += 1
                 if not isinstance(cause, LOST) or lost > resources.max_failures:
                     raise
             if over.wait(AGAIN_SECONDS):
                 raise
             continue
-        # A training that left a machine that is being taken away goes on where there is room, and this is no failure.
+        # A training that left a preempted machine resumes where it fits, and this is not a failure.
         if left != "preempted":
             return failures
 
@@ -190,7 +190,7 @@ def _trainer(resources: Resources, **options: Any) -> Any:
         return compat.data_parallel_trainer(train_loop, **options)
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    # NCCL needs a GPU per worker; workers that share one talk through gloo.
+    # NCCL needs a GPU per worker; workers that share one communicate through gloo.
     config = TorchConfig(backend="nccl" if resources.gpus_per_worker >= 1 else "gloo")
     return TorchTrainer(train_loop, torch_config=config, **options)
 
@@ -206,7 +206,7 @@ def _asked(resources: Resources) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    """What went wrong on a worker, without the traceback that Ray wraps it in."""
+    """The error of a worker, without the traceback that Ray adds."""
     failures = getattr(error, "worker_failures", None)
     cause = next(iter(failures.values())) if failures else error
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]

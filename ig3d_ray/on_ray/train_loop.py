@@ -1,6 +1,6 @@
-"""What each worker of a Ray Train run does: train what is missing, checkpoint now and then, publish, go on.
+"""The loop of each worker of a Ray Train run: train missing members, write checkpoints, publish, continue.
 
-Members that can train as one network do (`members/cohort.py`); the others train one after another.
+Members that can train as one network do (`training/cohort.py`); the others train one after another.
 """
 
 import time
@@ -38,7 +38,7 @@ def train_loop(config: dict[str, Any]) -> tuple[Failures, Word]:
 
 
 def _train_all(work: "Work", failures: Failures) -> None:
-    """Train cohort after cohort; who fails is added to `failures`."""
+    """Train one cohort after another; members that fail are added to `failures`."""
     torch.set_num_threads(work.resources.cpus_per_worker)
     state = last_state()
     wanted = [fingerprint for fingerprint, _ in work.members if fingerprint in work.config["wanted"]]
@@ -52,12 +52,12 @@ def _train_all(work: "Work", failures: Failures) -> None:
     failures |= work.finish(todo)
     widest = None if work.feeding.device.type == "cuda" else WIDEST_ON_CPU
     groups = cohorts(work.members, work.steps, work.resources.cohort, widest)
-    # First what was under way: checkpoints of others would take the place of its own.
+    # Resume the interrupted training first: checkpoints of others would replace its own.
     under_way = set(state["members"]) if state is not None else set()
     for group in sorted(groups, key=lambda group: under_way.isdisjoint(name for name, _ in group)):
         names = [fingerprint for fingerprint, _ in group]
         resumed = state if state is not None and set(state["members"]) <= set(names) else None
-        # What was under way goes on with those that it had; the others that are missing begin.
+        # An interrupted training resumes with its own members; the other missing members start.
         before = resumed["members"] if resumed else []
         missing = [name for name in names if name in todo and name not in before]
         for taken, going_on in ((before, resumed), (missing, None)):
@@ -66,7 +66,7 @@ def _train_all(work: "Work", failures: Failures) -> None:
 
 
 def _guarded(work: "Work", members: list[Member], todo: list[str], resumed: dict[str, Any] | None) -> Failures:
-    """Train members; what goes wrong is theirs alone, and is not tried again by these workers or those after them."""
+    """Train members; a failure affects only them, and is not retried by these or later workers."""
     try:
         failures = _train(work, members, todo, resumed)
     except Leave:
@@ -111,11 +111,11 @@ def _train_alone(work: Work, fingerprint: str, spec: TrainedSpec, resumed: dict[
             rows = _stage(work, content, trainer, resumed["state"] if resumed and stage == first else None)
         except Ig3dError as error:
             if work.world > 1 and not isinstance(error, NonFiniteLoss):
-                # One worker's broken image: the others wait for its gradients, so all must go down.
+                # If one worker can't read an image, the others wait for its gradients, so all must fail.
                 raise
             return work.failed(fingerprint, spec, network, last_line(error))
         history = history + [row | {"stage": stage + 1} for row in rows]
-        # Its data go before the next stage's come.
+        # Free its data before those of the next stage are loaded.
         del trainer
     assert network is not None
     if work.rank == 0:
@@ -157,8 +157,8 @@ def _train_cohort(
             spec = members[index][1]
             work.news.epoch(spec.name, spec.recipe.epochs, epoch)
         word: Word = work.watch.after_epoch()
-        # Killed among its members' publishing, it must not train those that are left without the others: they
-        # would come out with other last digits.
+        # If killed while publishing members, it must not train the remaining ones without the others: their
+        # weights would differ in the last digits.
         is_over = not current()["active"]
         obey("checkpoint" if word == "go on" and is_over else word, work, content, current)
 

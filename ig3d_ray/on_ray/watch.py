@@ -1,4 +1,4 @@
-"""When a training writes its checkpoint, and when it leaves after that: its machine or its driver goes away."""
+"""When a training writes its checkpoint, and when it then stops because its machine or its driver stops."""
 
 import time
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import ray.train
 from ray.train.collective import broadcast_from_rank_zero
 
 Word = Literal["go on", "checkpoint", "preempted", "stopped"]
-# Asking costs some milliseconds: of the driver's board, of Ray Train, and of the other workers.
+# A check takes some milliseconds: it queries the driver's board, Ray Train and the other workers.
 CHECK_SECONDS = 0.5
 # Writing checkpoints takes no more than this share of a training's time. At spot machines' usual rates of loss a larger
 # share costs more than it saves (docs/scale.md).
@@ -17,7 +17,7 @@ CHECKPOINT_SHARE = 0.01
 
 
 class Leave(Exception):
-    """A training has written its checkpoint and ends here; `why` is the word that made it."""
+    """A training has written its checkpoint and ends here; `why` is the reason."""
 
     def __init__(self, why: Word) -> None:
         super().__init__(why)
@@ -26,7 +26,7 @@ class Leave(Exception):
 
 @dataclass
 class Watch:
-    """Asked after every step, and answers for all workers of a training alike.
+    """Called after every step; its result is the same on all workers of a training.
 
     Attributes:
         board: the driver's, where it tells all workers to stop.
@@ -55,7 +55,7 @@ class Watch:
         return self._ask(True)
 
     def written(self, seconds: float) -> None:
-        """A checkpoint was written, which took so long."""
+        """Record the duration of writing a checkpoint."""
         self._cost, self._written = seconds, time.monotonic()
 
     def _ask(self, epoch_is_over: bool) -> Word:
@@ -69,7 +69,7 @@ class Watch:
         elif self._is_due(epoch_is_over):
             word = "checkpoint"
         if self.world > 1:
-            # Each at its own pace they would wait for one another at different steps.
+            # With different intervals, workers would wait for one another at different steps.
             word, pace = broadcast_from_rank_zero((word, self._pace()))
         else:
             pace = self._pace()

@@ -1,4 +1,4 @@
-"""A run on one worker: what it reads, the trainings that it builds of that, and what it publishes."""
+"""A run on one worker: the data that it reads, its trainings, and what it publishes."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,7 +85,7 @@ class Work:
         return {fingerprint: message[fingerprint] for fingerprint, _ in self.members if fingerprint in message}
 
     def give_up(self, failures: Failures) -> None:
-        """Tell the driver of members that can't be trained, before anything else happens."""
+        """Report members that can't be trained to the driver, before anything else."""
         ray.get(self.config["board"].give_up.remote(failures))
 
     def finish(self, todo: list[str]) -> Failures:
@@ -142,7 +142,7 @@ class Work:
         history: list[HistoryRow] | None,
         seconds: float | None = None,
     ) -> None:
-        """Weights and logits of a member whose training is over, and what it took if all of it was here."""
+        """Publish weights and logits of a finished member, and the duration if all of its training was here."""
         events = self.resources.events == "tensorboard"
         size = publish(self.store, self.samples, fingerprint, spec, network, history, self.feeding, events)
         timing = None
@@ -158,7 +158,7 @@ class Work:
         self.news.cached(spec.name, size, timing)
 
     def failed(self, fingerprint: str, spec: TrainedSpec, network: Standardized, message: str) -> Failures:
-        """Say of a member in the storage why it could not be trained, beside its last good weights."""
+        """Record in the storage why a member could not be trained, with its last valid weights."""
         if self.rank == 0:
             publish_failed(self.store, self.dataset, fingerprint, spec, network, message)
         return {fingerprint: message}

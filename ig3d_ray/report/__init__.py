@@ -1,4 +1,4 @@
-"""What a search found, for people: page, figures, terminal tables, MLflow.
+"""Reports of a search: HTML page, figures, terminal tables, MLflow.
 
 `Findings` are the numbers, `report_page` the HTML page.
 It loads neither torch nor Ray.

@@ -33,7 +33,7 @@ class Change:
     """Samples that changed in one way.
 
     Attributes:
-        summary: how, and how many.
+        summary: the kind of change, and the number of samples.
         samples: the first of them.
     """
 
@@ -42,7 +42,7 @@ class Change:
 
 
 def changes(findings: Findings, thumbnail: Thumbnail | None) -> list[Change]:
-    """The samples that only the ensemble has right, and those that only the best single member has right.
+    """The samples that only the ensemble predicts correctly, and those that only the best single member does.
 
     Args:
         findings: of a search.

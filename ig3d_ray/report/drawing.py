@@ -1,7 +1,7 @@
-"""The style of figures, and how one drawing serves a page in light and dark, a PNG and an SVG file.
+"""The style of figures, and their export to a page with light and dark themes, to PNG and to SVG.
 
 Figures are drawn in a few fixed colors. In a page each of them becomes a CSS variable, so that the page's theme
-decides; in files they stay what they are.
+decides; in files they remain unchanged.
 """
 
 import io
@@ -46,7 +46,7 @@ _STYLE: Any = {
 
 @contextmanager
 def drawing(width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A new figure of so many inches, with its axes, in the style of the report."""
+    """A new figure of the given size in inches, with its axes, in the style of the report."""
     with mpl.rc_context(_STYLE):
         figure = Figure((width, height), layout="constrained")
         yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)

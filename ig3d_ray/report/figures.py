@@ -203,7 +203,7 @@ def circumplex(findings: Findings) -> Figure | None:
 
 
 def front(findings: Findings) -> Figure | None:
-    """The ensembles that nothing beats without costing more."""
+    """The Pareto front of score and cost."""
     points = findings.board.pareto
     if len(points) < 2:
         return None
@@ -237,7 +237,7 @@ def tried(findings: Findings) -> Figure | None:
                 words = {"alone": "one member", "pair": "two members", "many": "many members"}
                 axes.plot(np.array(at) + 1, scores[at], ".", color=color, markersize=3, alpha=0.6, label=words[kind])
         axes.step(np.arange(len(results)) + 1, best, where="post", color=SECOND, linewidth=1.5, label="best so far")
-        # A hopeless candidate would press all others into a line.
+        # A very poor candidate would compress the scale for all others.
         low, high = np.quantile(scores, [0.02, 0.98])
         room = max(high - low, abs(best[-1] - high), 1e-6)
         top, bottom = max(high, float(best.max())), min(low, float(best.min()))
@@ -272,7 +272,7 @@ def choices(findings: Findings) -> Figure | None:
     ]
     lines = np.stack(columns, axis=1)
     good = columns[3] if sign > 0 else 1 - columns[3]
-    # Lines of one choice would lie on each other.
+    # Lines of the same choice would overlap.
     lines[:, :3] += 0.03 * (good[:, None] - 0.5)
     with drawing(WIDE, 3.6) as (figure, (axes,)):
         places = np.arange(4)
@@ -309,10 +309,10 @@ FIGURES: dict[str, tuple[Callable[[Findings], Figure | None], str]] = {
         "The best pair's score against its 3D weight. Any weight in the shaded region is as good.",
     ),
     "strategies": (strategies, "Ways to fuse: where they were chosen, cross-fitted within it, and on the report set."),
-    "confusion": (confusions, "Who is taken for whom on the report set; in the last, green is better than before."),
+    "confusion": (confusions, "Confusion matrices on the report set; in the last, green is an improvement."),
     "classes": (per_class, "Recall of each class."),
     "circumplex": (circumplex, "Valence and arousal on the report set."),
-    "front": (front, "Ensembles that nothing beats without being larger or costlier."),
+    "front": (front, "Pareto front: ensembles that no smaller or cheaper ensemble outperforms."),
     "tried": (
         tried,
         "What the search tried, in its order, and the best so far; under repeated folds, for the exported ensemble.",

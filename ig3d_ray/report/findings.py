@@ -1,4 +1,4 @@
-"""What a report shows, as arrays: worked out of a judged search, before anything is drawn."""
+"""The contents of a report as arrays, computed from an evaluated search before anything is drawn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ class Findings:
 
     @cached_property
     def compared(self) -> dict[str, Row]:
-        """The rows that are looked at closely: best single member, best 2D member, ensemble."""
+        """The rows that are shown in detail: best single member, best 2D member, ensemble."""
         board = self.board
         rows = {f"best single: {board.best_single.result.members[0]}": board.best_single}
         if board.best_2d is not None and board.best_2d.result.members != board.best_single.result.members:
@@ -123,14 +123,14 @@ class Findings:
         return tuple(row.statistics[:, start : start + classes] for start in (0, classes, 2 * classes))  # type: ignore[return-value]
 
     def recalls(self, row: Row) -> np.ndarray:
-        """`[C]` recalls on the report set; NaN for a class that isn't there."""
+        """`[C]` recalls on the report set; NaN for a class without samples."""
         hits, labels, _ = self._parts(row)
         counts = labels.sum(axis=0)
         return np.where(counts > 0, hits.sum(axis=0) / np.maximum(counts, 1), np.nan)
 
     @cached_property
     def changed(self) -> tuple[list[str], list[str]]:
-        """The report set's samples that the ensemble has right and the best single member wrong, and the reverse."""
+        """The report set's samples that fusion corrected, and those that it made wrong."""
         ours, theirs = (self._parts(row)[0].sum(axis=1) for row in (self.board.chosen, self.board.best_single))
         ids = self.plan.report.ids
         fixed, broken = (ours > 0.5) & (theirs <= 0.5), (ours <= 0.5) & (theirs > 0.5)

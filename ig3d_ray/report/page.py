@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, light and dark, narrow screens, paper.
+"""The report as one self-contained HTML file, with light and dark themes, for narrow screens and for printing.
 
 The pages are jinja2 templates in `templates/`, which escape whatever comes from data; no script is in them, and their
 content security policy allows none.

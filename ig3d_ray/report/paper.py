@@ -18,9 +18,9 @@ class Published:
 
     Attributes:
         table: its number.
-        system: what it is of.
+        system: the name of the system.
         numbers: metric -> value, by this package's names.
-        unreproducible: why it can't be had again; empty where nothing is known against it.
+        unreproducible: why it can't be reproduced; empty if no reason is known.
     """
 
     table: int

@@ -1,4 +1,4 @@
-"""A leaderboard as text: the verdict in a sentence, the table, every metric, the solved weights."""
+"""A leaderboard as text: a summary sentence, the table, every metric, the solved weights."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ FULL_WIDTH = 140
 NAMED_WIDTH = 112
 NUMBERED, LISTED = 4, 12
 LEVEL = 0.05
-"""Of McNemar's test, as the intervals' 95 %."""
+"""The significance level of McNemar's test, matching the 95 % intervals."""
 SHOWN = {
     Task.EXPRESSION: ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1"),
     Task.VA: ("mse", "mae", "rmse", "ccc", "ccc_paper", "ccc_valence", "ccc_arousal"),
@@ -32,7 +32,7 @@ PROTOCOLS = {
 
 
 def verdict(space: SearchSpace, board: Leaderboard) -> str:
-    """Whether fusing pays, in one sentence."""
+    """Whether fusion improves the score, in one sentence."""
     metric, members = space.objective, board.chosen.result.members
     gain, test = board.gain_over(board.best_single, metric), board.mcnemar_over(board.best_single)
     better = "more" if metrics.metric_of(metric).greater_is_better else "less"
@@ -42,7 +42,7 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
     if test is not None:
         of_what = "McNemar" if metric == "accuracy" else "McNemar on accuracy"
         message += f", {of_what} p {'< 1e-9' if test.p < 1e-9 else f'= {test.p:.2g}'}"
-    # With few samples the bootstrap is too sure of itself where the exact test is not.
+    # With few samples the bootstrap intervals are too narrow; the exact test is not affected.
     doubted = metric == "accuracy" and test is not None and test.p >= LEVEL
     if board.singles == 1:
         return "There was nothing to fuse: the pool has one member."
@@ -58,7 +58,7 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
 
 
 def optimism(board: Leaderboard) -> str:
-    """How much of the selection score was luck, in one sentence."""
+    """The optimism of the selection score, in one sentence."""
     found = board.optimism
     which = "better" if found.measured >= 0 else "worse"
     return (
@@ -72,9 +72,9 @@ def _opposite(word: str) -> str:
 
 
 def render(space: SearchSpace, board: Leaderboard, width: int) -> Group:
-    """Everything that a search shows on a terminal of so many columns.
+    """The full text output of a search, for a terminal with the given number of columns.
 
-    A narrow one gets intervals on the report set alone, a very narrow one its members' names in a list of their own.
+    A narrow terminal shows intervals only on the report set; a very narrow one lists members' names separately.
     """
     named = width >= NAMED_WIDTH
     parts: list[Table | Text] = [
@@ -92,7 +92,7 @@ def render(space: SearchSpace, board: Leaderboard, width: int) -> Group:
 
 
 def chosen_by(space: SearchSpace, board: Leaderboard) -> str:
-    """What the chosen ensemble is, member by member, and what it was chosen by."""
+    """The members of the chosen ensemble, and how it was chosen."""
     result = board.chosen.result
     by = f"{board.chosen_family}, chosen by cross-fitting on {space.protocol.choose_on}"
     if len(result.members) == 1:
@@ -129,7 +129,7 @@ def _gain(interval: Interval | None, full: bool) -> str:
 
 
 def _numbers(board: Leaderboard) -> dict[str, str]:
-    """Members' names -> the numbers that stand for them in the table."""
+    """Members' names -> the numbers that represent them in the table."""
     singles = [row.result.members[0] for row in board.rows if row.group == "single"]
     return {name: str(number) for number, name in enumerate(singles, start=1)}
 
@@ -200,7 +200,7 @@ def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool
 
 def _every_metric(space: SearchSpace, board: Leaderboard, named: bool) -> Table:
     shown, numbers = SHOWN[space.task], _numbers(board)
-    # Under cross-fitting a solved weight scores otherwise where it was solved than where it is reported.
+    # Under cross-fitting the score of a solved weight differs between the selection set and the report set.
     both = space.protocol.kind == "cross_fitted"
     title = "Every metric on the report set" + (
         "; where a weight was solved for, on the selection set too" if both else ""

@@ -1,4 +1,4 @@
-"""Searches and members in MLflow, for people who keep all their experiments there: each is logged once."""
+"""Searches and members in MLflow, each logged once."""
 
 import json
 import os
@@ -23,7 +23,7 @@ LONGEST = 500
 
 
 class Tracking:
-    """An experiment on an MLflow server, asked for before anything long begins.
+    """An experiment on an MLflow server, opened before any long computation starts.
 
     Args:
         uri: `http://host:port`, `sqlite:///file.db`, or a folder.
@@ -34,7 +34,7 @@ class Tracking:
     """
 
     def __init__(self, uri: str, dataset: str) -> None:
-        # It would report its use to its makers, and try an unreachable server for minutes.
+        # MLflow would send telemetry, and retry an unreachable server for minutes.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         try:
@@ -58,7 +58,7 @@ class Tracking:
             folder: of the search in the store.
 
         Raises:
-            Ig3dError: the server stopped answering; what it has stays, and the same command goes on.
+            Ig3dError: the server stopped answering; what was logged is kept, and the same command continues.
         """
         try:
             there = self._logged()
@@ -74,7 +74,7 @@ class Tracking:
             raise self._told(error) from error
 
     def _logged(self) -> set[str]:
-        """What whole runs of this experiment are of: members' fingerprints and searches' folders."""
+        """The complete runs of this experiment: members' fingerprints and searches' folders."""
         found, token = set(), None
         while True:
             page = self._client.search_runs(
@@ -143,7 +143,7 @@ class Tracking:
             for file, content in files.items():
                 (Path(place) / file).write_bytes(content)
                 self._client.log_artifact(run, str(Path(place) / file))
-        # Only a whole run counts as logged.
+        # Only a complete run counts as logged.
         self._client.set_terminated(run)
 
     def _told(self, error: Exception) -> Ig3dError:

@@ -1,5 +1,5 @@
 """The order of a run: data, training, cache, search, export.
 
-`run` does all of it; `inventory` compares what a search space asks for with what a store holds.
-It does none of the work itself.
+`run` does all of it; `inventory` compares the members that a search space requests with those in a store.
+The steps themselves are implemented in other packages.
 """

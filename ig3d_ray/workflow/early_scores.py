@@ -1,4 +1,4 @@
-"""Scoring what is cached while other members still train, so that little is left to search when they are."""
+"""Scoring cached members while others still train, so that little remains to be searched afterwards."""
 
 import logging
 import threading
@@ -17,13 +17,13 @@ from ig3d_ray.workflow.inventory import load_pools, take_inventory
 logger = logging.getLogger(__name__)
 CHUNK = 50
 SHARE = 0.1
-"""Of the time: the driver may share its machine with trainings, and gains nothing by being much ahead."""
+"""Share of the time: the driver may share its machine with trainings, and earlier scores bring no benefit."""
 
 
 class EarlyScores:
     """Scores the members that are cached, and their pairs, in the background.
 
-    A score belongs to its samples and its members' outputs: the search that follows takes it over only where it
+    A score depends on its samples and its members' outputs: the search that follows reuses it only where it
     uses the same samples, which holds unless outputs of a later member are missing for some.
 
     Args:
@@ -48,11 +48,11 @@ class EarlyScores:
         self._thread.join()
 
     def notify(self) -> None:
-        """Score what has been cached since."""
+        """Score members cached since the last call."""
         self._news.set()
 
     def remembered(self, parts: Parts) -> Remembered:
-        """Of what was scored, the results that hold on these parts."""
+        """The results that are valid on these parts."""
         names, marks = parts.whole.names, parts.whole.fingerprints
         fingerprints = dict(zip(names, marks, strict=True))
         digests = [part.samples_digest for part in parts] if self._found else []
@@ -70,7 +70,7 @@ class EarlyScores:
             try:
                 self._score_cached()
             except Ig3dError as error:
-                # The search will meet it too, and report it as its own error.
+                # The search will encounter the same error and report it.
                 logger.info(f"search: not begun while members train: {error}")
                 return
             self._over.wait((time.monotonic() - began) * (1 / SHARE - 1))
@@ -95,11 +95,11 @@ class EarlyScores:
                 logger.info(f"search: best of the {len(part.names)} members cached so far {message}")
 
     def _candidates(self, pool: Pool) -> list[Candidate]:
-        """Members alone and in pairs; a method on all members must wait until all are there."""
+        """Members alone and in pairs; a method on all members must wait until all are cached."""
         among, views = choices(self.space, pool), {spec.view == "3d" for spec in self.space.members()}
         found = [candidate for candidate in always_scored(self.space, pool) if candidate.method is None]
         enumerable = among.pairs is not None and among.pairs <= self.space.search.enumerate_up_to
-        # Where one view is still to come, the pairs that there are now will not be searched.
+        # If a view is still missing, the pairs available now will not be searched.
         if enumerable and (among.two_views or len(views) == 1):
             found += all_pairs(self.space, pool)
         return found

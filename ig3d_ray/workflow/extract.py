@@ -1,4 +1,4 @@
-"""3D parameters for a data set: the encoder imported, its pieces done on Ray, the samples table published."""
+"""3D parameters for a data set: import the encoder, extract the pieces on Ray, publish the samples table."""
 
 import logging
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtractionRequest:
-    """What is to be extracted, and with what.
+    """The configuration of an extraction.
 
     Attributes:
         checkpoint: the encoder's published file.
@@ -38,22 +38,22 @@ class ExtractionRequest:
 
 
 def extract_parameters(store: Store, request: ExtractionRequest, address: str | None) -> tuple[Samples, Skips]:
-    """Give a data set's samples the parameters that an encoder sees in their images.
+    """Add parameters to a data set's samples, extracted from their images by an encoder.
 
-    Started again after it was killed, it goes on with the pieces that are missing.
+    When restarted after being killed, it continues with the missing pieces.
 
     Returns:
         The new table, and (sample, why) of those whose image gave none.
 
     Raises:
-        Ig3dError: something that the user can put right.
+        Ig3dError: an error that the user can correct.
     """
     from ig3d_ray.models.face3d.extraction import Extraction, bring_encoder, check_extractable
 
     samples, representation = load_samples(store, request.dataset), request.representation
     record = bring_encoder(store, representation, request.checkpoint, request.crop)
     extraction = Extraction.of(store, samples, representation, record)
-    # Of this very encoder and these images: another's pieces allow nothing.
+    # Only pieces of this encoder and these images count.
     begun = len(extraction.missing()) < len(extraction)
     check_extractable(store, samples, representation, request.replace, begun)
     if extraction.is_published(samples):
@@ -62,7 +62,7 @@ def extract_parameters(store: Store, request: ExtractionRequest, address: str | 
     with exclusive(store, extraction.folder):
         now = load_samples(store, request.dataset)
         if extraction.is_published(now):
-            # Who was waited for did all of it.
+            # The other driver finished everything.
             return now, []
         left = extraction.missing()
         images = len(extraction.samples)
@@ -71,7 +71,7 @@ def extract_parameters(store: Store, request: ExtractionRequest, address: str | 
             logger.info(f"extract: resumed, {done} of {images} images were already done")
         if left:
             _do(extraction, request, address)
-        # Of one data set only one publishes at a time, upon what the table has become meanwhile.
+        # Only one driver publishes a data set at a time, based on the current table.
         with exclusive(store, f"samples/{request.dataset}"):
             return extraction.publish(load_samples(store, request.dataset))
 

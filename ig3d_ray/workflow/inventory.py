@@ -1,4 +1,4 @@
-"""What a search space asks for and what a store holds: members by fingerprint, cached or missing."""
+"""The members that a search space requests and those in a store: members by fingerprint, cached or missing."""
 
 import functools
 import importlib.util
@@ -43,7 +43,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Inventory:
-    """A space against a store.
+    """A space compared with a store.
 
     Attributes:
         dataset_fingerprint: of the samples table, empty if there is none.
@@ -110,7 +110,7 @@ def alike(specs: Sequence[TrainedSpec]) -> list[TrainedSpec]:
 
 
 def check_trainable(samples: Samples, specs: Sequence[TrainedSpec]) -> None:
-    """Look before anything is started whether the data have what these members train on.
+    """Check before anything is started that the data contain what these members need.
 
     Raises:
         Ig3dError: a split has no samples, none with a member's feature, or some without a label that it needs.
@@ -142,7 +142,7 @@ def check_trainable(samples: Samples, specs: Sequence[TrainedSpec]) -> None:
 
 
 def _check_classes(dataset: str, part: Samples, split: str) -> None:
-    """Every class must be there to be learned, and more than one to choose an epoch by."""
+    """Training needs samples of every class, and choosing an epoch needs dev samples of several classes."""
     names = datasets.dataset(dataset).class_names
     counts = np.bincount(part.expression[part.expression >= 0], minlength=len(names))
     there = [name for name, count in zip(names, counts, strict=True) if count]
@@ -156,7 +156,7 @@ def _check_classes(dataset: str, part: Samples, split: str) -> None:
 
 
 def check_startable(store: Store, specs: Sequence[TrainedSpec]) -> None:
-    """Look whether the weights that members start from are there, and torchvision where a network is its.
+    """Check that the initial weights of members exist, and that torchvision is installed if a network needs it.
 
     Raises:
         Ig3dError: something is missing.

@@ -1,4 +1,4 @@
-"""The run: data, training, cache, search, export. Knows the order and does none of the work."""
+"""The run: data, training, cache, search, export. It coordinates the steps; other modules implement them."""
 
 import functools
 import json
@@ -40,9 +40,9 @@ class Outcome:
 
     Attributes:
         spec: the exported ensemble.
-        folder: where it lies in the store.
+        folder: its folder in the store.
         board: its leaderboard.
-        missing: member name -> why it could not take part.
+        missing: member name -> why it was excluded.
         failed: member name -> why its training failed.
         trained: how many members were trained now.
         unused: how many trained members the store holds that the space doesn't name.
@@ -65,7 +65,7 @@ Search = Callable[[SearchSpace, Parts, str, OnRound, Remembered], list[list[Resu
 
 
 def prepare_data(store: Store, space: SearchSpace) -> None:
-    """Draw the built-in data set where it is wanted and not there yet.
+    """Draw the built-in data set if it is requested and doesn't exist yet.
 
     Raises:
         Ig3dError: the store holds faces drawn otherwise; another data set has no samples table.
@@ -117,7 +117,7 @@ def search_store(
 ) -> Outcome:
     """Search what the store holds for a space, and export the best.
 
-    A search of the same space over the same outputs is not repeated: its spec is there.
+    A search of the same space over the same outputs is not repeated: its spec exists already.
 
     Args:
         name: of the space, for the search's folder.
@@ -165,7 +165,7 @@ def search_store(
 
 
 def _sweep(store: Store, folder: str) -> None:
-    """Delete what searches of this space left that were killed before they ended, with other members than now."""
+    """Delete the files of killed searches of this space that had other members than now."""
     own = paths.parse_search(folder)
     among = paths.searches_folder(own.dataset)
     begun = {name for name, files in paths.files_by_folder(store.names(among), among).items() if _has_rounds(files)}
@@ -173,7 +173,7 @@ def _sweep(store: Store, folder: str) -> None:
     begun |= paths.first_folders(store.names(leased), leased) | paths.first_folders(store.names(paths.TUNE), paths.TUNE)
     with Leases(store) as leases:
         for other in begun - {own.search}:
-            # Not another space's, and not one that a living driver is at.
+            # Not those of another space, and not those that a live driver is using.
             there = f"{among}/{other}"
             if paths.parse_search(there).space == own.space and leases.acquire(there) is None:
                 store.remove(paths.rounds(there))
@@ -229,14 +229,14 @@ def run(
 ) -> Outcome:
     """Everything: draw the data if it is the built-in set, train what is missing, search, export.
 
-    Started again after it was killed, it goes on where it was; Ray is started when there is something to do on it.
+    When restarted after being killed, it resumes; Ray is started only when it is needed.
 
     Args:
         address: of a Ray cluster; None for this machine.
         optuna_storage: URL of a data base that gets a copy of Optuna's study.
 
     Raises:
-        Ig3dError: something that the user can put right.
+        Ig3dError: an error that the user can correct.
     """
     store.prepare()
     prepare_data(store, space)
@@ -244,7 +244,7 @@ def run(
     todo = to_train(inventory)
     if todo and any(wanted.fingerprint is None for wanted in todo):
         where = store.locate(paths.samples_table(space.dataset))
-        way_out = "`ig3d data faces --out URI`" if space.dataset == "faces" else "README, 'Your own data'"
+        way_out = "`ig3d data faces --storage URI`" if space.dataset == "faces" else "docs/own-data.md"
         raise Ig3dError(
             f"{where}: {space.dataset} has no samples table to train {todo[0].spec.name} on; see {way_out}, or use"
             " `ig3d search` for what the store holds"
@@ -284,7 +284,7 @@ def run(
 
 @dataclass
 class _LazyRay:
-    """Ray, from the moment that something needs it until the stack closes."""
+    """Ray, started when first needed and stopped when the stack closes."""
 
     stack: ExitStack
     address: str | None

@@ -1,4 +1,4 @@
-"""What a person sees while a run is under way: bars on a terminal, plain lines in a log."""
+"""Progress display of a run: bars on a terminal, plain lines in a log."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ class Reporter:
     """Progress of trainings and of the search: log records, and bars where there is a terminal.
 
     Args:
-        console: the terminal of the bars; None, or one that is none, for log records alone.
+        console: the terminal of the bars; None, or a console without a terminal, for log records only.
     """
 
     def __init__(self, console: Console | None = None) -> None:
@@ -44,7 +44,7 @@ class Reporter:
             self.bars.start()
 
     def training(self, event: dict[str, Any]) -> None:
-        """News from a worker, or of all of them."""
+        """Process an event from a worker, or about all of them."""
         if "said" in event:
             logger.info(f"train: {event['said']}")
             return

@@ -1,4 +1,4 @@
-"""Reports of searches: made with each of them, and anew from what a storage holds."""
+"""Reports of searches: created with each search, or again from the contents of a storage."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ from ig3d_ray.workflow.inventory import load_pools, take_inventory
 
 
 def draw(findings: Findings) -> dict[str, Figure]:
-    """Every figure that there is something to draw for."""
+    """Every figure for which there are data."""
     drawn = {name: figure_of(findings) for name, (figure_of, _) in FIGURES.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
@@ -34,7 +34,7 @@ def write_report(store: Store, findings: Findings, folder: str, paper: bool = Fa
     """Publish a search's `report.html` beside its spec.
 
     Args:
-        paper: set the paper's numbers beside ours.
+        paper: show the paper's numbers beside those of the search.
         thumbnails: embed images of samples.
 
     Returns:
@@ -69,7 +69,7 @@ def thumbnails_of(store: Store, findings: Findings) -> Thumbnail | None:
 
 
 def findings_of(store: Store, folder: str) -> Findings:
-    """A finished search judged again, from what the storage holds.
+    """A finished search, evaluated again from the contents of the storage.
 
     Raises:
         Ig3dError: it isn't finished; or members or labels changed since, so that it would be another search.

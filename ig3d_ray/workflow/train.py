@@ -1,4 +1,4 @@
-"""Training of missing members: which runs, in which order, what other drivers train; and what that will take."""
+"""Training of missing members: the runs, their order, members that other drivers train, and the estimated duration."""
 
 import logging
 import math
@@ -33,7 +33,7 @@ def to_train(inventory: Inventory) -> list[Wanted]:
 
 
 def what_is_missing(store: Store, space: SearchSpace, inventory: Inventory) -> list[str]:
-    """Why members that are still to be trained couldn't be, one line per reason."""
+    """Why untrained members can't be trained, one line per reason."""
     specs = [w.spec for w in to_train(inventory) if has_network(w.spec)]
     samples = load_samples(store, space.dataset) if store.exists(paths.samples_table(space.dataset)) else None
     problems: dict[str, None] = {}
@@ -51,8 +51,8 @@ def what_is_missing(store: Store, space: SearchSpace, inventory: Inventory) -> l
 def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]:
     """The Ray Train runs that a space's members make, trained or not.
 
-    Which members share a run is decided by what they would take on a usual device, and not by what was measured or
-    is at hand: a run that another cluster began must be the same here.
+    Members are grouped into runs by their estimated duration on a typical device, not by measurements or what
+    is available: a run that another cluster started must be the same here.
     """
     found = _members(inventory)
     if not found:
@@ -71,7 +71,7 @@ def _members(inventory: Inventory) -> list[tuple[str, TrainedSpec]]:
 
 
 def _together(needs: Resources) -> int:
-    """How many 3D classifiers share the price of a step; on CPUs each pays its own."""
+    """How many 3D classifiers share the cost of a step; on CPUs the cost is not shared."""
     return min(needs.cohort, needs.members_per_run) if needs.gpus_per_worker else 1
 
 
@@ -85,7 +85,7 @@ def train_missing(
 ) -> dict[str, str]:
     """Train what is missing on the connected Ray; member name -> why, of those that failed.
 
-    What another driver trains is waited for, and taken over if that driver dies.
+    Members that another driver trains are awaited, and taken over if that driver fails.
 
     Args:
         on_cached: called when a member's outputs are there.
@@ -95,7 +95,7 @@ def train_missing(
     missing = {wanted.fingerprint for wanted in to_train(inventory) if wanted.fingerprint}
     runs = runs_of(store, space, inventory)
     known = read_timings(store, space.dataset)
-    # For their order it matters what members take against one another, not on which card.
+    # The order depends only on the relative durations of members, not on the GPU.
     device, together = device_of(space, known), _together(space.resources)
     expected = estimates(_members(inventory), load_samples(store, space.dataset), known, device, together)
     log = TimingLog(store, space.dataset, leases.token)
@@ -132,7 +132,7 @@ def train_missing(
 
 @dataclass(frozen=True)
 class Machines:
-    """What trainings are to run on.
+    """The devices for trainings.
 
     Attributes:
         device: `cpu`, or a GPU's name.
@@ -155,7 +155,7 @@ class Machines:
     def asked(
         store: Store, space: SearchSpace, gpus: int | None, gpu_type: str | None, price: float | None
     ) -> "Machines":
-        """What was asked for on the command line; this machine's CPUs, or one GPU, where nothing was.
+        """The devices requested on the command line; by default this machine's CPUs, or one GPU.
 
         Raises:
             Ig3dError: GPUs for a space that trains without, an unknown one, or fewer than a training needs.
@@ -185,7 +185,7 @@ def device_of(space: SearchSpace, known: Sequence[Timing]) -> str:
 
 
 def forecast_training(store: Store, space: SearchSpace, inventory: Inventory, machines: Machines) -> Forecast | None:
-    """What the missing trainings will take; None if none is missing, or there are no data to count."""
+    """The estimated duration of the missing trainings; None if none is missing, or there are no data to count."""
     wanted = {w.fingerprint for w in to_train(inventory) if w.fingerprint}
     if not wanted:
         return None
@@ -196,7 +196,7 @@ def forecast_training(store: Store, space: SearchSpace, inventory: Inventory, ma
 
 
 def _claimed(leases: Leases, runs: Sequence[Run], left: set[str]) -> tuple[set[str], dict[str, Owner]]:
-    """Of the members that are left, those that this driver may train, and who has the others' runs or themselves.
+    """The remaining members that this driver may train, and the owners of the other members or of their runs.
 
     A run is claimed before its members, because its folder is one driver's; members, because other search spaces
     put them into other runs.

@@ -35,13 +35,13 @@ def write_bundle(ensemble: Ensemble, target: Path) -> dict[str, str]:
         Ig3dError: the folder already exists; a member has no network; onnxruntime disagrees with torch.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise Ig3dError(f"--to {target}: already exists; give a new folder")
+        raise Ig3dError(f"--out {target}: already exists; give a new folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as partial:
             return _write(ensemble, Path(partial) / "bundle", target)
     except OSError as error:
-        raise Ig3dError(f"--to {target}: cannot be written ({error.strerror}); give another folder") from error
+        raise Ig3dError(f"--out {target}: cannot be written ({error.strerror}); give another folder") from error
 
 
 def _write(ensemble: Ensemble, whole: Path, target: Path) -> dict[str, str]:
