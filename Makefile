@@ -15,9 +15,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/ig3d run search_spaces/faces.yaml --storage runs
 
-# Two processes, a file's tests in one of them: they share its fixtures, and there is one Ray.
+# Three processes on two cores, since many tests wait; a file's tests run in one of them and share its fixtures.
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What takes too long for every change: a run on an S3 that fails, two drivers, machines that come, are lost or taken away.
 test-long: .venv/installed

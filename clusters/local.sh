@@ -42,6 +42,6 @@ for ((i = 2; i <= machines; i++)); do
 done
 
 echo "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token"
-echo "ig3d submit search_spaces/faces.yaml --storage $PWD/runs --address http://127.0.0.1:$dashboard --follow"
+echo "ig3d submit search_spaces/faces.yaml --storage $PWD/runs --dashboard http://127.0.0.1:$dashboard --follow"
 echo "$machines machines of $cpus CPUs; Ctrl-C ends them; what they say: $folder/log"
 wait

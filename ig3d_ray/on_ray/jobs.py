@@ -58,7 +58,7 @@ def submit(space_file: Path, storage: str, overrides: Sequence[str], address: st
                 metadata={"ig3d": space_file.stem},
             )
         except Exception as error:
-            raise Ig3dError(f"--address {address}: the job was not accepted ({_first_line(error)})") from error
+            raise Ig3dError(f"--dashboard {address}: the job was not accepted ({_first_line(error)})") from error
     return job
 
 
@@ -80,9 +80,9 @@ def follow(address: str, job: str, show: Callable[[str], None]) -> int:
                 return call(job)
             except OSError as error:  # as all of requests' errors are
                 if time.monotonic() >= deadline:
-                    message = f"--address {address}: answers no longer ({_first_line(error)})"
+                    message = f"--dashboard {address}: no longer answers ({_first_line(error)})"
                     raise Ig3dError(
-                        f"{message}; the job goes on: ray job logs --address {address} --follow {job}"
+                        f"{message}; the job continues: ray job logs --address {address} --follow {job}"
                     ) from error
             time.sleep(POLL_SECONDS)
 
@@ -109,7 +109,7 @@ def _client(address: str) -> Any:
     except Exception as error:
         hint = "is the dashboard up, is the port right (8265), is it forwarded? If the cluster asks for a token, set"
         raise Ig3dError(
-            f"--address {address}: no cluster accepts jobs there ({_first_line(error)}); {hint} RAY_AUTH_MODE=token and"
+            f"--dashboard {address}: no cluster accepts jobs there ({_first_line(error)}); {hint} RAY_AUTH_MODE=token and"
             " RAY_AUTH_TOKEN_PATH"
         ) from error
 

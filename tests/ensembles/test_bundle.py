@@ -147,7 +147,7 @@ def test_weights_are_the_members(world: World, bundle: Path) -> None:
 
 def test_what_cannot_be_exported_says_so(world: World, bundle: Path, tmp_path: Path) -> None:
     ensemble = load_ensemble(world.uri, device="cpu")
-    with pytest.raises(Ig3dError, match="is there already; give a new folder"):
+    with pytest.raises(Ig3dError, match="already exists; give a new folder"):
         write_bundle(ensemble, bundle)
     first = world.spec.members[0]
     imported = {"spec": {"kind": "imported", "name": "theirs", "view": "2d"}, "name": "theirs", "checkpoint": None}

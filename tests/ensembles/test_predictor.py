@@ -192,7 +192,7 @@ def test_names_are_each_images_own(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8)).save(tmp_path / folder / "1.png")
     both = items_of([tmp_path / "a", tmp_path / "b"])
     assert [name for name, _ in both] == [f"{tmp_path}/a/1.png", f"{tmp_path}/b/1.png"]
-    with pytest.raises(Ig3dError, match="two images are called so"):
+    with pytest.raises(Ig3dError, match="two images have this name"):
         items_of([tmp_path / "a" / "1.png", tmp_path / "a" / "1.png"])
     flat = Parameters({"1": 0}, np.zeros((1, 334), np.float32))
     flat.check(["a/1.png", "a/2.png"])
@@ -224,7 +224,7 @@ def test_a_writer_tells_endings_apart_and_headers_once(tmp_path: Path) -> None:
 
 def test_a_spec_that_was_copied_needs_its_storage(world: World, tmp_path: Path) -> None:
     (tmp_path / "best_ensemble.json").write_text(world.spec.to_json())
-    with pytest.raises(Ig3dError, match="is in no storage; give the storage"):
+    with pytest.raises(Ig3dError, match="is not in a storage; give the storage"):
         load_ensemble(str(tmp_path / "best_ensemble.json"))
     assert load_ensemble(str(tmp_path / "best_ensemble.json"), world.store.uri).spec == world.spec
 
@@ -283,7 +283,7 @@ def test_numbers_that_are_none_are_no_prediction(world: World) -> None:
     emoca = np.zeros((2, 334), np.float32)
     emoca[1] = 1e38
     ensemble = load_ensemble(world.uri, device="cpu")
-    with pytest.raises(Ig3dError, match=r"^1: the networks give no finite numbers for it"):
+    with pytest.raises(Ig3dError, match=r"^1: the networks' outputs for it are not finite"):
         ensemble.predict(images[:2], emoca=emoca)
     assert ensemble.predict(images[:2], missing="skip", emoca=emoca)["sample_id"].tolist() == ["0"]
     assert len(names) > 2

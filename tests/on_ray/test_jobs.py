@@ -51,7 +51,7 @@ def test_strangers_are_refused(cluster: Head) -> None:
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"{url}/api/jobs/", timeout=10)
     without = {name: value for name, value in environment.items() if not name.startswith("RAY_AUTH")}
-    done = ig3d((url, without), "submit", str(SMALL_SPACE), "--address", url, "--storage", "s3://bucket/x")
+    done = ig3d((url, without), "submit", str(SMALL_SPACE), "--dashboard", url, "--storage", "s3://bucket/x")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH" in done.stderr
@@ -65,7 +65,7 @@ def test_a_job_that_cannot_run_fails_with_its_one_line(cluster: Head, tmp_path: 
 
 
 def test_a_folder_of_this_machine_is_refused(cluster: Head) -> None:
-    done = ig3d(cluster, "submit", str(SMALL_SPACE), "--address", cluster[0], "--storage", "runs")
+    done = ig3d(cluster, "submit", str(SMALL_SPACE), "--dashboard", cluster[0], "--storage", "runs")
     assert done.returncode == 2
     assert "ig3d: --storage runs: a job runs on another machine" in done.stderr
 
@@ -76,7 +76,7 @@ def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head
     # A quarter of a minute of training: asking for a job's log takes seconds, and it must not be over by then.
     long = ["--set", "pool.0.recipe.epochs=150", "--set", "pool.0.recipe.patience=150", "--set", "pool.0.width=12"]
     long += ["--set", "search.budget=10"]
-    words = ["submit", str(SMALL_SPACE), "--address", url, "--storage", store.uri, *long]
+    words = ["submit", str(SMALL_SPACE), "--dashboard", url, "--storage", store.uri, *long]
     submitted = ig3d(cluster, *words)
     assert submitted.returncode == 0, submitted.stderr
     job = submitted.stdout.strip()
@@ -114,7 +114,7 @@ def test_what_travels_and_what_ray_shows_of_it(cluster: Head) -> None:
     _, environment = cluster
     secret = {"AWS_ACCESS_KEY_ID": "AKIASECRET", "AWS_SECRET_ACCESS_KEY": "verysecret"}
     url = cluster[0]
-    words = ["submit", str(SMALL_SPACE), "--address", url, "--storage", "s3://no-such-bucket/x"]
+    words = ["submit", str(SMALL_SPACE), "--dashboard", url, "--storage", "s3://no-such-bucket/x"]
     where = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     job = ig3d((url, environment | secret | where), *words).stdout.strip()
     token = Path(environment["RAY_AUTH_TOKEN_PATH"]).read_text()

@@ -67,7 +67,7 @@ PICTURE = base64.b64encode(png()).decode()
         (JSON, body(images=[7]), 400, "images.0: Input should be a valid string"),
         (JSON, body(images=[base64.b64encode(b"GIF89a").decode()]), 422, "image 0: not an image"),
         (JSON, body(images=[PICTURE], missing="guess"), 400, "missing: Input should be 'fail', 'skip' or 'fallback'"),
-        (JSON, body(images=[PICTURE] * 2, smirk=[[0.0] * 358]), 400, "as many of the one as of the other"),
+        (JSON, body(images=[PICTURE] * 2, smirk=[[0.0] * 358]), 400, "an equal number of both"),
         (JSON, body(smirk=[[0.0] * 357]), 422, "smirk.0: not 358 finite numbers"),
         (JSON, body(emoca=[["a"] * 334]), 422, "emoca.0: not 334 numbers"),
         (JSON, body(images=[PICTURE] * 65), 413, "65 images at once; at most 64"),

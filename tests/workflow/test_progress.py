@@ -116,5 +116,5 @@ def test_who_follows_a_job_learns_that_it_goes_on_without_him(monkeypatch: pytes
     monkeypatch.setattr(jobs, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(jobs, "SILENCE_SECONDS", 0.05)
     monkeypatch.setattr(jobs, "_client", lambda address: Dropping(drops=10**9))
-    with pytest.raises(Ig3dError, match=r"answers no longer \(connection refused\); the job goes on: ray job logs"):
+    with pytest.raises(Ig3dError, match=r"no longer answers \(connection refused\); the job continues: ray job logs"):
         jobs.follow("http://127.0.0.1:1", "job_1", lambda text: None)
