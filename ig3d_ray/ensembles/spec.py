@@ -176,7 +176,9 @@ def parse_ensemble(text: str, what: str) -> EnsembleSpec:
         raise Ig3dError(f"{what}: not JSON ({error}); run the search again to write it anew") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version != SCHEMA_VERSION:
-        raise Ig3dError(f"{what}: schema_version {version!r}; this version of ig3d reads {SCHEMA_VERSION}")
+        raise Ig3dError(
+            f"{what}: schema_version {version!r}; this version of ig3d reads {SCHEMA_VERSION}; search again"
+        )
     try:
         return EnsembleSpec.model_validate(content)
     except ValidationError as error:

@@ -27,6 +27,9 @@ from ig3d_ray.types import Split, Task, View
 if TYPE_CHECKING:
     import pandas as pd
 
+SCHEMA_VERSION = 2
+"""Of logit tables; `docs/storage-format.md` lists what changed."""
+
 
 @dataclass(frozen=True)
 class LogitTable:
@@ -115,6 +118,7 @@ class LogitTable:
             "dataset_fingerprint": self.dataset_fingerprint,
             "class_names": list(dataset_of(self.dataset).class_names),
             "ig3d_ray": version("ig3d-ray"),
+            "schema_version": SCHEMA_VERSION,
         }
         table = pa.table(columns).replace_schema_metadata({"ig3d": json.dumps(about, sort_keys=True)})
         return table_to_bytes(table)
@@ -132,6 +136,10 @@ class LogitTable:
         except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
             reason = "cut short or not Parquet" if isinstance(error, pa.ArrowInvalid | OSError) else "no logit table"
             raise Ig3dError(f"{what}: {reason}; delete this file and run again, or import again") from error
+        written = about.get("schema_version", 1)
+        if written != SCHEMA_VERSION:
+            way_out = "delete this file, and train or import the member again"
+            raise Ig3dError(f"{what}: schema_version {written}; this version of ig3d reads {SCHEMA_VERSION}: {way_out}")
         expected = list(dataset_of(about["dataset"]).class_names)
         if about["class_names"] != expected:
             raise Ig3dError(f"{what}: classes {about['class_names']}, but {about['dataset']} has {expected}")

@@ -10,13 +10,13 @@ import torch
 from ig3d_ray.data import datasets
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.build import build_network
-from ig3d_ray.models.registry import parse_spec
+from ig3d_ray.models.registry import parse_trained_spec
 from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save_checkpoint(
@@ -57,9 +57,7 @@ def load_checkpoint(store: Store, dataset: str, member: str, sha256: str | None 
     content = from_bytes(data, store.locate(name))
     if content.get("format") != FORMAT or content.get("dataset") != dataset:
         raise Ig3dError(f"{store.locate(name)}: not a format {FORMAT} checkpoint of {dataset}; train the member again")
-    spec = parse_spec(content["spec"])
-    assert isinstance(spec, TrainedSpec)
-    network = build_network(spec, datasets.dataset(dataset))
+    network = build_network(parse_trained_spec(content["spec"]), datasets.dataset(dataset))
     network.load_state_dict(content["state_dict"], strict=True)
     return network.eval()
 

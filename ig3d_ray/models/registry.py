@@ -62,6 +62,19 @@ def parse_spec(text: str) -> "AnySpec":
     return ImportedSpec.model_validate_json(text) if kind == IMPORTED else spec_class(kind).model_validate_json(text)
 
 
+def parse_trained_spec(text: str) -> "TrainedSpec":
+    """The spec of a member with a network, as `spec_json` wrote it.
+
+    Raises:
+        Ig3dError: it is that of imported predictions, or its kind is unknown.
+        pydantic.ValidationError: a field is wrong.
+    """
+    spec = parse_spec(text)
+    if not has_network(spec):
+        raise Ig3dError(f"{spec.name}: imported as predictions; it has no network")
+    return spec
+
+
 def expand(item: Mapping[str, Any]) -> "Iterator[AnySpec]":
     """The members of one item of a search space's pool: every field may be a list, and lists expand to their product.
 

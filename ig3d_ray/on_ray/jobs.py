@@ -109,8 +109,8 @@ def _client(address: str) -> Any:
     except Exception as error:
         hint = "is the dashboard up, is the port right (8265), is it forwarded? If the cluster asks for a token, set"
         raise Ig3dError(
-            f"--dashboard {address}: no cluster accepts jobs there ({_first_line(error)}); {hint} RAY_AUTH_MODE=token and"
-            " RAY_AUTH_TOKEN_PATH"
+            f"--dashboard {address}: no cluster accepts jobs there ({_first_line(error)}); {hint} RAY_AUTH_MODE=token"
+            " and RAY_AUTH_TOKEN_PATH"
         ) from error
 
 

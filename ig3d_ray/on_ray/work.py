@@ -17,7 +17,7 @@ from ig3d_ray.models.build import build_network
 from ig3d_ray.models.checkpoint import load_checkpoint, read_weights
 from ig3d_ray.models.initial_weights import start_from
 from ig3d_ray.models.inputs import GIB, Feeding
-from ig3d_ray.models.registry import parse_spec
+from ig3d_ray.models.registry import parse_trained_spec
 from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.on_ray.news import News
@@ -46,11 +46,7 @@ class Work:
         self.rank, self.world = context.get_world_rank(), context.get_world_size()
         self.store, self.dataset = Store(self.config["storage"]), self.config["dataset"]
         self.resources = Resources(**self.config["resources"])
-        self.members: list[Member] = []
-        for fingerprint, text in self.config["members"]:
-            spec = parse_spec(text)
-            assert isinstance(spec, TrainedSpec)
-            self.members.append((fingerprint, spec))
+        self.members: list[Member] = [(mark, parse_trained_spec(text)) for mark, text in self.config["members"]]
         self.samples: Samples = load_samples(self.store, self.dataset)
         self.about = datasets.dataset(self.dataset)
         minutes = self.resources.checkpoint_minutes

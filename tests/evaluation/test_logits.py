@@ -96,3 +96,11 @@ def test_another_parquet_file_is_no_logit_table() -> None:
     pq.write_table(pa.table({"x": [1]}), buffer)
     with pytest.raises(Ig3dError, match="file: no logit table; delete this file"):
         LogitTable.from_bytes(buffer.getvalue(), "file")
+
+
+def test_a_table_of_another_version_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ig3d_ray.evaluation.logits.SCHEMA_VERSION", 1)
+    old = table().to_bytes()
+    monkeypatch.undo()
+    with pytest.raises(Ig3dError, match="^file: schema_version 1; this version of ig3d reads 2: delete this file"):
+        LogitTable.from_bytes(old, "file")

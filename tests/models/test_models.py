@@ -229,7 +229,7 @@ def test_a_checkpoint_that_is_not_the_specs_is_refused(tmp_path: Path) -> None:
         load_checkpoint(store, "faces", "abc")
     save_checkpoint(store, "rafdb", "abc", MLP, build_network(MLP, datasets.dataset("faces")))
     store.write(name, store.read(paths.checkpoint("rafdb", "abc")))
-    with pytest.raises(Ig3dError, match="not a format 2 checkpoint of faces"):
+    with pytest.raises(Ig3dError, match="not a format 3 checkpoint of faces"):
         load_checkpoint(store, "faces", "abc")
 
 
