@@ -102,5 +102,5 @@ def test_a_table_of_another_version_is_refused_in_a_line(monkeypatch: pytest.Mon
     monkeypatch.setattr("ig3d_ray.evaluation.logits.SCHEMA_VERSION", 1)
     old = table().to_bytes()
     monkeypatch.undo()
-    with pytest.raises(Ig3dError, match="^file: schema_version 1; this version of ig3d reads 2: delete this file"):
+    with pytest.raises(Ig3dError, match=r"^file: schema_version 1; this version of ig3d reads 2: delete this file"):
         LogitTable.from_bytes(old, "file")
