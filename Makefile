@@ -1,11 +1,11 @@
-# `make demo` runs the whole job on drawn faces, `make test` the tests, `make bench` the benchmarks.
+# `make demo` runs the whole pipeline on drawn faces, `make test` the tests, `make bench` the benchmarks.
 PYTHON ?= python3
 BIN := .venv/bin
 
 .PHONY: demo test test-long chaos fast bench bench-quick bench-training bench-serving docs package lint clean
 .DELETE_ON_ERROR:
 
-# Made once, and again when what is to be installed changes.
+# Created once, and updated when the dependencies change.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "ig3d needs Python 3.11 to 3.13, this is %d.%d: make PYTHON=python3.12 ..." % v[:2])'
 	$(PYTHON) -m venv .venv
@@ -19,7 +19,7 @@ demo: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-# What takes too long for every change: a run on an S3 that fails, two drivers, machines that come, are lost or taken away.
+# Tests too slow to run on every change: a failing S3, two drivers, machines that are added, lost or preempted.
 test-long: .venv/installed
 	$(BIN)/python -m pytest -m long
 
@@ -30,7 +30,7 @@ chaos: .venv/installed
 fast: .venv/installed
 	$(BIN)/python -m pytest -m 'not slow and not long'
 
-# What people would otherwise use, in an environment of its own: AutoGluon holds pandas below 3.
+# The libraries compared with, in a separate environment, because AutoGluon requires pandas below 3.
 .peers/installed: benchmarks/peers.txt
 	$(PYTHON) -m venv .peers
 	.peers/bin/python -m pip install --quiet --requirement benchmarks/peers.txt
@@ -42,18 +42,18 @@ bench: .venv/installed .peers/installed
 bench-quick: .venv/installed .peers/installed
 	$(BIN)/python -m benchmarks --quick
 
-# Reading and training; about six minutes on two cores. On a machine with a GPU also: python -m benchmarks.train_gpu
+# Reading and training; about six minutes on two cores. On a machine with a GPU, also run: python -m benchmarks.train_gpu
 bench-training: .venv/installed
 	$(BIN)/python -m benchmarks.training
 
-# Requests per second of the service, and its memory; four minutes.
+# Throughput and memory of the service; four minutes.
 bench-serving: .venv/installed
 	$(BIN)/python -m benchmarks.serving
 
 docs: .venv/installed
 	$(BIN)/python -m mkdocs build --strict
 
-# A wheel and an sdist in dist/; the wheel searches two files of predictions in an environment of its own.
+# Builds a wheel and an sdist in dist/; tests the wheel in a separate environment with a search over two prediction files.
 package: .venv/installed
 	rm -rf dist
 	$(BIN)/python -m build --quiet

@@ -1,9 +1,9 @@
-"""What the service answers, alone and under load, and whether its memory grows; writes serving.json and serving.md.
+"""Throughput of the service, alone and under load, and growth of its memory; writes serving.json and serving.md.
 
     python -m benchmarks.serving [SPEC]
 
 Without a spec the demo is run first (two minutes). Requests are an image with its 3D parameters as JSON, over
-connections that stay open. While memory is looked at, one request in ten is hostile: cut off, not an image, of another
+connections that stay open. While memory is measured, one request in ten is invalid: cut off, not an image, of another
 type, or too large.
 """
 
@@ -100,7 +100,7 @@ def service(spec: str) -> Iterator[int]:
 
 
 def ask(port: int, asked: list[Question], at_once: int, seconds: float | None) -> tuple[Counter[int], np.ndarray]:
-    """Ask again and again: for so long, or each question once. Statuses, and the seconds that each answer took."""
+    """Send requests repeatedly for `seconds`, or each request once. Returns statuses and the seconds per response."""
     numbers = itertools.count()
     until = float("inf") if seconds is None else time.monotonic() + seconds
     last = len(asked) if seconds is None else sys.maxsize
@@ -124,7 +124,7 @@ def ask(port: int, asked: list[Question], at_once: int, seconds: float | None) -
 
 
 def throughput(port: int, asked: list[Question]) -> list[dict[str, Any]]:
-    """Answers per second for each number of askers."""
+    """Responses per second for each number of concurrent clients."""
     ask(port, asked, 8, 3.0)
     found = []
     for at_once in AT_ONCE:
@@ -147,7 +147,7 @@ def resident() -> float:
 
 
 def growth(port: int, asked: list[Question]) -> dict[str, Any]:
-    """Memory after each thousand requests, a tenth of them hostile."""
+    """Memory after each thousand requests, a tenth of them invalid."""
     wrong = hostile(asked[0])
     mixed = [wrong[i // 10 % len(wrong)] if i % 10 == 0 else asked[i % len(asked)] for i in range(ROUND)]
     sizes, total = [], Counter[int]()
@@ -171,23 +171,23 @@ def page(found: dict[str, Any]) -> str:
         "# Benchmark of the service",
         "",
         "Written by `python -m benchmarks.serving`. Requests are an image with its 3D parameters; the ensemble has",
-        f"{found['members']} members. Askers and service share the machine.",
+        f"{found['members']} members. Clients and service run on the same machine.",
         "",
         f"This run: {machine['cores']} cores, Python {machine['python']}, commit {machine['commit']}.",
         "",
-        "| asking at the same time | answers per second | against one | median s | 95 % within s |",
+        "| concurrent clients | responses per second | relative to one client | median (s) | 95 % within (s) |",
         "|---|---|---|---|---|",
     ]
     for one in found["throughput"]:
         ratio = one["per_second"] / alone
         row = f"{one['per_second']:.0f} | {ratio:.1f} | {one['median']:.3f} | {one['p95']:.3f}"
         lines.append(f"| {one['at_once']} | {row} |")
-    statuses = ", ".join(f"{count:,} times {status}" for status, count in sorted(grown["statuses"].items()))
+    statuses = ", ".join(f"{count:,} with status {status}" for status, count in sorted(grown["statuses"].items()))
     sizes = ", ".join(f"{size:.0f}" for size in grown["MiB"])
     lines += [
         "",
-        f"Memory of the service after each {ROUND:,} requests, one in ten of them hostile, 64 at the same time:",
-        f"{sizes} MiB; in the second half {grown['MiB per 1000 later']:+.1f} MiB per {ROUND:,}. Answers: {statuses}.",
+        f"Memory of the service after each {ROUND:,} requests, one in ten of them invalid, 64 at the same time:",
+        f"{sizes} MiB; in the second half {grown['MiB per 1000 later']:+.1f} MiB per {ROUND:,}. Responses: {statuses}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.train_gpu`: what a GPU makes of the trainings; writes train_gpu.json and train_gpu.md.
+"""`python -m benchmarks.train_gpu`: training throughput on a GPU; writes train_gpu.json and train_gpu.md.
 
 Images per second of DDAMFN and MaxViT: eager fp32 (as the published scripts train), bf16 autocast with channels first
 and last, and compiled; an epoch of the 3D classifier against the published way of feeding it; cohorts of 1, 8, 32 and
-128; the share of the card's measured bf16 matrix rate. Each figure is written as soon as it is there.
+128; the share of the card's measured bf16 matrix rate. Each figure is written as soon as it is measured.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def training_step(network: nn.Module, x: torch.Tensor, labels: torch.Tensor, bf1
 
 
 def images_per_second(name: str, bf16: bool, channels_last: bool, compiled: bool, steps: int = 20) -> float:
-    """Training images per second, from images that are on the card."""
+    """Training images per second, from images already in GPU memory."""
     make, size, batch = NETWORKS[name]
     network = make().cuda().train()
     x = torch.randn(batch, 3, size, size, device="cuda")
@@ -99,13 +99,13 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         "# Benchmarks of training on a GPU",
         "",
-        "Written by `python -m benchmarks.train_gpu`. Images per second are of whole training steps (forward,",
-        "backward, optimizer) on images that lie on the card. What is not in the table was not measured.",
+        "Written by `python -m benchmarks.train_gpu`. Images per second are for whole training steps (forward,",
+        "backward, optimizer) on images already in GPU memory. Combinations not in the table were not measured.",
         "",
         f"This run: {found['card']}, Python {found['python']}, torch {found['torch']}; bf16 matrix products"
         f" {found['bf16 matrix rate'] / 1e12:,.0f} TFLOP/s.",
         "",
-        "| network | way | images/s | against eager fp32 | of the matrix rate |",
+        "| network | mode | images/s | relative to eager fp32 | share of the matrix rate |",
         "|---|---|---|---|---|",
     ]
     for name in NETWORKS:
@@ -113,7 +113,7 @@ def page(found: dict[str, Any]) -> str:
         for way, rate in rates.items():
             share = rate * operations / found["bf16 matrix rate"]
             lines.append(f"| {name} | {way} | {rate:,.0f} | {rate / rates['eager fp32']:.2f} | {share:.1%} |")
-    lines += ["", "| what | ours | peer | ratio |", "|---|---|---|---|"]
+    lines += ["", "| measurement | this package | peer | ratio |", "|---|---|---|---|"]
     for epoch in found.get("epochs", []):
         rates = dict(epoch["epoch"])
         ours = rates.pop("ours")

@@ -76,7 +76,7 @@ def seconds(work: Callable[[], Any], repeats: int = 1) -> float:
 
 
 def ingestion(samples: int) -> dict[str, Any]:
-    """Files read into one array, against a plain loop over the same files, in the disk's cache."""
+    """Files read into one array, compared with a plain loop over the same files, in the page cache."""
     found: dict[str, Any] = {"samples": samples}
     with tempfile.TemporaryDirectory() as place:
         jsons = write_json(Path(place), drawn(samples)[0])
@@ -141,7 +141,7 @@ def labeled(samples: int, seed: int = 0, device: str = "cpu") -> Labeled:
 
 
 def one_epoch(samples: int, width: int, device: str = "cpu") -> dict[str, Any]:
-    """Samples per second of a training epoch: ours, the published way, and each without the network."""
+    """Samples per second of a training epoch: this package, the published way, and each without the network."""
     x, labels, va = drawn(samples)
     dev = labeled(64, 1, device)
     with tempfile.TemporaryDirectory() as place:
@@ -171,7 +171,7 @@ def one_epoch(samples: int, width: int, device: str = "cpu") -> dict[str, Any]:
 
 
 def profiled(one: Trainer) -> dict[str, float]:
-    """Where the processor's time goes in an epoch of ours, by torch's profiler: shares that sum to 1."""
+    """Shares of CPU time in an epoch of this package, measured by torch's profiler; they sum to 1."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         one.run(lambda epoch, state: None)
     spent = {event.key: float(event.self_cpu_time_total) for event in profile.key_averages()}
@@ -182,7 +182,7 @@ def profiled(one: Trainer) -> dict[str, float]:
 
 
 def cohort(members: int, width: int, samples: int, device: str = "cpu") -> dict[str, Any]:
-    """A cohort's epoch against its members' one after another."""
+    """An epoch of a cohort, compared with its members trained one after another."""
     data, dev = labeled(samples, device=device), labeled(256, 1, device)
 
     def synchronized(work: Callable[[], Any]) -> float:
@@ -270,30 +270,30 @@ def page(found: dict[str, Any]) -> str:
     lines = [
         "# Benchmarks of reading and training",
         "",
-        "Written by `make bench-training`. Every ratio is of two things measured one after the other in the same run,",
+        "Written by `make bench-training`. Every ratio compares two measurements made in sequence in the same run,",
         "on the same files or arrays. The published way is a JSON file per sample, read in each epoch by a DataLoader",
         "that collates its numbers one by one; the published scripts also decode the image, which is left out here.",
         "",
         f"This run: {machine['cores']} cores, Python {machine['python']}, torch {machine['torch']}, commit"
         f" {machine['commit']}.",
         "",
-        "| what | ours | peer | ratio |",
+        "| measurement | this package | peer | ratio |",
         "|---|---|---|---|",
     ]
     read = found["ingestion"]
     for form, what in (("json", "JSON files"), ("npy", "EMOCA folders of five .npy files")):
         ours, plain = read["samples"] / read[form]["ours"], read["samples"] / read[form]["plain"]
-        what = f"reading {read['samples']:,} {what} from the disk's cache"
+        what = f"reading {read['samples']:,} {what} from the page cache"
         lines.append(f"| {what} | {ours:,.0f}/s | plain loop {plain:,.0f}/s | {ours / plain:.1f} |")
     for epoch in found["epochs"]:
-        for kind, what in (("epoch", "an `mlp3d` epoch"), ("feeding", "feeding alone, no network")):
+        for kind, what in (("epoch", "an `mlp3d` epoch"), ("feeding", "data loading alone, no network")):
             rates = dict(epoch[kind])
             ours = rates.pop("ours")
             name, peer = max(rates.items(), key=lambda item: item[1])
             what = f"{what}, width {epoch['width']}, batch {BATCH}, samples"
             lines.append(f"| {what} | {ours:,.0f}/s | {name} {peer:,.0f}/s | {ours / peer:,.1f} |")
         shares = ", ".join(f"{share:.0%} {what}" for what, share in epoch["profile"].items())
-        lines.append(f"| where that epoch of ours goes, width {epoch['width']} | {shares} | | |")
+        lines.append(f"| time in this package's epoch, width {epoch['width']} | {shares} | | |")
     for one in found["cohorts"]:
         what = f"{one['members']} 3D classifiers of width {one['width']}, an epoch of {one['samples']:,}"
         times = f"{one['cohort']:.2f} s as a cohort | {one['one after another']:.2f} s one after another"

@@ -1,9 +1,9 @@
 #!/bin/bash
-# A Ray cluster of several machines on one: to try what happens on a cluster, or to use `ig3d submit` on a laptop.
+# A Ray cluster with several simulated machines on one computer: to test cluster behavior, or to use `ig3d submit` on a laptop.
 #
-#   bash clusters/local.sh 3 2        three machines of two CPUs each; ends, with all it started, at Ctrl-C
+#   bash clusters/local.sh 3 2        three machines with two CPUs each; Ctrl-C stops everything it started
 #
-# then, in another terminal, the two lines that it prints. It costs nothing and leaves a folder of logs under /tmp.
+# Then run the two lines that it prints in another terminal. It is free of charge and leaves a folder of logs under /tmp.
 set -euo pipefail
 machines=${1:-2}
 cpus=${2:-2}
@@ -16,7 +16,7 @@ token=$folder/token
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$token"
 
 pids=()
-# Only what was started here: `ray stop` would end every Ray on this machine.
+# Stops only the processes started here: `ray stop` would stop every Ray instance on this machine.
 finish() {
     trap - EXIT INT TERM
     for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
@@ -43,5 +43,5 @@ done
 
 echo "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token"
 echo "ig3d submit search_spaces/faces.yaml --storage $PWD/runs --dashboard http://127.0.0.1:$dashboard --follow"
-echo "$machines machines of $cpus CPUs; Ctrl-C ends them; what they say: $folder/log"
+echo "$machines machines with $cpus CPUs each; Ctrl-C stops them; their output: $folder/log"
 wait

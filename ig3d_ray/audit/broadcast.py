@@ -32,8 +32,8 @@ class Study:
         single: accuracy of the 2D and of the 3D member alone.
         honest: by strategy: fused sample by sample; by the published code on class-ordered
             batches; by the same code on shuffled samples. Each (mean, standard deviation).
-        ordered: like `honest`.
-        shuffled: like `honest`.
+        ordered: by the published code on class-ordered samples.
+        shuffled: by the published code on shuffled samples.
         solved: the best 3D weight for honest fusion and its accuracy, chosen on half of the samples and
             reported on the other half.
     """

@@ -19,8 +19,8 @@ class Augmentation:
     """Probabilities and ranges; 0 disables an augmentation.
 
     Attributes:
-        flip: probability of mirroring left-right, upside down.
-        flip_rows: like `flip`.
+        flip: probability of mirroring left-right.
+        flip_rows: probability of mirroring upside down.
         warp: probability of rotation (up to `degrees` each way), shift and scale.
         shift: largest shift as a share of the side.
         scale: of the image's content.

@@ -20,7 +20,7 @@ class Labels:
 
     Attributes:
         dataset: the data set's name.
-        split: like `dataset`.
+        split: of the samples.
         ids: `[N]` str, unique.
         expression: `[N]` int64 classes, -1 where unknown.
         va: `[N, 2]` float32, NaN where unknown.

@@ -144,7 +144,7 @@ class Ensemble:
                 image out; `fallback`: use the best fusion of the other members, which the spec contains.
             emoca: parameters if the spec has no encoder for them: `[N, 334]` and `[N, 358]` in the
                 images' order, a row of NaN for none.
-            smirk: like `emoca`.
+            smirk: SMIRK's, likewise, `[N, 358]`.
 
         Returns:
             A row for each image: `sample_id`, `label` and `probability_<class>`, or `valence` and `arousal`; and

@@ -19,12 +19,12 @@ class Pool:
     """M members on N common samples.
 
     Attributes:
-        dataset: the data set, split and task of the outputs.
-        split: like `dataset`.
-        task: like `dataset`.
+        dataset: of the outputs.
+        split: of the outputs.
+        task: what is predicted.
         names: of the M members, in order.
-        fingerprints: like `names`.
-        views: like `names`.
+        fingerprints: of the members.
+        views: of the members.
         ids: `[N]` str, ascending: so no score can depend on the order of rows.
         outputs_MNC: `[M, N, C]` float32 logits, or `[M, N, 2]` valence and arousal.
         labels: `[N]` int64 classes, or `[N, 2]` float32.

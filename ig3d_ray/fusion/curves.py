@@ -78,8 +78,8 @@ class Curves:
 
     Attributes:
         first: `[N, 2]` float64. For two members the direction is second - first.
-        direction: like `first`.
-        truth: like `first`.
+        direction: `[N, 2]` float64, second - first for two members.
+        truth: `[N, 2]` float64 labels.
     """
 
     first: np.ndarray
@@ -188,8 +188,8 @@ class _Bends:
 
     Attributes:
         at: `[K]`.
-        slopes: `[K + 1]` running sums of |d| and |d| * at.
-        moments: like `slopes`.
+        slopes: `[K + 1]` running sums of |d|.
+        moments: `[K + 1]` running sums of |d| * at.
         rest: the part that does not depend on w.
     """
 

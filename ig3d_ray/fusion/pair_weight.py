@@ -23,11 +23,11 @@ def expression_steps(
 
     Args:
         first_NC: `[N, C]` class scores in one space, any floats.
-        second_NC: like `first_NC`.
+        second_NC: `[N, C]` those of the second member.
         labels_N: `[N]` int classes.
         metric: one of `metrics.METRICS[Task.EXPRESSION]`.
-        low: the range of the weight; it may leave [0, 1].
-        high: like `low`.
+        low: lowest weight; the range may leave [0, 1].
+        high: highest weight.
 
     Raises:
         ValueError: shapes differ; nothing is ever broadcast.
@@ -67,7 +67,7 @@ def best_weight(
     Args:
         task: what is predicted.
         first: `[N, C]` class scores, or `[N, 2]` valence and arousal.
-        second: like `first`.
+        second: those of the second member, the same shape.
         labels: `[N]` classes, or `[N, 2]`.
         metric: any metric of the task.
     """

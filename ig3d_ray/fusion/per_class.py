@@ -18,7 +18,7 @@ def stack_per_class(
         labels_N: `[N]` int.
         shared_M: `[M]`: a stack's weights; zero weights stay zero.
         folds: of the cross-fitting that chooses the regularization strength.
-        seed: like `folds`.
+        seed: of the folds.
 
     With fewer samples than folds every class has the shared weights.
     """

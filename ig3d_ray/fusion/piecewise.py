@@ -24,8 +24,8 @@ class BestWeight:
 
     Attributes:
         weight: the one to use: the middle of the widest interval of equally good weights.
-        low: that interval; both equal `weight` where the best is a single point.
-        high: like `low`.
+        low: lower end of that interval; both ends equal `weight` where the best is a single point.
+        high: upper end of that interval.
         value: the metric there.
     """
 

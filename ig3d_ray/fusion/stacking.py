@@ -32,7 +32,7 @@ class Stack:
         weights: `[M]`, not negative.
         towards: the simple ensemble that they are drawn to, and how strongly; `FREE` for hardly at
             all.
-        strength: like `towards`.
+        strength: of the regularization.
         sum_to_one: or of free scale.
         held_out_loss: mean log-loss of cross-fitting with these settings; what they were chosen by.
     """
@@ -53,7 +53,7 @@ def stack_logits(
         outputs_MNC: `[M, N, C]`, any floats.
         labels_N: `[N]` int.
         folds: of the cross-fitting that chooses target and strength.
-        seed: like `folds`.
+        seed: of the folds.
     """
     fold = stratified(labels_N, min(folds, len(labels_N)), [seed, folds])
     if not sum_to_one:

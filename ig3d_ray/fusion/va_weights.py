@@ -31,8 +31,8 @@ class Concordance:
     Attributes:
         c: `[K]` covariances with the truth. V: `[K, K]` covariances.
         m: `[K]` means.
-        v: the truth's variance and mean.
-        t: like `v`.
+        v: the truth's variance.
+        t: the truth's mean.
     """
 
     c: np.ndarray

@@ -44,8 +44,8 @@ def logit_table(
 
     Args:
         network: trained weights loaded.
-        spec: its spec and fingerprint.
-        member: like `spec`.
+        spec: its spec.
+        member: the member's fingerprint.
         samples: the whole data set.
         store: where its images are.
 

@@ -115,7 +115,7 @@ def run_on_ray(
 
     Args:
         space: as for `run_local`.
-        parts: like `space`.
+        parts: as for `run_local`.
         store: where Tune keeps its state while it runs.
         name: of the search.
         on_round: called after each round with the explorer, for progress and for what is to be remembered.

@@ -31,7 +31,7 @@ class Watch:
     Attributes:
         board: the driver's, where it tells all workers to stop.
         rank: of this worker.
-        world: like `rank`.
+        world: the number of workers.
         minutes: between checkpoints; 0 for one after each epoch.
     """
 

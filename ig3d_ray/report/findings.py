@@ -27,10 +27,10 @@ class WeightCurve:
         members: the 2D member and the 3D member.
         weights: `[W]`, 0 to 1.
         selection: `[W]` on either set; the same array where they are the same samples.
-        report: like `selection`.
-        best: the solved weight, and the interval in which the selection score is as good.
-        low: like `best`.
-        high: like `best`.
+        report: `[W]` scores on the report set.
+        best: the solved weight.
+        low: lower end of the interval in which the selection score is as good.
+        high: upper end of it.
         references: (name, weight) of the space's references, such as the paper's.
     """
 

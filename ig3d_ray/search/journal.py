@@ -43,7 +43,7 @@ class Journal:
 
     Args:
         store: where the search will be published; the rounds are stored in a folder of it until then.
-        folder: like `store`.
+        folder: of the search in the store.
     """
 
     def __init__(self, store: Store, folder: str) -> None:

@@ -58,9 +58,9 @@ class SolvedWeight:
 
     Attributes:
         metric: solved on the selection set.
-        weight: like `metric`.
-        low: interval of equally good weights.
-        high: like `low`.
+        weight: the best 3D weight on the selection set.
+        low: lower end of the interval of equally good weights.
+        high: upper end of the interval of equally good weights.
         selection: the metric on the selection set, optimistic where the selection set is the report set.
         report: the metric on the report set, with weights solved without it.
     """

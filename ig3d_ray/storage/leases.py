@@ -35,7 +35,7 @@ class Owner:
     Attributes:
         token: unique.
         host: where it runs.
-        pid: like `host`.
+        pid: number of its process there.
         machine: distinguishes its process numbers from other machines'.
         beats: time of the last heartbeat, in seconds since 1970.
         began: start time of its process on its machine, because process numbers are reused; 0 if unknown.

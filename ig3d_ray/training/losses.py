@@ -46,7 +46,7 @@ def va_terms(predicted: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor
 
     Args:
         predicted: `[..., B, 2]` valence and arousal.
-        truth: like `predicted`.
+        truth: their labels, the same shape.
         weights: `[..., 3]` of MSE (the sum of both dimensions'), 1 - CCC and 1 - PCC (their means).
 
     Returns:

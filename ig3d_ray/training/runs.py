@@ -19,8 +19,8 @@ class Run:
     """Members of one kind that one Ray Train run trains one after another.
 
     Attributes:
-        storage: where and on what.
-        dataset: like `storage`.
+        storage: URI of the storage.
+        dataset: that the members train on.
         members: (fingerprint, spec).
     """
 

@@ -52,7 +52,7 @@ class Worker:
 
     Attributes:
         rank: which of how many; a worker takes every world-th sample of each batch.
-        world: like `rank`.
+        world: the number of workers.
         wrap: puts the network behind data parallelism.
         agree: gives every worker rank 0's number (loss, dev score), so that all stop at the same epoch.
     """
@@ -113,7 +113,7 @@ class Trainer:
     Attributes:
         network: trained in place; at the end it holds the weights of the best dev epoch.
         train: data on the network's device.
-        dev: like `train`.
+        dev: dev data on the network's device.
         stage: loss and recipe.
         seed: the member's.
         classes: C of the data set.

@@ -27,8 +27,8 @@ class EarlyScores:
     uses the same samples, which holds unless outputs of a later member are missing for some.
 
     Args:
-        store: what will be searched.
-        space: like `store`.
+        store: where the members are cached.
+        space: what will be searched.
     """
 
     def __init__(self, store: Store, space: SearchSpace) -> None:

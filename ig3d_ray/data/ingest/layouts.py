@@ -32,7 +32,7 @@ class Entry:
         file: its image.
         expression: class from 0, or None.
         valence: NaN where there is none.
-        arousal: like `valence`.
+        arousal: NaN where there is none.
     """
 
     sample_id: str

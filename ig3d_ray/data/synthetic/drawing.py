@@ -31,21 +31,21 @@ class Look:
     """All parameters of an image except the expression.
 
     Attributes:
-        skin: colors.
-        hair: like `skin`.
-        iris: like `skin`.
-        background: like `skin`.
-        cloth: like `skin`.
-        jaw_width: identity, about 1.
-        eye_gap: like `jaw_width`.
-        brow_weight: like `jaw_width`.
-        lip: like `jaw_width`.
+        skin: a color.
+        hair: a color.
+        iris: a color.
+        background: a color.
+        cloth: a color.
+        jaw_width: a factor of identity, about 1.
+        eye_gap: a factor of identity, about 1.
+        brow_weight: a factor of identity, about 1.
+        lip: a factor of identity, about 1.
         long_hair: whether hair falls beside the face.
         yaw: head pose, radians.
-        pitch: like `yaw`.
-        roll: like `yaw`.
-        scale: size of the head and place of its center, in units of the image.
-        shift: like `scale`.
+        pitch: head pose, radians.
+        roll: head pose, radians.
+        scale: size of the head, in units of the image.
+        shift: place of its center, in units of the image.
         light: brightness.
         slope: its change across the image.
         tint: factor per color channel.

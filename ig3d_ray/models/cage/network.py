@@ -91,7 +91,7 @@ def _skipping(network: nn.Module, rate: float) -> nn.Module:
     return network
 
 
-def begin_from_nothing(network: nn.Module) -> None:
+def start_branches_at_zero(network: nn.Module) -> None:
     """Prepare a network of `cage_network` or `maxvit_features` for training from random weights.
 
     The residual branches that torchvision initializes at random are set to 0, so that every block initially outputs
@@ -152,5 +152,5 @@ def build(spec: CageSpec, outputs: int, classes: int) -> Standardized:
     dropout = VA_DROPOUT if outputs == 2 else 0.0
     network = cage_network(spec.backbone, outputs, dropout, spec.stochastic_depth)
     if spec.start_from is None:
-        begin_from_nothing(network)
+        start_branches_at_zero(network)
     return Standardized(network, imagenet())

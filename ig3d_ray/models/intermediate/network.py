@@ -7,7 +7,7 @@ tests an untrained attention head was inserted. Here every module that is used i
 import torch
 from torch import nn
 
-from ig3d_ray.models.cage.network import begin_from_nothing
+from ig3d_ray.models.cage.network import start_branches_at_zero
 from ig3d_ray.models.cage.spec import STOCHASTIC_DEPTH
 from ig3d_ray.models.ddamfn.network import BACKBONE_CHANNELS, Attended, AttendedBackbone
 from ig3d_ray.models.intermediate.spec import IntermediateSpec
@@ -84,5 +84,5 @@ def build(spec: IntermediateSpec, outputs: int, classes: int) -> Standardized:
     else:
         network = MaxvitWithParams(inputs, outputs, spec.stochastic_depth)
         if spec.start_from is None:
-            begin_from_nothing(network)
+            start_branches_at_zero(network)
     return Standardized(network, imagenet(), Scaling((inputs,), fitted=spec.params == "standardized"))
