@@ -14,7 +14,7 @@ CONSTRAINTS = Path(__file__).resolve().parents[1] / "constraints.txt"
 SPACE = """
 dataset: rafdb
 objective: accuracy
-pool: [{kind: imported, name: image, view: 2d}]
+pool: [{kind: imported, name: image, view: 2d}, {kind: imported, name: face3d, view: 3d}]
 protocol: {kind: cross_fitted}
 """
 

@@ -1,6 +1,7 @@
 """Fixtures: stores on a folder and on a real S3 API, a small world, one Ray for the session."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.importing.predictions import import_predictions
@@ -20,6 +22,10 @@ from ig3d_ray.storage.store import Store
 
 if TYPE_CHECKING:
     from trained import World
+
+# No test is timed: another process on the machine may make any of them slow.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SMALL_SPACE = Path(__file__).parent / "small.yaml"
@@ -175,6 +181,15 @@ def bring_published(folder: Path) -> tuple[Store, Path]:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> "World":
     """Drawn faces, four members and an ensemble of them; tests only read it."""
-    from trained import make_world
+    from filelock import FileLock
+    from trained import make_world, open_world
 
-    return make_world(tmp_path_factory.mktemp("world"))
+    own = tmp_path_factory.getbasetemp()
+    # Test processes share the trained members, and each has a copy: the first that needs them trains them.
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "world"
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "made").exists():
+            make_world(shared)
+            (shared / "made").touch()
+        shutil.copytree(shared / "store", own / "world-of-this-process" / "store")
+    return open_world(own / "world-of-this-process")

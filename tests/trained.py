@@ -104,14 +104,17 @@ def all_members(store: Store, space: SearchSpace, found: Outcome, weights: tuple
     return found.spec.model_copy(update=update)
 
 
-def trained_and_searched(store: Store, samples: Samples, space: SearchSpace, name: str) -> Outcome:
-    for spec in space.trainable():
-        network, history = quickly_trained(store, samples, spec)
-        publish(store, samples, fingerprint("faces", samples.fingerprint, spec), spec, network, history, Feeding())
-    return search_store(store, space, name, Reporter())
+def spaces() -> tuple[SearchSpace, SearchSpace]:
+    """For expressions, and for valence and arousal."""
+    fusion = {"strategies": ["mean", "weighted"], "spaces": ["logits", "probabilities"]}
+    content = {"dataset": "faces", "objective": "accuracy", "pool": POOL, "fusion": fusion, "search": {"budget": 20}}
+    va = content | {"objective": "ccc_mean", "fusion": {}, "protocol": {"kind": "cross_fitted"}, "pool": POOL[1:3]}
+    return SearchSpace.model_validate(content), SearchSpace.model_validate(va)
 
 
-def make_world(folder: Path) -> World:
+def make_world(folder: Path) -> None:
+    """Draw the faces, extract SMIRK's parameters and train the members, in a new folder."""
+    folder.mkdir(parents=True)
     store = Store(str(folder / "store"))
     samples = make_faces(store, samples=240, seed=3)
     record = bring_encoder(store, "smirk", smirk_checkpoint(folder), None)
@@ -121,12 +124,19 @@ def make_world(folder: Path) -> World:
         work(piece)
     extraction.publish(samples)
     samples = load_samples(store, "faces")
-    fusion = {"strategies": ["mean", "weighted"], "spaces": ["logits", "probabilities"]}
-    content = {"dataset": "faces", "objective": "accuracy", "pool": POOL, "fusion": fusion, "search": {"budget": 20}}
-    space = SearchSpace.model_validate(content)
-    found = trained_and_searched(store, samples, space, "small")
-    content |= {"objective": "ccc_mean", "fusion": {}, "protocol": {"kind": "cross_fitted"}, "pool": POOL[1:3]}
-    va = trained_and_searched(store, samples, SearchSpace.model_validate(content), "va")
+    for space in spaces():
+        for spec in space.trainable():
+            network, history = quickly_trained(store, samples, spec)
+            publish(store, samples, fingerprint("faces", samples.fingerprint, spec), spec, network, history, Feeding())
+
+
+def open_world(folder: Path) -> World:
+    """Search over the members of a folder that `make_world` made."""
+    store = Store(str(folder / "store"))
+    samples = load_samples(store, "faces")
+    space, va_space = spaces()
+    found = search_store(store, space, "small", Reporter())
+    va = search_store(store, va_space, "va", Reporter())
     world = World(store, samples, space, found, va, all_members(store, space, found, WEIGHTS))
     store.write("searches/faces/all/best_ensemble.json", world.spec.to_json().encode())
     return world

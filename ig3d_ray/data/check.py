@@ -117,7 +117,7 @@ def _doubles(store: Store, samples: Samples) -> list[tuple[str, bool]]:
         if first != index:
             (within if splits[first] == splits[index] else across).append((first, index))
     message = []
-    for pairs, is_fault, where in ((across, True, "in two splits"), (within, False, "twice in a split")):
+    for pairs, is_fault, where in ((across, True, "in two splits"), (within, False, "within one split")):
         if pairs:
             a, b = pairs[0]
             example = f"{imaged.ids[a]} ({splits[a]}) and {imaged.ids[b]} ({splits[b]})"

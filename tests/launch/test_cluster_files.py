@@ -222,7 +222,7 @@ KUBERAY_MISTAKES: list[tuple[str, Change, str]] = [
     ("count", lambda f: cluster(f)["workerGroupSpecs"][0].update(minReplicas=1, replicas=1), "these never go"),
     ("gpu", lambda f: container(f)["resources"]["limits"].pop("nvidia.com/gpu"), "no group asks for"),
     ("toleration", lambda f: pod(f).pop("tolerations"), "no toleration"),
-    ("notice", lambda f: container(f).pop("lifecycle"), "would not hear"),
+    ("notice", lambda f: container(f).pop("lifecycle"), "would get no notice"),
     ("notice", lambda f: pod(f).update(terminationGracePeriodSeconds=5), "too short"),
     ("role", lambda f: pod(f).pop("serviceAccountName"), "without keys"),
     ("version", lambda f: container(f).update(image="acme/ig3d-ray"), "no fixed version"),
