@@ -67,7 +67,7 @@ class FaultyProxy:
             time.sleep(0.5)
         status, headers, answer = self._forward(request, body)
         if fault == "dropped after":
-            # The server has done it, and nobody is told.
+            # The server has done it, and the client gets no answer.
             request.close_connection = True
             request.connection.close()
             return

@@ -23,7 +23,7 @@ def ignore(epoch: Epoch, state: Any) -> None:
 
 
 def some_states_inside_epochs(training: Trainer) -> list[bytes]:
-    """What a training would write if it were told to leave, at every seventh step."""
+    """The state that a training publishes when its machine is preempted, at every seventh step."""
     states: list[bytes] = []
     steps: list[int] = []
 

@@ -160,7 +160,7 @@ def test_what_lies_beyond_the_image_is_black() -> None:
 
 def test_cropping_says_what_it_needs(tmp_path: Path, checkpoint: Path) -> None:
     (tmp_path / "face_landmarker.task").write_bytes(b"not a model")
-    # Without MediaPipe that is told; with it, that this is no model of its.
+    # Without MediaPipe the message names it; with it, the message says that this is none of its models.
     with pytest.raises(Ig3dError, match=r"ig3d-ray\[crop\]|not MediaPipe's face landmarker"):
         bring_encoder(Store(str(tmp_path / "store")), "smirk", checkpoint, tmp_path / "face_landmarker.task")
     with pytest.raises(Ig3dError, match=r"none\.task: cannot be read"):

@@ -30,7 +30,7 @@ SECONDS = st.lists(st.integers(1, 1000), min_size=1, max_size=7)
 
 
 def took(spec: TrainedSpec, seconds: float, **more: object) -> Timing:
-    """Ten of twenty epochs of a hundred samples, unless told otherwise."""
+    """Ten of twenty epochs of a hundred samples, unless given otherwise."""
     usual = {"device": "NVIDIA A10G", "samples": 100, "epochs": 10, "most": 20}
     return Timing(network=spec.cost_key, seconds=seconds, **(usual | more))  # type: ignore[arg-type]
 

@@ -47,7 +47,7 @@ def planned(store: Store) -> Plan:
 
 
 def score_ahead(store: Store, caplog: pytest.LogCaptureFixture) -> EarlyScores:
-    """Let it look once at what is cached, until it has told of it."""
+    """Let it check the cached members once, until it has reported them."""
     caplog.set_level("INFO", "ig3d_ray")
     with EarlyScores(store, WHAT) as ahead:
         deadline = time.monotonic() + 60

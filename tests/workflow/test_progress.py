@@ -58,11 +58,11 @@ def test_a_worker_tells_when_nobody_has_heard_of_it_for_long() -> None:
     assert news.is_due()
     news.within("cage-maxvit", 8, 120, state)
     assert board.events == [{"member": "cage-maxvit", "epochs": 8, "steps": 120, "epoch": 3, "step": 60}]
-    assert not news.is_due(), "told twice"
+    assert not news.is_due(), "reported twice"
     news._told -= NEWS_SECONDS
     news.epoch("cage-maxvit", 8, Epoch(number=3, loss=1.0, score=0.5, best_score=0.6, best_epoch=2, finished=False))
     assert board.events[1] == {"member": "cage-maxvit", "epochs": 8, "epoch": 3, "loss": 1.0, "score": 0.5, "best": 0.6}
-    assert not news.is_due(), "an epoch was told of just now"
+    assert not news.is_due(), "an epoch was reported just now"
 
 
 def test_the_other_workers_of_a_training_leave_its_news_to_the_first() -> None:
