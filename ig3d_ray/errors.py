@@ -10,4 +10,15 @@ class Ig3dError(Exception):
 
 
 class Terminated(BaseException):
-    """This process was terminated (SIGTERM): work in progress is stored so that it can be resumed."""
+    """This process was terminated (SIGTERM): work in progress is stored so that it can be resumed.
+
+    It is raised by a signal's handler. A compiled function in which the signal arrives may end with a `SystemError`
+    instead, whose cause is this exception: `is_termination` recognizes both.
+    """
+
+
+def is_termination(error: BaseException | None) -> bool:
+    """Whether an exception is `Terminated`, or was raised because of it."""
+    while error is not None and not isinstance(error, Terminated):
+        error = error.__cause__ or error.__context__
+    return error is not None

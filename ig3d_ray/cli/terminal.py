@@ -57,18 +57,31 @@ def stdout_console() -> Console:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Inside, Ctrl-C and SIGTERM say how to resume, and exit although threads still wait for Ray."""
+    """Context in which Ctrl-C and SIGTERM print how to resume, and exit although threads still wait for Ray."""
+    received: list[tuple[str, int]] = []
+
+    def interrupt(*_: object) -> None:
+        received.append(("interrupted", INTERRUPTED))
+        raise KeyboardInterrupt
 
     def terminate(*_: object) -> None:
+        received.append(("terminated", TERMINATED))
         raise Terminated
 
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if before[signal.SIGINT] is signal.default_int_handler:  # not where a shell made its background ignore Ctrl-C
+        signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except KeyboardInterrupt:
-        _exit("interrupted", INTERRUPTED)
-    except Terminated:
-        _exit("terminated", TERMINATED)
+    except BaseException:
+        # A compiled function in which a signal arrives may raise another exception in its place (see `Terminated`).
+        if not received:
+            raise
+        _exit(*received[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit(reason: str, code: int) -> None:

@@ -16,7 +16,7 @@ from ray.train import CheckpointConfig, ControllerError, FailureConfig, RunConfi
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ig3d_ray.config.resources import Resources
-from ig3d_ray.errors import Terminated
+from ig3d_ray.errors import Terminated, is_termination
 from ig3d_ray.models.spec import spec_json
 from ig3d_ray.on_ray import compat
 from ig3d_ray.on_ray.cluster import slots
@@ -74,7 +74,9 @@ def train_runs(
             for event in ray.get(board.take.remote()):
                 on_event(event)
             check()
-    except Terminated:
+    except (Terminated, SystemError) as ended:
+        if not is_termination(ended):
+            raise
         over.set()
         pool.shutdown(wait=False, cancel_futures=True)
         ray.get(board.stop.remote())
