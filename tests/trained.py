@@ -23,7 +23,10 @@ from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec, fingerprint
 from ig3d_ray.search.scoring import Result
 from ig3d_ray.storage.store import Store
+from ig3d_ray.training.cohort import CohortTrainer, cohorts
 from ig3d_ray.training.publish import publish
+from ig3d_ray.training.run_data import RunData
+from ig3d_ray.training.runs import Run
 from ig3d_ray.training.state import HistoryRow
 from ig3d_ray.training.trainer import Labeled, Trainer
 from ig3d_ray.workflow.inventory import load_pools, take_inventory
@@ -89,6 +92,27 @@ def quickly_trained(store: Store, samples: Samples, spec: TrainedSpec) -> tuple[
     network = build_network(spec, datasets.dataset("faces"))
     trainer = Trainer(network, data[0], data[1], spec.stages[0], spec.seed, 7, spec.monitor)
     return network, trainer.run(lambda epoch, state: None)
+
+
+def train_without_ray(store: Store, samples: Samples, run: Run, cohort: int = 1) -> None:
+    """Train and publish the members of a run of one stage each, in this process, as one worker would."""
+    torch.set_num_threads(1)
+    data = RunData(store, samples, Feeding())
+    groups = cohorts(run.members, lambda spec: 0, cohort)
+    for group in groups:
+        trainers = []
+        for _, spec in group:
+            torch.manual_seed(spec.seed)
+            network = build_network(spec, datasets.dataset("faces"))
+            train, dev = (data.labeled(spec, split) for split in ("train", "dev"))
+            trainers.append(Trainer(network, train, dev, spec.stages[0], spec.seed, 7, spec.monitor))
+        if len(group) == 1:
+            histories = [trainers[0].run(lambda epoch, state: None)]
+        else:
+            histories = [end.history for end in CohortTrainer(trainers).run(lambda epochs, state: None)]
+        for (mark, spec), trainer, history in zip(group, trainers, histories, strict=True):
+            rows = [row | {"stage": 1} for row in history]
+            publish(store, samples, mark, spec, trainer.network, rows, Feeding())
 
 
 def all_members(store: Store, space: SearchSpace, found: Outcome, weights: tuple[float, ...]) -> EnsembleSpec:

@@ -23,7 +23,25 @@ def data_parallel_trainer(train_loop: Any, **options: Any) -> Any:
     """A trainer without a process group; the public trainers all set one up."""
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    return DataParallelTrainer(train_loop, **options)
+    return _without_ray_data(DataParallelTrainer)(train_loop, **options)
+
+
+def torch_trainer(train_loop: Any, **options: Any) -> Any:
+    """A `TorchTrainer` without the process for Ray Data."""
+    from ray.train.torch import TorchTrainer
+
+    return _without_ray_data(TorchTrainer)(train_loop, **options)
+
+
+def _without_ray_data(trainer: Any) -> Any:
+    """A trainer class that starts no process for Ray Data, which Ray Train does even where there are no data sets."""
+    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+
+    class Trainer(trainer):  # type: ignore[misc]
+        def _create_default_callbacks(self) -> list[Any]:
+            return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
+
+    return Trainer
 
 
 def autoscaling_state() -> Any:

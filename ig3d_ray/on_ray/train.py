@@ -190,11 +190,11 @@ def _trainer(resources: Resources, **options: Any) -> Any:
     if resources.workers == 1 and resources.gpus_per_worker == 0:
         # One worker needs no process group, and a controller without it starts in half the time.
         return compat.data_parallel_trainer(train_loop, **options)
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchConfig
 
     # NCCL needs a GPU per worker; workers that share one communicate through gloo.
     config = TorchConfig(backend="nccl" if resources.gpus_per_worker >= 1 else "gloo")
-    return TorchTrainer(train_loop, torch_config=config, **options)
+    return compat.torch_trainer(train_loop, torch_config=config, **options)
 
 
 def _called(run: Run) -> str:

@@ -3,12 +3,13 @@
 import json
 import os
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import copy_of, descendants
+from trained import train_without_ray
 
 from ig3d_ray.config.resources import Resources
 from ig3d_ray.data.samples import Samples
@@ -46,7 +47,7 @@ def test_a_killed_worker_costs_no_member_and_changes_no_weight(
     store, samples = faces
     untouched = copy_of(store, tmp_path / "untouched")
     specs = [member(loss=LossSpec(va_terms="random")), member(subset="full")]
-    assert train_runs([run_of(untouched, samples, *specs)], Resources(), lambda event: None) == {}
+    train_without_ray(untouched, samples, run_of(untouched, samples, *specs))
     killed: list[int] = []
     epochs: list[tuple[str, int]] = []
 
@@ -118,13 +119,18 @@ def test_a_image_that_one_of_two_workers_cannot_read_costs_its_member_alone(
     assert all_cached(store, "faces") == {both.members[1][0]}
 
 
+def histories(store: Store, run: Run) -> list[list[dict[str, float]]]:
+    """Each member's history."""
+    names = [f"members/faces/{mark}/history.parquet" for mark, _ in run.members]
+    return [table_from_bytes(store.read(name)).to_pylist() for name in names]
+
+
 def trained(store: Store, run: Run, **resources: object) -> list[list[dict[str, float]]]:
     """Train a run whole: each member's history."""
     from ig3d_ray.on_ray.train import train_runs
 
     assert train_runs([run], Resources(**resources), lambda event: None) == {}  # type: ignore[arg-type]
-    names = [f"members/faces/{mark}/history.parquet" for mark, _ in run.members]
-    return [table_from_bytes(store.read(name)).to_pylist() for name in names]
+    return histories(store, run)
 
 
 def test_a_killed_cohort_goes_on_and_ends_as_each_member_does_alone(
@@ -139,7 +145,8 @@ def test_a_killed_cohort_goes_on_and_ends_as_each_member_does_alone(
         member(representation=r, loss=LossSpec(va_terms=terms), seed=seed)
         for seed, (r, terms) in enumerate([("emoca", "random"), ("emoca", "fixed"), ("smirk", "mse"), ("emoca", "mse")])
     ]
-    expected = trained(alone, run_of(alone, samples, *specs), cohort=1)
+    train_without_ray(alone, samples, run_of(alone, samples, *specs))
+    expected = histories(alone, run_of(alone, samples, *specs))
     epochs: list[int] = []
     killed: list[int] = []
 
@@ -236,7 +243,8 @@ def test_one_workers_curve_is_two_workers_curve(local_ray: None, faces: tuple[St
     # Batch norm and dropout are each worker's own, so the curves agree up to that noise; this network has little of it.
     recipe = RECIPE.model_copy(update={"batch_size": 32, "epochs": 8, "patience": None, "max_lr": 2e-3})
     spec = member(variant="published_va", width=64, recipe=recipe, loss=LossSpec(va_terms="fixed"))
-    (one,) = trained(store, run_of(store, samples, spec))
+    train_without_ray(store, samples, run_of(store, samples, spec))
+    (one,) = histories(store, run_of(store, samples, spec))
     (two,) = trained(other, run_of(other, samples, spec.model_copy(update={"workers": 2})), workers=2)
     assert len(one) == len(two) == 8
     for a, b in zip(one, two, strict=True):
@@ -246,73 +254,75 @@ def test_one_workers_curve_is_two_workers_curve(local_ray: None, faces: tuple[St
     assert two[-1]["score"] == pytest.approx(one[-1]["score"], abs=0.15)
 
 
-def test_two_trainings_of_a_member_and_its_events(local_ray: None, faces: tuple[Store, Samples]) -> None:
-    store, samples = faces
+@dataclass(frozen=True)
+class OneRun:
+    """A run of members of several kinds, one of which fails, on a few faces."""
+
+    store: Store
+    samples: Samples
+    run: Run
+    failed: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def one_run(local_ray: None, small_faces: tuple[Store, Samples], tmp_path_factory: pytest.TempPathFactory) -> OneRun:
+    from ig3d_ray.on_ray.train import train_runs
+
+    drawn, samples = small_faces
+    store = copy_of(drawn, tmp_path_factory.mktemp("one-run"))
+    table = samples.with_feature("emoca").table
+    few = [i for i, split in enumerate(table["split"].to_pylist()) if split != "train"][::12]
+    few += [i for i, split in enumerate(table["split"].to_pylist()) if split == "train"][:32]
+    samples = Samples("faces", table.take(few))
+    samples.save(store)
+    # One label that is far off makes a huge loss, and a learning rate that survives the others' epochs does not then.
+    sgd = RECIPE.model_copy(update={"optimizer": "sgd"})
+    first, third = (member(loss=LossSpec(va_terms="mse", w1=w1), recipe=sgd) for w1 in (5, 6))
     short = RECIPE.model_copy(update={"epochs": 3})
-    spec = member(
-        loss=LossSpec(va_terms="mse"),
-        recipe=short,
-        monitor="ccc_mean",
-        then=Stage(loss=LossSpec(va_terms="ccc"), recipe=short),
-    )
-    one = run_of(store, samples, spec)
-    (history,) = trained(store, one, events="tensorboard")
+    twice = Stage(loss=LossSpec(va_terms="ccc"), recipe=short)
+    ddamfn = TrainingRecipe(batch_size=16, epochs=2, schedule="constant", max_lr=1e-3, augment="ddamfn")
+    specs: list[TrainedSpec] = [
+        first,
+        first.model_copy(update={"loss": LossSpec(va_terms="mse", w1=1e38)}),
+        third,
+        member(loss=LossSpec(va_terms="mse"), recipe=short, monitor="ccc_mean", then=twice),
+        IntermediateSpec(representation="emoca", subset="short", recipe=ddamfn, loss=LossSpec(va_terms="random")),
+    ]
+    members = tuple((fingerprint("faces", samples.fingerprint, spec), spec) for spec in specs)
+    run = Run(store.uri, "faces", members)
+    return OneRun(store, samples, run, train_runs([run], Resources(events="tensorboard"), lambda event: None))
+
+
+def test_a_member_of_a_cohort_that_fails_keeps_its_last_good_weights(one_run: OneRun) -> None:
+    store, (good, (bad, _), other, *_) = one_run.store, one_run.run.members
+    ((mark, why),) = one_run.failed.items()
+    assert mark == bad
+    assert why.startswith("the loss became ")
+    assert "in epoch 1, about step" in why
+    assert json.loads(store.read(f"members/faces/{mark}/failed.json"))["why"] == why
+    cached = all_cached(store, "faces")
+    assert {good[0], other[0]} <= cached
+    assert mark not in cached
+
+
+def test_two_trainings_of_a_member_and_its_events(one_run: OneRun) -> None:
+    store, mark = one_run.store, one_run.run.members[3][0]
+    history = table_from_bytes(store.read(f"members/faces/{mark}/history.parquet")).to_pylist()
     assert [(row["stage"], row["epoch"]) for row in history] == [(s, e) for s in (1, 2) for e in (1, 2, 3)]
-    table = LogitStore(store).read("faces", one.members[0][0], "test")
+    table = LogitStore(store).read("faces", mark, "test")
     assert table.logits is None
     assert table.va is not None
-    events = [name for name in store.names("members") if "/tensorboard/" in name]
+    events = [name for name in store.names(f"members/faces/{mark}") if "/tensorboard/" in name]
     assert len(events) == 1
     assert b"dev_ccc_mean" in store.read(events[0])
 
 
-def test_a_member_of_a_cohort_that_fails_keeps_its_last_good_weights(
-    local_ray: None, faces: tuple[Store, Samples], tmp_path: Path
-) -> None:
-    from ig3d_ray.on_ray.train import train_runs
-
-    store, samples = faces
-    # One label that is far off makes a huge loss, and a learning rate that survives the others' epochs does not then.
-    good = [
-        member(loss=LossSpec(va_terms="mse", w1=w1), recipe=RECIPE.model_copy(update={"optimizer": "sgd"}))
-        for w1 in (5, 6)
-    ]
-    bad = good[0].model_copy(update={"loss": LossSpec(va_terms="mse", w1=1e38)})
-    one = run_of(store, samples, good[0], bad, good[1])
-    failed = train_runs([one], Resources(), lambda event: None)
-    ((mark, why),) = failed.items()
-    assert mark == one.members[1][0]
-    assert why.startswith("the loss became ")
-    assert "in epoch 1, about step" in why
-    assert json.loads(store.read(f"members/faces/{mark}/failed.json"))["why"] == why
-    for fine in (one.members[0][0], one.members[2][0]):
-        assert fine in all_cached(store, "faces")
-    assert mark not in all_cached(store, "faces")
-
-
-def test_images_with_parameters_train_through_ray_and_their_logits_are_cached(
-    local_ray: None, faces: tuple[Store, Samples]
-) -> None:
-    from ig3d_ray.on_ray.train import train_runs
-
-    store, samples = faces
-    table = samples.with_feature("emoca").table
-    few = [i for i, split in enumerate(table["split"].to_pylist()) if split != "train"][::12]
-    few += [i for i, split in enumerate(table["split"].to_pylist()) if split == "train"][:32]
-    small = Samples("faces", table.take(few))
-    small.save(store)
-    recipe = TrainingRecipe(batch_size=16, epochs=2, schedule="constant", max_lr=1e-3, augment="ddamfn")
-    specs: list[TrainedSpec] = [
-        IntermediateSpec(representation="emoca", subset="short", recipe=recipe, loss=LossSpec(va_terms="random")),
-    ]
-    members = [(fingerprint("faces", small.fingerprint, spec), spec) for spec in specs]
-    runs = make_runs(store, "faces", members, size=8)
-    assert train_runs(runs, Resources(), lambda event: None) == {}
-    for mark, spec in members:
-        found = LogitStore(store).read("faces", mark, "test")
-        there = small.in_split("test")
-        for feature in spec.features:
-            there = there.with_feature(feature)
-        assert sorted(found.ids.tolist()) == sorted(there.ids.tolist())
-        history = table_from_bytes(store.read(f"members/faces/{mark}/history.parquet")).to_pylist()
-        assert history[1]["loss"] < history[0]["loss"], spec.name
+def test_images_with_parameters_train_through_ray_and_their_logits_are_cached(one_run: OneRun) -> None:
+    store, (mark, spec) = one_run.store, one_run.run.members[4]
+    found = LogitStore(store).read("faces", mark, "test")
+    there = one_run.samples.in_split("test")
+    for feature in spec.features:
+        there = there.with_feature(feature)
+    assert sorted(found.ids.tolist()) == sorted(there.ids.tolist())
+    history = table_from_bytes(store.read(f"members/faces/{mark}/history.parquet")).to_pylist()
+    assert history[1]["loss"] < history[0]["loss"]
