@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
-View = Literal["2d", "3d", "2d+3d"]
+View = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+_-]*$", max_length=32)]
+"""What a model takes as input, in one word: `2d`, `3d`, `2d+3d`, `landmarks`, `audio`, ..."""
 
 
 class Frozen(BaseModel):

@@ -13,8 +13,8 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.evaluation.pool import align
-from ig3d_ray.importing.predictions import labels_in_file
-from ig3d_ray.importing.tables import ROW_PATTERN, predictions, read_columns, sample_ids
+from ig3d_ray.importing.predictions import labels_of
+from ig3d_ray.importing.tables import ROW_PATTERN, Reading, read_rows
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import SPLITS, Split, Task
@@ -59,16 +59,16 @@ def _shuffled(file: Path, shuffled: Path, dataset: str) -> list[Finding]:
 
 
 def _of_file(file: Path, dataset: str, row_order_is_id: bool) -> list[Audited]:
-    columns = read_columns(file)
-    ids, numbered = sample_ids(file, columns, row_order_is_id and "sample_id" not in columns)
-    logits, va = predictions(file, columns, dataset)
-    labels = labels_in_file(file, columns, dataset, ids)
-    names = datasets.dataset(dataset).class_names
+    about = datasets.dataset(dataset)
+    # As logits: whether they are is one of the checks.
+    read = read_rows(file, about, Reading(row_order_is_id=row_order_is_id, scores_are_checked=False))
+    read = read.take(~read.missing)
+    labels = labels_of(read, dataset)
     found = []
-    for task, outputs in ((Task.EXPRESSION, logits), (Task.VA, va)):
+    for task, outputs in ((Task.EXPRESSION, read.logits), (Task.VA, read.va)):
         if outputs is not None:
-            truth = _labels_of(labels, ids, task)
-            found.append(Audited(file.name, task, ids, numbered, outputs, truth, names))
+            truth = _labels_of(labels, read.ids, task)
+            found.append(Audited(file.name, task, read.ids, read.numbered, outputs, truth, about.class_names))
     return found
 
 

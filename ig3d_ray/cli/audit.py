@@ -25,8 +25,8 @@ def audit_store(
     from ig3d_ray.data import datasets
     from ig3d_ray.storage.store import Store
 
-    datasets.dataset(dataset)
     store = Store(storage)
+    datasets.use(store, dataset)
     found, tables = audit(store, dataset)
     _print_findings(found, f"{tables} tables of outputs in {store.uri}", as_json)
 

@@ -51,6 +51,43 @@ def data_faces(
         print(f"{sheet}: ten faces of each expression")
 
 
+@data_app.command("create", epilog="Example: ig3d data create mine.yaml --storage runs")
+def data_create(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="Declaration: name, classes in order, va.")],
+    storage: Storage,
+) -> None:
+    """Declare a data set of your own in a storage: its classes in order, its range of valence and arousal."""
+    from ig3d_ray.data import datasets
+    from ig3d_ray.storage.store import Store
+
+    about = datasets.read_declaration(file)
+    store = Store(storage)
+    store.prepare()
+    datasets.create(store, about)
+    print(f"{about.name}: {', '.join(about.tasks)}; declared in {store.locate(paths.declaration(about.name))}")
+    for line in about.lines():
+        print(line)
+
+
+@data_app.command("datasets", epilog="Example: ig3d data datasets --storage runs")
+def data_datasets(
+    storage: Annotated[
+        str | None, typer.Option("--storage", metavar="URI", help="Storage whose own data sets are listed too.")
+    ] = None,
+) -> None:
+    """List the known data sets with their classes in order, and where these are documented."""
+    from ig3d_ray.data import datasets
+    from ig3d_ray.storage.store import Store
+
+    for name in datasets.known_in(Store(storage)) if storage is not None else datasets.known():
+        about = datasets.dataset(name)
+        print(f"{name}: {about.about}" if about.about else name)
+        for line in about.lines():
+            print(f"  {line}")
+        if about.source:
+            print(f"  documented in: {about.source}")
+
+
 @data_app.command(
     "affectnet", epilog="Example: ig3d data affectnet --images AffectNet/ --annotations train.csv --storage runs"
 )

@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ig3d_ray.cli.options import Dataset, Replace, RowOrderIsId, SplitName, Storage, ViewName
+from ig3d_ray.cli.options import Dataset, Replace, RowOrderIsId, SplitName, Storage
+from ig3d_ray.cli.tables import (
+    Classes,
+    Faces,
+    IdColumn,
+    LabelColumn,
+    ScoreColumns,
+    ScoresAre,
+    ToolName,
+    ViewWord,
+    known_dataset,
+    reading,
+)
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.registry import KINDS
 
@@ -22,33 +34,47 @@ else:
     "predictions", epilog="Example: ig3d import predictions a.csv --dataset rafdb --member a --view 2d --storage runs"
 )
 def import_predictions(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Predictions as CSV, Parquet or NPZ.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A table: CSV, Parquet, NPZ or JSON.")],
     dataset: Dataset,
     member: Annotated[str, typer.Option(metavar="NAME", help="Name of the model.")],
-    view: Annotated[ViewName, typer.Option(help="View that the model takes as input.")],
+    view: ViewWord,
     storage: Storage,
     split: Annotated[SplitName, typer.Option(help="Split of the samples.")] = "test",
+    classes: Classes = None,
     row_order_is_id: RowOrderIsId = False,
+    tool: ToolName = None,
+    columns: ScoreColumns = None,
+    id_column: IdColumn = None,
+    label_column: LabelColumn = None,
+    scores: ScoresAre = None,
+    faces: Faces = "error",
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Import a file of whose ids fewer than 95 % are known.")
+    ] = False,
     replace: Replace = False,
 ) -> None:
     """Put a model's predictions into the logit cache, where `ig3d search` finds them."""
-    from ig3d_ray.data import datasets
     from ig3d_ray.importing import predictions
     from ig3d_ray.models.spec import ImportedSpec
     from ig3d_ray.storage.store import Store
 
-    names = datasets.dataset(dataset).class_names
     spec = ImportedSpec(name=_name("--member", member), view=view)
     store = Store(storage)
     store.prepare()
-    done = predictions.import_predictions(store, file, dataset, spec, split, row_order_is_id, replace)
+    about = known_dataset(store, dataset, classes)
+    how = reading(tool, columns, id_column, label_column, scores, faces, row_order_is_id)
+    done = predictions.import_predictions(
+        store, file, dataset, spec, split, replace=replace, reading=how, allow_missing=allow_missing
+    )
     numbered = ", rows numbered" if done.numbered else ""
-    columns = " and ".join(done.found)
-    print(f"{member} ({view}): {len(done.table.ids)} samples of {dataset} {split}, {columns}{numbered}")
+    found = " and ".join(done.found)
+    print(f"{member} ({view}): {len(done.table.ids)} samples of {dataset} {split}, {found}{numbered}")
+    for note in done.notes:
+        print(f"note: {note}")
     if done.scores:
         print("on its labels: " + ", ".join(f"{metric} {value:.4f}" for metric, value in done.scores.items()))
     if "logits" in done.found:
-        print(f"classes 0 to {len(names) - 1} are: {', '.join(names)}")
+        print(f"classes 0 to {about.width - 1} are: {', '.join(about.class_names)}")
 
 
 @import_app.command(
@@ -76,9 +102,9 @@ def import_checkpoint(
     from ig3d_ray.importing import checkpoints
     from ig3d_ray.storage.store import Store
 
-    datasets.dataset(dataset)
     store = Store(storage)
     store.prepare()
+    datasets.use(store, dataset)
     member = _name("--name", name or kind)
     done = checkpoints.import_checkpoint(store, file, kind, dataset, member, class_order, va_order, replace)
     counts = ", ".join(f"{count} {split}" for split, count in done.written.items())

@@ -51,7 +51,7 @@ def _show_member(what: str, storage: str) -> None:
 
     store = Store(storage)
     found = 0
-    for dataset in sorted(datasets.DATASETS):
+    for dataset in datasets.known_in(store):
         for card in LogitStore(store).members(dataset):
             if what not in (card.fingerprint, card.name):
                 continue

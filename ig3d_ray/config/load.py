@@ -6,9 +6,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ig3d_ray.config.explain import first_error
 from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.data import datasets
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.explain import first_error
+from ig3d_ray.storage.yaml_files import read_yaml, yaml_mapping
 
 
 def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
@@ -21,20 +23,11 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
     Raises:
         Ig3dError: one line: file, dotted field, value, what is allowed.
     """
-    try:
-        content = _unshared(_StrictLoader(path.read_text(encoding="utf-8")).get_single_data())
-    except FileNotFoundError as error:
-        raise Ig3dError(f"{path}: no such file; the shipped ones are in search_spaces/") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise Ig3dError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        raise Ig3dError(f"{path}:{line} not YAML: {getattr(error, 'problem', None) or error}") from error
-    if not isinstance(content, dict):
-        raise Ig3dError(f"{path}: a search space is a mapping (dataset: ..., pool: ...), not {type(content).__name__}")
+    text = read_yaml(path, "; the shipped ones are in search_spaces/")
+    content = yaml_mapping(text, str(path), "a search space is a mapping (dataset: ..., pool: ...)")
     for override in overrides:
         _override(content, override)
+    _declare_dataset(content, path)
     try:
         _refuse_booleans(content)
         return SearchSpace.model_validate(content)
@@ -44,24 +37,11 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
         raise Ig3dError(f"{path}: {first_error(error)}") from error
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML as data, by the safe loader; a duplicate key is an error instead of the last one winning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key in own:
-            if own.count(key) > 1:
-                raise yaml.MarkedYAMLError(problem=f"duplicate key {key!r}", problem_mark=node.start_mark)
-        return super().construct_mapping(node, deep=deep)
-
-
-def _unshared(content: Any) -> Any:
-    """A copy without objects shared by YAML anchors, so that overriding one place does not change the others."""
-    if isinstance(content, dict):
-        return {key: _unshared(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_unshared(value) for value in content]
-    return content
+def _declare_dataset(content: dict[str, Any], path: Path) -> None:
+    """Replace the path of a declaration, relative to the search space, by the data set's name."""
+    given = content.get("dataset")
+    if isinstance(given, str) and given.endswith((".yaml", ".yml")):
+        content["dataset"] = datasets.declare(datasets.read_declaration(path.parent / given)).name
 
 
 def _refuse_booleans(content: Any, field: str = "") -> None:

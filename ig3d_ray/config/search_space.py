@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_serializer, field_validator, model_validator
 
-from ig3d_ray.config.explain import first_error
 from ig3d_ray.config.protocol import ProtocolSpec
 from ig3d_ray.config.resources import Resources
 from ig3d_ray.data import datasets
@@ -18,6 +17,7 @@ from ig3d_ray.fusion.fit import METHODS, Method
 from ig3d_ray.models.recipe import TrainingRecipe
 from ig3d_ray.models.registry import expand, has_network
 from ig3d_ray.models.spec import AnySpec, ImportedSpec, TrainedSpec
+from ig3d_ray.storage.explain import first_error
 from ig3d_ray.types import Frozen, Metric, Task
 
 
@@ -166,7 +166,7 @@ class SearchSpace(Frozen):
     """Everything about a run. Lists in `pool` expand to their product."""
 
     dataset: str
-    """affectnet8, affectnet7, affectnet_va, rafdb, or faces, which are drawn."""
+    """A built-in data set, one created in the storage, or in YAML the path of a declaration."""
     objective: str
     """The metric to optimize, such as accuracy, macro_f1, ccc_mean or rmse."""
     pool: Annotated[tuple[TrainedSpec | ImportedSpec, ...], Field(min_length=1)]
@@ -202,13 +202,13 @@ class SearchSpace(Frozen):
     @field_validator("dataset")
     @classmethod
     def _known_dataset(cls, value: str) -> str:
-        if value not in datasets.DATASETS:
-            raise ValueError(f"allowed: {', '.join(sorted(datasets.DATASETS))}")
+        if datasets.find(value) is None:
+            raise ValueError(f"allowed: {', '.join(datasets.known())}, or the path of a declaration, ./mine.yaml")
         return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> "SearchSpace":
-        about = datasets.DATASETS[self.dataset]
+        about = datasets.dataset(self.dataset)
         allowed = [name for task in about.tasks for name in metrics.METRICS[task]]
         if self.objective not in allowed:
             raise ValueError(f"objective {self.objective!r} for {self.dataset}; allowed: {', '.join(allowed)}")

@@ -7,22 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ig3d_ray.data import datasets
+from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.ingest.build import class_table
 from ig3d_ray.data.ingest.features import missing_by_split
 from ig3d_ray.data.representations import WIDTHS
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.storage.store import Store
-
-_AFFECTNET_TRAIN = (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750)
-_AFFECTNET_VAL = (500, 500, 500, 500, 500, 500, 500, 499)
-PUBLISHED: dict[str, dict[str, tuple[int, ...]]] = {
-    "affectnet8": {"train": _AFFECTNET_TRAIN, "test": _AFFECTNET_VAL},
-    "affectnet_va": {"train": _AFFECTNET_TRAIN, "test": _AFFECTNET_VAL},
-    "affectnet7": {"train": _AFFECTNET_TRAIN[:7], "test": _AFFECTNET_VAL[:7]},
-    # The paper prints 12,272 and 3,096; the official split has 12,271 and 3,068.
-    "rafdb": {"train": (1290, 281, 717, 4772, 1982, 705, 2524), "test": (329, 74, 160, 1185, 478, 162, 680)},
-}
 
 
 @dataclass(frozen=True)
@@ -46,8 +37,8 @@ def check_data(store: Store, samples: Samples) -> DataCheck:
     """Counts per class and split, missing features, duplicate images, empty classes."""
     about, table = datasets.dataset(samples.dataset), class_table(samples)
     rows = [(split, counts.tolist(), int(counts.sum())) for split, counts in table.items()]
-    notes, faults = _against_published(samples.dataset, table)
-    for what, counts in PUBLISHED.get(samples.dataset, {}).items():
+    notes, faults = _against_published(about, table)
+    for what, counts in about.counts.items():
         rows.append((f"published {'train + dev' if what == 'train' else what}", list(counts), sum(counts)))
     faults += _empty(about.class_names, table)
     for feature in ("image", *WIDTHS):
@@ -67,9 +58,9 @@ def check_data(store: Store, samples: Samples) -> DataCheck:
     return DataCheck(about.class_names, rows, notes, faults)
 
 
-def _against_published(dataset: str, table: dict[str, np.ndarray]) -> tuple[list[str], list[str]]:
+def _against_published(about: Dataset, table: dict[str, np.ndarray]) -> tuple[list[str], list[str]]:
     notes, faults = [], []
-    for what, counts in PUBLISHED.get(dataset, {}).items():
+    for what, counts in about.counts.items():
         ours = table["train"] + table["dev"] if what == "train" else table["test"]
         published = np.array(counts)
         if (ours == published).all():

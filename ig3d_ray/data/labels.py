@@ -66,6 +66,7 @@ def is_missing(truth: np.ndarray, task: Task) -> np.ndarray:
 
 def find_labels(store: Store, dataset: str, split: Split) -> Labels | None:
     """The labels of a split: from the samples table if there is one, else from imports; else None."""
+    datasets.use(store, dataset)
     if store.exists(paths.samples_table(dataset)):
         samples = load_samples(store, dataset).in_split(split)
         return Labels(dataset, split, samples.ids, samples.expression, samples.va)

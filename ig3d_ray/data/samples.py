@@ -90,7 +90,9 @@ class Samples:
     def fingerprint(self) -> str:
         """A hash of the content, 16 hex digits, independent of the order of rows."""
         table = self.table.sort_by("sample_id")
-        digest = hashlib.sha256(self.dataset.encode())
+        about = datasets.dataset(self.dataset)
+        own = "" if self.dataset in datasets.BUILT_IN else about.digest
+        digest = hashlib.sha256(f"{self.dataset}{own}".encode())
         for field in SCHEMA:
             column = table[field.name].combine_chunks()
             digest.update(f"\0{field.name}\0".encode())
@@ -114,6 +116,7 @@ def load_samples(store: Store, dataset: str) -> Samples:
     Raises:
         Ig3dError: the store has none, or the file is broken.
     """
+    datasets.use(store, dataset)
     name = paths.samples_table(dataset)
     if not store.exists(name):
         way_out = "ig3d data faces --storage URI" if dataset == "faces" else "docs/own-data.md"

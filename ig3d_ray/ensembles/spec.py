@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from ig3d_ray.config.explain import first_error
 from ig3d_ray.config.protocol import ProtocolSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.bootstrap import Interval, McNemar
@@ -18,6 +17,7 @@ from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.models.registry import parse_spec
 from ig3d_ray.models.spec import AnySpec, MemberName
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.explain import first_error
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Frozen, Split, Task, View
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ig3d_ray.data.labels import Labels
+from ig3d_ray.data.labels import Labels, is_missing
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.logits import LogitTable
 from ig3d_ray.types import Split, Task, View
@@ -83,18 +83,22 @@ class Pool:
 
 
 def align(tables: Sequence[LogitTable], labels: Labels, task: Task) -> Pool:
-    """Members' tables on the samples that all of them have.
+    """Members' tables on the samples that all of them have, and that are annotated for the task.
 
     Raises:
         Ig3dError: no tables; a table is without the task's outputs or is of another data set or split; the
-            tables have no sample in common; two have one name; a sample has no label.
+            tables have no annotated sample in common; two have one name.
     """
     _check_tables(tables, labels)
-    common = np.unique(tables[0].ids)
-    union = common
+    annotated = labels.ids[~is_missing(labels.truth(task), task)]
+    if not len(annotated):
+        # These messages name a member without the outputs, or a sample.
+        _aligned(tables, labels, task, tables[0].ids[:0])
+        labels.of(tables[0].ids, task)
+    common = union = np.intersect1d(tables[0].ids, annotated)
     for table in tables[1:]:
         common = np.intersect1d(common, table.ids)
-        union = np.union1d(union, table.ids)
+        union = np.union1d(union, np.intersect1d(table.ids, annotated))
     if len(common) == 0:
         names = ", ".join(table.name for table in tables)
         raise Ig3dError(f"{labels.dataset} {labels.split}: no sample is common to {names}; check their sample_id")

@@ -18,8 +18,6 @@ VaOrder = Literal["valence-first", "arousal-first"]
 ClassOrder = Literal["ours", "ddamfn"]
 VA_ORDERS: tuple[VaOrder, ...] = get_args(VaOrder)
 CLASS_ORDERS: tuple[ClassOrder, ...] = get_args(ClassOrder)
-# Which of DDAMFN's outputs on RAF-DB (Neutral, Happy, Sad, Surprise, Fear, Disgust, Anger) each class here is.
-DDAMFN_RAFDB = (3, 4, 5, 1, 2, 6, 0)
 Weights = dict[str, torch.Tensor]
 
 
@@ -70,9 +68,9 @@ def identify(
     spec = spec_class(kind).model_validate(layers.fields | {"loss": loss, "origin": origin, "monitor": monitor})
     if layers.va_first is not None and loss.has_va:
         notes += _sort_va(weights, layers, va_order)
-    if dataset == "rafdb" and (class_order or ("ddamfn" if kind == "ddamfn" else "ours")) == "ddamfn":
+    if "ddamfn" in about.orders and (class_order or ("ddamfn" if kind == "ddamfn" else "ours")) == "ddamfn":
         for name in {f"{layers.output}.weight", f"{layers.output}.bias"} & set(weights):
-            weights[name] = weights[name][list(DDAMFN_RAFDB)]
+            weights[name] = weights[name][list(about.place_of("ddamfn"))]
         notes.append("its classes were reordered from DDAMFN's order into RAF-DB's; --class-order ours keeps them")
     network = build_network(spec, about)
     try:

@@ -1,17 +1,19 @@
 """Imports predictions of any model into the logit cache, with labels that agree."""
 
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ig3d_ray.data import datasets
+from ig3d_ray.data.ids import SMALLEST_SHARE, match_ids, unlike
 from ig3d_ray.data.labels import Labels, find_labels, merge_labels, save_labels
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.evaluation.metrics import score
-from ig3d_ray.importing.tables import ROW_PATTERN, classes_of, numbers, predictions, read_columns, sample_ids
+from ig3d_ray.importing.tables import ROW_PATTERN, Predictions, Reading, read_predictions
 from ig3d_ray.models.spec import ImportedSpec, fingerprint, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
@@ -27,12 +29,14 @@ class Imported:
         found: `logits`, `va`.
         numbered: whether ids are row numbers.
         scores: `accuracy` and `ccc`, if there are labels; low values indicate mixed-up classes or rows.
+        notes: what was decided and changed while reading, one line each.
     """
 
     table: LogitTable
     found: tuple[str, ...]
     numbered: bool
     scores: dict[str, float]
+    notes: tuple[str, ...]
 
 
 def import_predictions(
@@ -43,26 +47,40 @@ def import_predictions(
     split: Split,
     row_order_is_id: bool = False,
     replace: bool = False,
+    reading: Reading | None = None,
+    allow_missing: bool = False,
 ) -> Imported:
     """Read a file of predictions and publish it as a member's logit table.
 
     Args:
-        file: ending in .csv, .parquet or .npz.
+        store: where it is published.
+        file: a table or a known tool's output, see `importing.containers`.
+        dataset: whose samples they are.
         spec: the member's name and view.
-        row_order_is_id: number the rows instead of requiring `sample_id`; then every file imported for this
+        split: of the samples.
+        row_order_is_id: number the rows instead of requiring ids; then every file imported for this
             split must agree with the others in its labels, row by row.
         replace: accept other predictions than those already imported under this name.
+        reading: what can't be found out about the file.
+        allow_missing: accept a file of whose ids fewer than 95 % are known.
 
     Raises:
         Ig3dError: the file can't be understood or contradicts what is known; nothing is written then.
     """
-    columns = read_columns(file)
-    ids, numbered = sample_ids(file, columns, row_order_is_id)
-    logits, va = predictions(file, columns, dataset)
-    if logits is None and not datasets.dataset(dataset).has_va:
+    about = datasets.use(store, dataset)
+    reading = reading or Reading()
+    if row_order_is_id:
+        reading = dataclasses.replace(reading, row_order_is_id=True)
+    read = read_predictions(file, about, reading)
+    if read.logits is None and Task.EXPRESSION in about.tasks[:1] and not about.has_va:
         raise Ig3dError(
             f"{file}: valence and arousal alone, but {dataset} is searched for expressions; add columns logit_0.."
         )
+    if read.logits is None and read.va is None:
+        raise Ig3dError(f"{file}: no predictions for {' or '.join(about.tasks)}, which {dataset} is searched for")
+    known = find_labels(store, dataset, split)
+    if known is not None and not read.numbered:
+        read = _known_rows(read, known, file, allow_missing)
     table = LogitTable(
         dataset=dataset,
         split=split,
@@ -71,18 +89,57 @@ def import_predictions(
         view=spec.view,
         member_spec=spec_json(spec),
         dataset_fingerprint="",
-        ids=ids,
-        logits=logits,
-        va=va,
+        ids=read.ids,
+        logits=read.logits,
+        va=read.va,
     )
-    labels = _agreed_labels(store, file, columns, table, numbered)
+    labels = _agreed_labels(store, file, read, table, known)
     cache = LogitStore(store)
     _check_name(cache, table, file, replace)
     if labels is not None:
         save_labels(store, labels)
     cache.write(table)
-    found = tuple(kind for kind, values in (("logits", logits), ("va", va)) if values is not None)
-    return Imported(table, found, numbered, _scores(find_labels(store, dataset, split), table))
+    found = tuple(kind for kind, values in (("logits", read.logits), ("va", read.va)) if values is not None)
+    labels = find_labels(store, dataset, split)
+    notes = (*read.notes, *_coverage(labels, table))
+    return Imported(table, found, read.numbered, _scores(labels, table), notes)
+
+
+def _known_rows(read: Predictions, known: Labels, file: Path, allow_missing: bool) -> Predictions:
+    """The rows whose samples are known, under their known ids; the others are dropped, and told.
+
+    Raises:
+        Ig3dError: fewer than 95 % of the ids are known.
+    """
+    match = match_ids(known.ids, read.ids)
+    lost = match.place < 0
+    count = int(lost.sum())
+    if match.share < SMALLEST_SHARE and not (allow_missing and count < len(lost)):
+        ambiguous = f"; {match.ambiguous}, several ids would be one" if match.ambiguous else ""
+        way_out = "" if count == len(lost) else "; --allow-missing imports the others"
+        raise Ig3dError(
+            f"{file}: {count} of {len(lost)} samples are not among the {len(known.ids)} of {known.dataset}'s"
+            f" {known.split} split: {unlike(known.ids, read.ids[lost])}{ambiguous}; check ids, --dataset and"
+            f" --split{way_out}"
+        )
+    notes = []
+    if match.how:
+        first = int((~lost).argmax())
+        example = f"{str(read.ids[first])!r} is {str(known.ids[match.place[first]])!r}"
+        notes.append(f"ids were matched {match.how}: {example}")
+    if count:
+        notes.append(f"{count} rows of unknown samples were dropped, such as {str(read.ids[lost][0])!r}")
+    ids = read.ids.astype(object)
+    ids[~lost] = known.ids[match.place[~lost]]
+    return dataclasses.replace(read, ids=ids.astype(np.str_)).take(~lost, *notes)
+
+
+def _coverage(labels: Labels | None, table: LogitTable) -> list[str]:
+    """How many of the known samples the table lacks."""
+    if labels is None:
+        return []
+    lacking = int((~np.isin(labels.ids, table.ids)).sum())
+    return [f"{lacking} of {len(labels.ids)} known samples have no prediction"] if lacking else []
 
 
 def _check_name(cache: LogitStore, table: LogitTable, file: Path, replace: bool) -> None:
@@ -105,77 +162,57 @@ def _scores(labels: Labels | None, table: LogitTable) -> dict[str, float]:
     return scores
 
 
-def labels_in_file(
-    file: Path, columns: dict[str, np.ndarray], dataset: str, ids: np.ndarray, split: Split = "test"
-) -> Labels | None:
-    """The labels in a file of predictions; None if there are none.
-
-    Raises:
-        Ig3dError: a label is not a class, or not a number.
-    """
-    rows = len(ids)
-    expression, va = np.full(rows, -1, np.int64), np.full((rows, 2), np.nan, np.float32)
-    for name in ("label", "cat_true"):
-        if name in columns:
-            expression = classes_of(file, columns, name, dataset)
-    for index, name in enumerate(("val_true", "aro_true")):
-        if name in columns:
-            va[:, index] = numbers(file, columns, name)
-    if (expression < 0).all() and np.isnan(va).all():
-        return None
-    return Labels(dataset, split, ids, expression, va)
+def labels_of(read: Predictions, dataset: str, split: Split = "test") -> Labels | None:
+    """The labels in a file of predictions; None if there are none."""
+    return Labels(dataset, split, read.ids, read.expression, read.va_true) if read.has_labels else None
 
 
 def _agreed_labels(
-    store: Store, file: Path, columns: dict[str, np.ndarray], table: LogitTable, numbered: bool
+    store: Store, file: Path, read: Predictions, table: LogitTable, known: Labels | None
 ) -> Labels | None:
     """The labels to publish, or None where the data set's own samples table has them."""
-    known = find_labels(store, table.dataset, table.split)
-    imported = labels_in_file(file, columns, table.dataset, table.ids, table.split)
-    if store.exists(paths.samples_table(table.dataset)):
-        assert known is not None
-        lacking = ~np.isin(table.ids, known.ids)
-        if lacking.any():
-            first, count = table.ids[int(lacking.argmax())], int(lacking.sum())
-            where = f"{table.dataset}'s {table.split} split"
-            raise Ig3dError(f"{file}: sample_id {str(first)!r} is not in {where} ({count} of {len(lacking)} rows)")
+    imported = labels_of(read, table.dataset, table.split)
+    if store.exists(paths.samples_table(table.dataset)) and known is not None:
+        if read.numbered:
+            raise Ig3dError(f"{file}: {table.dataset} has a samples table, so rows can't be numbered; add sample_id")
         if imported is not None:
             merge_labels(known, imported, str(file))
         return None
     if imported is None and known is None:
         raise Ig3dError(
-            f"{file}: no labels: add a column label, or val_true and aro_true; or make a samples table first"
+            f"{file}: no labels: add a column label, or val_true and aro_true (--label-column NAME for another name);"
+            " or make a samples table first"
         )
     if known is None:
         return imported
-    if numbered and len(known.ids) != len(table.ids):
+    _check_numbering(file, read, known, imported)
+    return known if imported is None else merge_labels(known, imported, str(file))
+
+
+def _check_numbering(file: Path, read: Predictions, known: Labels, imported: Labels | None) -> None:
+    """Row numbers can only be compared with row numbers, by labels of the same kind.
+
+    Raises:
+        Ig3dError: the files imported before have other ids, another number of rows, or other labels.
+    """
+    if read.numbered != all(ROW_PATTERN.fullmatch(known_id) for known_id in known.ids.tolist()):
         raise Ig3dError(
-            f"{file}: {len(table.ids)} rows, but the files imported before have {len(known.ids)}; rows can't be"
+            f"{file}: row numbers beside ids: the files imported before {'have' if read.numbered else 'lack'} sample_id"
+        )
+    if not read.numbered:
+        return
+    if len(known.ids) != len(read.ids):
+        raise Ig3dError(
+            f"{file}: {len(read.ids)} rows, but the files imported before have {len(known.ids)}; rows can't be"
             " matched by order: add sample_id"
         )
     if imported is None:
-        if numbered:
-            raise Ig3dError(f"{file}: no labels to check the order of rows by; add label, or val_true and aro_true")
-        lacking = ~np.isin(table.ids, known.ids)
-        if lacking.any():
-            first = table.ids[int(lacking.argmax())]
-            raise Ig3dError(f"{file}: sample_id {str(first)!r} has no label ({int(lacking.sum())} such rows)")
-        return known
-    if numbered != all(ROW_PATTERN.fullmatch(known_id) for known_id in known.ids.tolist()):
-        raise Ig3dError(
-            f"{file}: row numbers beside ids: the files imported before {'have' if numbered else 'lack'} sample_id"
-        )
-    if not np.isin(table.ids, known.ids).any():
-        raise Ig3dError(
-            f"{file}: none of its {len(table.ids)} samples is among those of the files imported before, such as"
-            f" {str(known.ids[0])!r}; nothing could be compared: check sample_id, --dataset and --split"
-        )
-    if numbered and not _comparable(known, imported):
+        raise Ig3dError(f"{file}: no labels to check the order of rows by; add label, or val_true and aro_true")
+    if not _comparable(known, imported):
         raise Ig3dError(
             f"{file}: its labels are of another kind than those of the files imported before, so the order of rows"
             " can't be checked; add the same labels or a column sample_id"
         )
-    return merge_labels(known, imported, str(file))
 
 
 def _comparable(known: Labels, imported: Labels) -> bool:

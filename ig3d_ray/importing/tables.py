@@ -1,225 +1,429 @@
-"""Files of predictions: CSV, Parquet or NPZ to columns, columns to ids, class scores, valence and arousal.
+"""Files of predictions as people have them: ids, class scores, valence and arousal, and the labels beside them."""
 
-Columns: `sample_id`; `logit_0..` or `prob_0..` for classes, `val_pred` and `aro_pred` for valence and
-arousal; and the truth as `label` (or `cat_true`), `val_true`, `aro_true`. CAGE's inference format is the
-same with a predicted class, `cat_pred`, in place of scores.
-"""
-
-import csv
-import io
 import re
-import zipfile
-import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 
-from ig3d_ray.data import datasets
+from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage.parquet import table_from_bytes
+from ig3d_ray.importing.columns import (
+    IDS,
+    LABELS,
+    ScoreColumns,
+    classes_of,
+    find_column,
+    find_scores,
+    find_va,
+    listed,
+    scores_by_option,
+)
+from ig3d_ray.importing.containers import Columns, read_columns
+from ig3d_ray.importing.numbers import ABSENT_CLASS, SMALLEST_PROBABILITY, numbers, table_of_numbers, to_logits
+from ig3d_ray.importing.tools import ScoreKind, ToolFormat, recognize, tool_format, tool_scores, tool_va
 
-SMALLEST_PROBABILITY = 1e-12
-PROBABILITY_SLACK = 1e-3
 ROW_ID = "row-{:07d}"
 ROW_PATTERN = re.compile(r"row-\d{7}")
+VA_SLACK = 1e-6
+FEW = 20
+"""Rows from which on agreement in all of them is no chance."""
+Faces = Literal["first", "largest", "error"]
 
 
-def read_columns(file: Path) -> dict[str, np.ndarray]:
-    """The columns of a file: name -> `[N]` of str (CSV) or of the file's own type; 2-D arrays are split.
+@dataclass(frozen=True)
+class Reading:
+    """How to read a file of predictions, where it can't be found out.
+
+    Attributes:
+        format: a tool's name, `table` for a plain table; None to find out.
+        columns: class, `valence` or `arousal` -> column.
+        id_column: the column of sample ids.
+        label_column: the column of true classes.
+        scores: what the numbers are.
+        faces: which of several faces of an image counts.
+        row_order_is_id: number the rows instead of reading ids.
+        scores_are_checked: whether logits that look like probabilities are an error.
+    """
+
+    format: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    id_column: str | None = None
+    label_column: str | None = None
+    scores: ScoreKind | None = None
+    faces: Faces = "error"
+    row_order_is_id: bool = False
+    scores_are_checked: bool = True
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a file has.
+
+    Attributes:
+        ids: `[N]` str.
+        numbered: whether ids are row numbers.
+        logits: `[N, C]` float32 in the data set's order of classes, None if there are none.
+        va: `[N, 2]` float32 in [-1, 1], None if there are none.
+        expression: `[N]` int64 labels, -1 where there is none.
+        va_true: `[N, 2]` float32 labels, NaN where there are none.
+        sizes: `[N]` float64, the area of each face in pixels; None if unknown.
+        notes: what was decided and changed while reading, one line each.
+    """
+
+    ids: np.ndarray
+    numbered: bool
+    logits: np.ndarray | None
+    va: np.ndarray | None
+    expression: np.ndarray
+    va_true: np.ndarray
+    sizes: np.ndarray | None
+    notes: tuple[str, ...]
+
+    def take(self, rows: np.ndarray, *notes: str) -> "Predictions":
+        """Some rows.
+
+        Args:
+            rows: `[n]` indices or `[N]` bool.
+            notes: to add.
+        """
+        return replace(
+            self,
+            ids=self.ids[rows],
+            logits=None if self.logits is None else self.logits[rows],
+            va=None if self.va is None else self.va[rows],
+            expression=self.expression[rows],
+            va_true=self.va_true[rows],
+            sizes=None if self.sizes is None else self.sizes[rows],
+            notes=(*self.notes, *notes),
+        )
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any row has a label."""
+        return bool((self.expression >= 0).any() or not np.isnan(self.va_true).all())
+
+    @property
+    def missing(self) -> np.ndarray:
+        """`[N]` bool: rows without predictions, such as images without a face."""
+        lacking = np.zeros(len(self.ids), bool)
+        for values in (self.logits, self.va):
+            if values is not None:
+                lacking |= np.isnan(values).any(axis=1)
+        return lacking
+
+
+def read_predictions(file: Path, about: Dataset, reading: Reading = Reading()) -> Predictions:
+    """Read a file and keep one row with predictions per sample.
+
+    Args:
+        file: see `containers.READERS` for the formats.
+        about: whose classes and labels.
+        reading: what can't be found out.
 
     Raises:
-        Ig3dError: no such file, unknown ending, no rows, rows of different width, not of its format.
+        Ig3dError: the file can't be understood; the message says what is wrong and which option helps.
     """
-    readers = {".csv": _read_csv, ".parquet": _read_parquet, ".npz": _read_npz}
-    if file.suffix.lower() not in readers:
-        raise Ig3dError(f"{file}: ending {file.suffix!r}; known: {', '.join(readers)}")
-    if not file.is_file():
-        raise Ig3dError(f"{file}: no such file")
-    columns = readers[file.suffix.lower()](file)
-    if not columns or not len(next(iter(columns.values()))):
-        raise Ig3dError(f"{file}: no rows")
-    return columns
+    return one_per_sample(read_rows(file, about, reading), file, reading.faces)
 
 
-def _read_csv(file: Path) -> dict[str, np.ndarray]:
-    try:
-        rows = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8-sig"))))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Ig3dError(f"{file}: not CSV text ({error})") from error
-    rows = [row for row in rows if row]
-    if not rows:
-        raise Ig3dError(f"{file}: no rows")
-    header = [name.strip() for name in rows[0]]
-    if len(set(header)) != len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise Ig3dError(f"{file}: duplicate column {twice!r}")
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise Ig3dError(f"{file}: line {number} has {len(row)} fields, the header has {len(header)}")
-    return {name: np.array([row[i].strip() for row in rows[1:]], dtype=np.str_) for i, name in enumerate(header)}
+def read_rows(file: Path, about: Dataset, reading: Reading = Reading()) -> Predictions:
+    """Read a file as it is: every row, those without predictions and duplicates included.
+
+    Raises:
+        Ig3dError: as `read_predictions`.
+    """
+    columns, what, notes = read_columns(file), str(file), []
+    tool = tool_format(reading.format) if reading.format else recognize(columns)
+    if tool is not None:
+        notes.append(f"read as {tool.name}: {tool.about}")
+        if tool.predicted_label is not None:
+            columns = {name: values for name, values in columns.items() if name != tool.predicted_label}
+    ids, numbered = sample_ids(what, columns, reading, tool)
+    logits = _logits(what, columns, about, reading, tool, notes)
+    va_columns, va_true_columns = find_va(what, columns)
+    va_columns = _asked_va(what, columns, reading) or _tool_va(columns, about, tool) or va_columns
+    va = None
+    if va_columns is not None:
+        va = table_of_numbers(what, list(va_columns), columns)
+        if about.va is not None and about.va.is_rescaled:
+            va = about.va.rescaled(va)
+            notes.append(f"valence and arousal were rescaled from {_range(about)} to [-1, 1]")
+    if logits is None and va is None:
+        raise Ig3dError(
+            f"{what}: no predictions: columns logit_0.., prob_0.., named as the classes, cat_pred or val_pred and"
+            f" aro_pred are missing (there are: {listed(columns)}); give --columns CLASS=COLUMN,..."
+        )
+    expression = _labels(what, columns, about, reading, tool, notes)
+    if _is_own_prediction(columns, reading, logits, expression):
+        notes.append("column label is the class with the largest score in every row: a prediction, not a label")
+        expression = np.full(len(ids), -1, np.int64)
+    va_true = _va_labels(what, columns, about, va_true_columns, notes)
+    return Predictions(
+        ids=ids,
+        numbered=numbered,
+        logits=None if logits is None else logits.astype(np.float32),
+        va=None if va is None else va.astype(np.float32),
+        expression=expression,
+        va_true=va_true,
+        sizes=_sizes(what, columns, tool),
+        notes=tuple(notes),
+    )
 
 
-def _read_parquet(file: Path) -> dict[str, np.ndarray]:
-    try:
-        table = table_from_bytes(file.read_bytes())
-    except (pa.ArrowInvalid, OSError) as error:
-        raise Ig3dError(f"{file}: not a whole Parquet file ({str(error).splitlines()[0]})") from error
-    for field in table.schema:
-        if pa.types.is_nested(field.type):
-            raise Ig3dError(f"{file}: column {field.name!r} is {field.type}; give one number per column and row")
-        if table[field.name].null_count:
-            row = table[field.name].is_null().to_pylist().index(True)
-            raise Ig3dError(f"{file}: row {row + 1}, column {field.name}: no value; remove such rows")
-    return {name: np.asarray(table[name].to_pylist()) for name in table.column_names}
+def _is_own_prediction(columns: Columns, reading: Reading, logits: np.ndarray | None, labels: np.ndarray) -> bool:
+    """Whether a column `label` is what this package's own output has there: the predicted class, by name."""
+    if logits is None or reading.label_column or "label" not in columns or len(labels) < FEW:
+        return False
+    by_name = (
+        any(name.startswith(("score_", "probability_")) for name in columns) and columns["label"].dtype.kind == "U"
+    )
+    predicted = np.nan_to_num(logits, nan=-np.inf).argmax(axis=1)
+    return by_name and bool((labels == predicted).all())
 
 
-def _read_npz(file: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
-        raise Ig3dError(f"{file}: not an NPZ file of plain arrays; write it with numpy.savez") from error
-    columns: dict[str, np.ndarray] = {}
-    for name, values in arrays.items():
-        if values.ndim == 2 and name in ("logits", "probs"):
-            columns |= {f"{name[:-1]}_{i}": values[:, i] for i in range(values.shape[1])}
-        elif values.ndim == 1:
-            columns[name] = values
-        else:
-            raise Ig3dError(f"{file}: array {name!r} is {values.ndim}-D; known 2-D arrays: logits, probs")
-    if len({len(values) for values in columns.values()}) > 1:
-        lengths = ", ".join(f"{name}: {len(values)}" for name, values in columns.items())
-        raise Ig3dError(f"{file}: arrays of different length ({lengths})")
-    return columns
+def _range(about: Dataset) -> str:
+    low, high = about.va.range if about.va else (-1.0, 1.0)
+    return f"[{low:g}, {high:g}]"
 
 
-def sample_ids(file: Path, columns: dict[str, np.ndarray], row_order_is_id: bool) -> tuple[np.ndarray, bool]:
+def sample_ids(
+    what: str, columns: Columns, reading: Reading = Reading(), tool: ToolFormat | None = None
+) -> tuple[np.ndarray, bool]:
     """The ids of a file's rows, `[N]` str, and whether they are row numbers.
 
     Args:
-        file: for messages.
+        what: the file, for messages.
         columns: of the file.
-        row_order_is_id: number the rows.
+        reading: may name the column, or number the rows.
+        tool: whose columns of ids are looked for first.
 
     Raises:
         Ig3dError: there are no ids and rows may not be numbered, or both.
     """
     rows = len(next(iter(columns.values())))
-    if "sample_id" in columns:
-        if row_order_is_id:
-            raise Ig3dError(f"{file}: has a column sample_id; remove --row-order-is-id")
-        message = columns["sample_id"].tolist()
-        ids = np.asarray([v.decode() if isinstance(v, bytes) else str(v) for v in message], dtype=np.str_)
-        empty = ids == ""
-        if empty.any():
-            raise Ig3dError(f"{file}: row {int(empty.argmax()) + 1} has an empty sample_id")
-        return ids, False
-    if not row_order_is_id:
+    if reading.id_column is not None and reading.id_column not in columns:
+        raise Ig3dError(f"{what}: --id-column {reading.id_column}: no such column; there are: {listed(columns)}")
+    name = reading.id_column or find_column(columns, (*(tool.id if tool else ()), *IDS))
+    if reading.row_order_is_id:
+        if name is not None and (reading.id_column or name == "sample_id"):
+            raise Ig3dError(f"{what}: has a column {name}; remove --row-order-is-id")
+        return np.array([ROW_ID.format(row) for row in range(rows)], dtype=np.str_), True
+    if name is None:
         raise Ig3dError(
-            f"{file}: column 'sample_id' is missing (there are: {', '.join(columns)}); add it, or give"
+            f"{what}: column 'sample_id' is missing (there are: {listed(columns)}); add it, give --id-column NAME, or"
             " --row-order-is-id if row i is the same sample in every file you import"
         )
-    return np.array([ROW_ID.format(row) for row in range(rows)], dtype=np.str_), True
-
-
-def numbers(file: Path, columns: dict[str, np.ndarray], name: str) -> np.ndarray:
-    """A column as `[N]` float64, finite."""
     values = columns[name]
-    message = values.tolist()
-    for row, value in enumerate(message, start=1):
-        try:
-            # Python reads 1_0 as ten.
-            if isinstance(value, bool) or "_" in str(value):
-                raise ValueError
-            message[row - 1] = float(value)
-        except (ValueError, TypeError) as error:
-            raise Ig3dError(f"{file}: row {row}, column {name}: {value!r} is not a number") from error
-    found = np.asarray(message, dtype=np.float64)
-    too_large = np.isfinite(found) & (np.abs(found) > np.finfo(np.float32).max)
-    if too_large.any():
-        row = int(too_large.argmax())
-        raise Ig3dError(f"{file}: row {row + 1}, column {name}: {found[row]:g} is too large for a float32")
-    broken = ~np.isfinite(found)
-    if broken.any():
-        row = int(broken.argmax())
-        kind = "NaN" if np.isnan(found[row]) else "infinity"
-        raise Ig3dError(f"{file}: row {row + 1}, column {name}: {kind} ({int(broken.sum())} such rows)")
+    ids = np.asarray([_id_text(value) for value in values.tolist()], dtype=np.str_)
+    empty = ids == ""
+    if empty.any():
+        raise Ig3dError(f"{what}: row {int(empty.argmax()) + 1} has an empty {name}")
+    if tool is not None and tool.frame in columns and name != tool.frame:
+        frames = np.asarray([_id_text(value) for value in columns[tool.frame].tolist()], dtype=np.str_)
+        per_id = {one: set() for one in ids.tolist()}  # type: dict[str, set[str]]
+        for one, frame in zip(ids.tolist(), frames.tolist(), strict=True):
+            per_id[one].add(frame)
+        if any(len(there) > 1 for there in per_id.values()):
+            # A video: one sample per frame.
+            ids = np.asarray([f"{one}/{frame}" for one, frame in zip(ids, frames, strict=True)], dtype=np.str_)
+    return ids, False
+
+
+def _id_text(value: object) -> str:
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    # A column of whole numbers that pandas read beside missing values.
+    return text[:-2] if isinstance(value, float) and text.endswith(".0") else text.strip()
+
+
+def _logits(
+    what: str, columns: Columns, about: Dataset, reading: Reading, tool: ToolFormat | None, notes: list[str]
+) -> np.ndarray | None:
+    if not about.width:
+        return None
+    found = scores_by_option(what, reading.columns, columns, about)
+    if found is None and tool is not None:
+        found = _of_tool(columns, about, tool, notes)
+    if found is None and (tool is None or tool.predicted is None):
+        found = find_scores(what, columns, about)
+    if found is None:
+        predicted = (tool.predicted if tool else None) or find_column(columns, ("cat_pred",))
+        return None if predicted is None or predicted not in columns else _votes(what, columns, predicted, about, notes)
+    asked = reading.scores
+    if not reading.scores_are_checked and found.kind == "logits":
+        asked = "logits"
+    return _scores(what, columns, found, about, asked, notes)
+
+
+def _of_tool(columns: Columns, about: Dataset, tool: ToolFormat, notes: list[str]) -> ScoreColumns | None:
+    scores = tool_scores(tool, columns)
+    if not scores:
+        return None
+    notes.append(f"its classes are, in this order: {', '.join(one.expression for one in scores)}")
+    found = ScoreColumns(tool.scores, tool.name)
+    for expression, column in scores:
+        index = about.index(expression)
+        if index is None:
+            found.others.append(column)
+        else:
+            found.by_class[index] = column
     return found
 
 
-def _numbered_columns(file: Path, columns: dict[str, np.ndarray], stem: str, classes: int, dataset: str) -> list[str]:
-    found = [name for name in columns if re.fullmatch(rf"{stem}_\d+", name)]
-    wanted = [f"{stem}_{i}" for i in range(classes)]
-    if found and set(found) != set(wanted):
-        missing = [name for name in wanted if name not in found]
-        what = f"column {missing[0]!r} is missing" if missing and len(found) >= classes else f"{len(found)} classes"
-        names = ", ".join(datasets.dataset(dataset).class_names)
-        raise Ig3dError(f"{file}: {what}, but {dataset} has {classes} in this order: {names}")
-    return wanted if found else []
+def _votes(what: str, columns: Columns, name: str, about: Dataset, notes: list[str]) -> np.ndarray:
+    """A class without scores has no confidence: it counts as one vote."""
+    predicted, _ = classes_of(what, name, columns[name], about)
+    notes.append(f"column {name} has a class without scores: it counts as one vote")
+    votes = np.full((len(predicted), about.width), np.nan)
+    votes[predicted >= 0] = np.eye(about.width)[predicted[predicted >= 0]]
+    return votes
 
 
-def predictions(
-    file: Path, columns: dict[str, np.ndarray], dataset: str
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Logits `[N, C]` and valence-arousal `[N, 2]`, each if the file has them."""
-    classes = len(datasets.dataset(dataset).class_names)
-    logit_names = _numbered_columns(file, columns, "logit", classes, dataset)
-    prob_names = _numbered_columns(file, columns, "prob", classes, dataset)
-    if logit_names and prob_names:
-        raise Ig3dError(f"{file}: both logit_ and prob_ columns; keep the logits and remove the others")
-    logits = None
-    if logit_names:
-        logits = np.stack([numbers(file, columns, name) for name in logit_names], axis=1)
-    elif prob_names:
-        logits = _log_probabilities(file, np.stack([numbers(file, columns, name) for name in prob_names], axis=1))
-    elif "cat_pred" in columns:
-        # A class without scores has no confidence: it counts as one vote.
-        logits = np.eye(classes)[classes_of(file, columns, "cat_pred", dataset)]
-    va = None
-    if ("val_pred" in columns) != ("aro_pred" in columns):
-        missing = "aro_pred" if "val_pred" in columns else "val_pred"
-        raise Ig3dError(f"{file}: column {missing!r} is missing; valence and arousal come together")
-    if "val_pred" in columns:
-        va = np.stack([numbers(file, columns, name) for name in ("val_pred", "aro_pred")], axis=1)
-    if logits is None and va is None:
-        there = ", ".join(columns)
-        raise Ig3dError(
-            f"{file}: no predictions: columns logit_0.., prob_0.., cat_pred or val_pred and aro_pred are missing"
-            f" (there are: {there})"
-        )
-    return (
-        None if logits is None else logits.astype(np.float32),
-        None if va is None else va.astype(np.float32),
-    )
+def _scores(
+    what: str, columns: Columns, found: ScoreColumns, about: Dataset, asked: ScoreKind | None, notes: list[str]
+) -> np.ndarray:
+    """Class scores in the data set's order; classes that only one of file and data set has are dropped or filled."""
+    order = sorted(found.by_class)
+    names = [found.by_class[index] for index in order]
+    absent = [name for index, name in enumerate(about.class_names) if index not in found.by_class]
+    table = table_of_numbers(what, [*names, *found.others], columns)
+    called = f"{found.called}_" if found.called else ""
+    done = to_logits(what, table, found.kind, called, asked)
+    notes += done.notes
+    values = done.values[:, : len(names)]
+    if found.others:
+        others = ", ".join(found.others)
+        notes.append(f"{about.name} has no such class: {others}; left out, the others renormalized")
+    if absent:
+        notes.append(f"the file has no column for {', '.join(absent)}: never predicted")
+    logits = np.full((len(values), about.width), np.nan)
+    there = ~np.isnan(values).any(axis=1)
+    floor = values[there].min(axis=1) - ABSENT_CLASS if there.any() else np.zeros(0)
+    logits[there] = np.maximum(floor, np.log(SMALLEST_PROBABILITY))[:, None] if absent else 0.0
+    logits[np.ix_(there, order)] = values[there]
+    return logits
 
 
-def _log_probabilities(file: Path, probabilities: np.ndarray) -> np.ndarray:
-    outside = np.any((probabilities < 0) | (probabilities > 1 + PROBABILITY_SLACK), axis=1)
-    sums = probabilities.sum(axis=1)
-    wrong = outside | (np.abs(sums - 1) > PROBABILITY_SLACK)
-    if wrong.any():
-        row = int(wrong.argmax())
-        message = "holds a number outside [0, 1]" if outside[row] else f"sums to {sums[row]:.4g}, not 1"
-        raise Ig3dError(
-            f"{file}: row {row + 1}: prob_ {message} ({int(wrong.sum())} such rows); raw scores are called logit_"
-        )
-    return np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
+def _asked_va(what: str, columns: Columns, reading: Reading) -> tuple[str, str] | None:
+    given = {word.lower(): column for word, column in reading.columns.items() if word.lower() in ("valence", "arousal")}
+    if not given:
+        return None
+    if len(given) < 2:
+        raise Ig3dError(f"{what}: --columns: valence and arousal come together; give both")
+    return given["valence"], given["arousal"]
 
 
-def classes_of(file: Path, columns: dict[str, np.ndarray], name: str, dataset: str) -> np.ndarray:
-    """A column of class numbers or names as `[N]` int64."""
-    names = datasets.dataset(dataset).class_names
-    known = {known_name.lower(): index for index, known_name in enumerate(names)}
-    known |= {str(index): index for index in range(len(names))}
-    classes = np.empty(len(columns[name]), dtype=np.int64)
-    for row, value in enumerate(columns[name].tolist()):
-        # pandas writes integers as 3.0 if a column had missing values.
-        message = str(value).strip().lower().removesuffix(".0")
-        if message not in known:
-            raise Ig3dError(
-                f"{file}: row {row + 1}, column {name}: {value!r} is no class of {dataset};"
-                f" allowed: 0 to {len(names) - 1} ({', '.join(names)})"
-            )
-        classes[row] = known[message]
+def _tool_va(columns: Columns, about: Dataset, tool: ToolFormat | None) -> tuple[str, str] | None:
+    return None if tool is None or not about.has_va else tool_va(tool, tool_scores(tool, columns), columns)
+
+
+def _labels(
+    what: str, columns: Columns, about: Dataset, reading: Reading, tool: ToolFormat | None, notes: list[str]
+) -> np.ndarray:
+    rows = len(next(iter(columns.values())))
+    name = reading.label_column or (tool.label if tool and tool.label in columns else None)
+    if name is not None and name not in columns:
+        raise Ig3dError(f"{what}: --label-column {name}: no such column; there are: {listed(columns)}")
+    if not about.width:
+        return np.full(rows, -1, np.int64)
+    name = name or find_column(columns, [one for one in LABELS if tool is None or one != tool.predicted])
+    if name is None:
+        return np.full(rows, -1, np.int64)
+    classes, missing = classes_of(what, name, columns[name], about)
+    if missing:
+        notes.append(f"{missing} samples have no class in column {name}: they are not annotated")
     return classes
+
+
+def _va_labels(
+    what: str, columns: Columns, about: Dataset, names: tuple[str | None, str | None], notes: list[str]
+) -> np.ndarray:
+    """True valence and arousal in [-1, 1]; values that mean "not annotated" are NaN."""
+    rows = len(next(iter(columns.values())))
+    va = np.full((rows, 2), np.nan, np.float32)
+    if about.va is None:
+        return va
+    for index, name in enumerate(names):
+        if name is not None:
+            values = numbers(what, name, columns[name])
+            values[np.isin(values, about.va.missing_values)] = np.nan
+            va[:, index] = _in_range(what, name, about.va.rescaled(values), values, about)
+    if any(names):
+        lacking = np.isnan(va).any(axis=1)
+        va[lacking] = np.nan
+        if lacking.any():
+            words = ", ".join(f"{value:g}" for value in about.va.missing_values)
+            notes.append(
+                f"{int(lacking.sum())} samples are not annotated (valence or arousal empty, {words}); excluded"
+            )
+        if about.va.is_rescaled:
+            notes.append(f"true valence and arousal were rescaled from {_range(about)} to [-1, 1]")
+    return va
+
+
+def _in_range(what: str, name: str, values: np.ndarray, raw: np.ndarray, about: Dataset) -> np.ndarray:
+    outside = np.abs(np.nan_to_num(values)) > 1 + VA_SLACK
+    if outside.any():
+        row = int(outside.argmax())
+        raise Ig3dError(
+            f"{what}: row {row + 1}, column {name}: {raw[row]:g} is outside {_range(about)} ({int(outside.sum())} such"
+            f" rows); a data set with another range declares it: va: {{range: [LOW, HIGH]}}, see `ig3d data create`"
+        )
+    return values
+
+
+def _sizes(what: str, columns: Columns, tool: ToolFormat | None) -> np.ndarray | None:
+    width, height = tool.face if tool and tool.face else (None, None)
+    width = width if width in columns else find_column(columns, ("face_width", "width", "w"))
+    height = height if height in columns else find_column(columns, ("face_height", "height", "h"))
+    if width is None or height is None:
+        return None
+    return numbers(what, width, columns[width]) * numbers(what, height, columns[height])
+
+
+def one_per_sample(rows: Predictions, file: Path, faces: Faces = "error") -> Predictions:
+    """One row with predictions per sample: rows without predictions and repeated ones are removed, and said.
+
+    Args:
+        rows: of a file.
+        file: for messages.
+        faces: which row counts where a sample has several that differ.
+
+    Raises:
+        Ig3dError: a sample has several different rows and `faces` is `error`; no row is left.
+    """
+    missing = rows.missing
+    if missing.any():
+        count = int(missing.sum())
+        left = f"{count} of {len(missing)} rows have no prediction (no face found): counted as missing"
+        rows = rows.take(~missing, left)
+    if not len(rows.ids):
+        raise Ig3dError(f"{file}: no row has predictions; all {len(missing)} are empty")
+    _, first, place = np.unique(rows.ids, return_index=True, return_inverse=True)
+    repeated = len(rows.ids) - len(first)
+    if not repeated:
+        return rows
+    kept = first[place]
+    same = np.ones(len(rows.ids), bool)
+    for values in (rows.logits, rows.va):
+        if values is not None:
+            same &= (values == values[kept]).all(axis=1)
+    if same.all():
+        return rows.take(np.sort(first), f"{repeated} rows repeat another row of their sample, and were dropped")
+    if faces == "error":
+        one, count = str(rows.ids[int((~same).argmax())]), len(np.unique(rows.ids[~same]))
+        raise Ig3dError(
+            f"{file}: sample_id {one!r} is duplicated ({count} such ids), with different predictions: several faces of"
+            " an image? give --faces first or --faces largest"
+        )
+    if faces == "largest":
+        if rows.sizes is None:
+            raise Ig3dError(
+                f"{file}: --faces largest needs the size of each face (columns width and height); give first"
+            )
+        order = np.lexsort((np.arange(len(rows.ids)), -np.nan_to_num(rows.sizes, nan=-1.0), place))
+        first = order[np.unique(place[order], return_index=True)[1]]
+    count = int((np.bincount(place) > 1).sum())
+    return rows.take(np.sort(first), f"{count} samples have several faces; the {faces} counts")

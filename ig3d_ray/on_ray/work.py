@@ -47,8 +47,8 @@ class Work:
         self.store, self.dataset = Store(self.config["storage"]), self.config["dataset"]
         self.resources = Resources(**self.config["resources"])
         self.members: list[Member] = [(mark, parse_trained_spec(text)) for mark, text in self.config["members"]]
+        self.about = datasets.use(self.store, self.dataset)
         self.samples: Samples = load_samples(self.store, self.dataset)
-        self.about = datasets.dataset(self.dataset)
         minutes = self.resources.checkpoint_minutes
         self.watch = Watch(self.config["board"], self.rank, self.world, minutes)
         self.news = News(self.config["board"], self.rank)

@@ -39,7 +39,7 @@ def load_pool(
     Raises:
         Ig3dError: no member has outputs for the task there, or there are no labels.
     """
-    wanted = Task(task) if task else datasets.dataset(dataset).tasks[0]
+    wanted = Task(task) if task else datasets.use(store, dataset).tasks[0]
     logits, labels = LogitStore(store), find_labels(store, dataset, split)
     if labels is None:
         raise Ig3dError(f"{dataset}: no labels for {split} in {store.uri}")

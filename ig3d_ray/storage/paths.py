@@ -7,6 +7,7 @@ TRAIN = "train"
 TUNE = "tune"
 """Ray Tune's working folder."""
 LEASES = "leases"
+DECLARED_DATASETS = "declarations/datasets"
 ROUNDS = "rounds"
 """The folder of a search's journal, inside the search's folder."""
 SPEC_FILE = "best_ensemble.json"
@@ -19,6 +20,11 @@ _SPEC_DEPTH = 4
 def dataset_folder(dataset: str) -> str:
     """The folder of a data set."""
     return f"datasets/{dataset}"
+
+
+def declaration(dataset: str) -> str:
+    """The declaration of a user's own data set; not below its folder, so that all can be listed quickly."""
+    return f"{DECLARED_DATASETS}/{dataset}.json"
 
 
 def samples_table(dataset: str) -> str:

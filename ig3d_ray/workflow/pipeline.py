@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from ig3d_ray.config.resources import Resources
 from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.data import datasets
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.ensembles.export import build_spec, publish
 from ig3d_ray.ensembles.spec import EnsembleSpec
@@ -62,6 +63,16 @@ class Outcome:
 NAMED_AT_MOST = 5
 OnRound = Callable[[Explorer], None]
 Search = Callable[[SearchSpace, Parts, str, OnRound, Remembered], list[list[Result]]]
+
+
+def publish_declaration(store: Store, space: SearchSpace) -> None:
+    """Publish the declaration of a user's own data set, where workers and later commands find it.
+
+    Raises:
+        Ig3dError: the storage has another data set of this name.
+    """
+    if space.dataset not in datasets.BUILT_IN:
+        datasets.create(store, datasets.dataset(space.dataset))
 
 
 def prepare_data(store: Store, space: SearchSpace) -> None:
@@ -128,6 +139,7 @@ def search_store(
     Raises:
         Ig3dError: the pool is empty, or something in the store is broken.
     """
+    publish_declaration(store, space)
     inventory = take_inventory(store, space)
     splits = space.protocol.splits
     usable = inventory.usable(splits)
@@ -239,6 +251,7 @@ def run(
         Ig3dError: an error that the user can correct.
     """
     store.prepare()
+    publish_declaration(store, space)
     prepare_data(store, space)
     inventory = take_inventory(store, space)
     todo = to_train(inventory)

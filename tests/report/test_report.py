@@ -13,6 +13,7 @@ from trained import World
 
 from ig3d_ray.cli.app import main
 from ig3d_ray.data import datasets
+from ig3d_ray.data.datasets import ExpressionClass, catalog
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.report.findings import Findings
@@ -135,10 +136,12 @@ def test_a_browser_shows_it_and_asks_nobody(
     browser: Any, world: World, va: Findings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, scheme: str
 ) -> None:
     hostile = "<script>document.title='broken'</script>"
-    faces = datasets.DATASETS["faces"]
+    faces = datasets.dataset("faces")
     names = (hostile, *faces.class_names[1:])
     pages = {"va": page_of(va), "both": comparison_page({hostile: va, "faces": world.found.findings})}
-    monkeypatch.setitem(datasets.DATASETS, "faces", dataclasses.replace(faces, class_names=names))
+    hostile_faces = faces.model_copy(update={"classes": tuple(ExpressionClass(name=name) for name in names)})
+    hostile_faces.__dict__.pop("class_names", None)
+    monkeypatch.setattr(catalog, "_built_in", lambda name: hostile_faces if name == "faces" else faces)
     pages["faces"] = page_of(world.found.findings, thumbnail=thumbnails_of(world.store, world.found.findings))
     context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
     for name, text in pages.items():

@@ -1,0 +1,241 @@
+"""Which column of a table is what: ids, class scores by name or number, valence and arousal, labels."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ig3d_ray.data.datasets import Dataset
+from ig3d_ray.data.datasets.class_names import SYNONYMS, normalized
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.importing.containers import Columns
+from ig3d_ray.importing.tools import ScoreKind
+
+SHOWN = 10
+IDS = (
+    *("sample_id", "id", "ids", "image_id", "image", "image_path", "img", "img_path", "path", "paths", "file"),
+    *("filename", "file_name", "filepath", "file_path", "filenames", "name", "names", "image_name", "input", "key"),
+    *("subDirectory_filePath", "index", "frame"),
+)
+LABELS = (
+    *("label", "labels", "cat_true", "true_label", "label_true", "y_true", "y", "target", "targets"),
+    *("ground_truth", "gt", "gt_label", "true", "truth", "true_class", "class", "expression", "emotion"),
+)
+VA_TRUE = (
+    ("val_true", "valence_true", "true_valence", "gt_valence", "valence_gt", "label_valence", "valence_label"),
+    ("aro_true", "arousal_true", "true_arousal", "gt_arousal", "arousal_gt", "label_arousal", "arousal_label"),
+)
+VA_PREDICTED = (
+    ("val_pred", "valence_pred", "pred_valence", "pred_val", "valence_hat", "predicted_valence"),
+    ("aro_pred", "arousal_pred", "pred_arousal", "pred_aro", "arousal_hat", "predicted_arousal"),
+)
+VA_PLAIN = (("valence", "val"), ("arousal", "aro"))
+_KINDS: dict[str, ScoreKind] = {
+    **dict.fromkeys(("logit", "logits"), "logits"),
+    **dict.fromkeys(("prob", "probs", "probability", "probabilities", "proba", "softmax", "p"), "probabilities"),
+    **dict.fromkeys(("percent", "pct"), "percent"),
+    **dict.fromkeys(
+        ("score", "scores", "pred", "preds", "prediction", "emotion", "expr", "expression", "conf"), "scores"
+    ),
+}
+_STEM = "|".join(sorted(_KINDS, key=len, reverse=True))
+_PREFIXED = re.compile(rf"(?P<stem>{_STEM})(?P<gap>[_. \-:]+)(?P<rest>.+)", re.IGNORECASE)
+_SUFFIXED = re.compile(rf"(?P<rest>.+?)(?P<gap>[_. \-:]+)(?P<stem>{_STEM})", re.IGNORECASE)
+_EXPRESSIONS = frozenset(word for group in SYNONYMS for word in group)
+_KEYS = ("valence", "arousal")
+
+
+@dataclass
+class ScoreColumns:
+    """Columns of class scores.
+
+    Attributes:
+        kind: what their names say that they are.
+        called: their common prefix or suffix, for messages.
+        by_class: class number -> column.
+        others: columns of expressions that are no classes of the data set.
+        numbered: columns by number.
+        unknown: columns with the same prefix that name no expression.
+    """
+
+    kind: ScoreKind
+    called: str
+    by_class: dict[int, str] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+    numbered: dict[int, str] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Columns for a message, at most ten of them."""
+    everything = list(names)
+    more = f", ... ({len(everything)} columns)" if len(everything) > SHOWN else ""
+    return ", ".join(name[:40] for name in everything[:SHOWN]) + more
+
+
+def find_column(columns: Columns, candidates: Iterable[str]) -> str | None:
+    """The first of some columns that is there, in any case."""
+    lower = {name.lower(): name for name in reversed(list(columns))}
+    return next((lower[name.lower()] for name in candidates if name.lower() in lower), None)
+
+
+def find_scores(what: str, columns: Columns, about: Dataset) -> ScoreColumns | None:
+    """The columns of class scores: by the classes' names or synonyms in any order, or numbered in the data set's order.
+
+    Args:
+        what: the file, for messages.
+        columns: of the file.
+        about: whose classes.
+
+    Raises:
+        Ig3dError: logits and probabilities are both there; numbered columns are not one per class; two columns are of
+            one class, or one that must be a class is none.
+    """
+    groups = _groups(columns, about)
+    fit = [group for group in groups if group.numbered or len(group.by_class) >= min(2, about.width)]
+    if not fit:
+        return None
+    kinds = {group.kind for group in fit} & {"logits", "probabilities"}
+    if len(kinds) == 2:
+        names = " and ".join(f"{group.called}_" for group in fit if group.kind in kinds)
+        raise Ig3dError(f"{what}: both {names} columns; keep the logits and remove the others")
+    best = max(fit, key=lambda group: max(len(group.by_class), len(group.numbered)))
+    if len(best.numbered) > len(best.by_class):
+        return _numbered(what, best, about)
+    if best.unknown and len(best.by_class) < about.width:
+        raise Ig3dError(
+            f"{what}: column {best.unknown[0]!r} names no class of {about.name} ({', '.join(about.class_names)});"
+            " rename or remove it, or give --columns CLASS=COLUMN,..."
+        )
+    return best
+
+
+def _groups(columns: Columns, about: Dataset) -> list[ScoreColumns]:
+    groups: dict[str, ScoreColumns] = {}
+    for name in columns:
+        stem, rest, called = _parsed(name)
+        group = groups.setdefault(called, ScoreColumns(_KINDS.get(stem, "scores"), called))
+        if not stem and rest.strip().endswith(("%", "(%)")):
+            rest = rest.strip().removesuffix("(%)").removesuffix("%")
+        index = about.index(rest)
+        if rest.isdigit() and stem:
+            group.numbered[int(rest)] = name
+        elif index is not None and not _is_label_word(name):
+            group.by_class.setdefault(index, name)
+        elif normalized(rest) in _EXPRESSIONS:
+            group.others.append(name)
+        elif stem and normalized(rest) not in _KEYS and _is_numeric(columns[name]):
+            group.unknown.append(name)
+    return list(groups.values())
+
+
+def _is_numeric(values: np.ndarray) -> bool:
+    first = next((str(value) for value in values.tolist() if str(value).strip()), "")
+    return bool(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan", first.strip()))
+
+
+def _is_label_word(name: str) -> bool:
+    return name.lower() in LABELS or name.lower() in IDS
+
+
+def _parsed(name: str) -> tuple[str, str, str]:
+    """A column's stem (`logit`), what follows (`happy`), and how its group is called."""
+    for pattern in (_PREFIXED, _SUFFIXED):
+        found = pattern.fullmatch(name.strip())
+        if found is not None:
+            return found["stem"].lower(), found["rest"], found["stem"]
+    return "", name, ""
+
+
+def _numbered(what: str, group: ScoreColumns, about: Dataset) -> ScoreColumns:
+    wanted, found = set(range(about.width)), set(group.numbered)
+    if found != wanted:
+        stem = next(iter(group.numbered.values())).rstrip("0123456789")
+        missing = sorted(wanted - found)
+        lacks = missing and len(found) >= len(wanted)
+        message = f"column '{stem}{missing[0]}' is missing" if lacks else f"{len(found)} classes"
+        names = ", ".join(about.class_names)
+        raise Ig3dError(f"{what}: {message}, but {about.name} has {about.width} in this order: {names}")
+    group.by_class = dict(sorted(group.numbered.items()))
+    return group
+
+
+def scores_by_option(what: str, given: Mapping[str, str], columns: Columns, about: Dataset) -> ScoreColumns | None:
+    """The columns of class scores that a user names.
+
+    Args:
+        what: the file, for messages.
+        given: class (or `valence`, `arousal`) -> column.
+        columns: of the file.
+        about: whose classes.
+
+    Raises:
+        Ig3dError: a class or a column is unknown, or a class has none.
+    """
+    chosen = ScoreColumns("scores", "the given")
+    for word, column in given.items():
+        if column not in columns:
+            raise Ig3dError(f"{what}: --columns {word}={column}: no such column; there are: {listed(columns)}")
+        index = about.index(word)
+        if index is None and normalized(word) not in _KEYS:
+            classes = ", ".join(about.class_names)
+            raise Ig3dError(f"{what}: --columns {word}={column}: {word!r} is no class of {about.name}: {classes}")
+        if index is not None:
+            chosen.by_class[index] = column
+            chosen.kind = _KINDS.get(_parsed(column)[0], "scores")
+    missing = [name for index, name in enumerate(about.class_names) if index not in chosen.by_class]
+    if chosen.by_class and missing:
+        raise Ig3dError(f"{what}: --columns: no column for {', '.join(missing[:SHOWN])}; give each class one")
+    return chosen if chosen.by_class else None
+
+
+def find_va(what: str, columns: Columns) -> tuple[tuple[str, str] | None, tuple[str | None, str | None]]:
+    """The columns of predicted valence and arousal, if any, and those of the true ones.
+
+    Raises:
+        Ig3dError: one of the two predictions is missing.
+    """
+    predicted = [find_column(columns, names) for names in VA_PREDICTED]
+    true = [find_column(columns, names) for names in VA_TRUE]
+    plain = [find_column(columns, names) for names in VA_PLAIN]
+    if not any(predicted):
+        predicted = plain
+    elif not any(true):
+        true = plain
+    first, second = predicted
+    if (first is None) != (second is None):
+        missing = VA_PREDICTED[1][0] if first else VA_PREDICTED[0][0]
+        raise Ig3dError(f"{what}: column {missing!r} is missing; valence and arousal come together")
+    return (None if first is None or second is None else (first, second)), (true[0], true[1])
+
+
+def classes_of(what: str, name: str, values: np.ndarray, about: Dataset) -> tuple[np.ndarray, int]:
+    """A column of class numbers or names as `[N]` int64, -1 where there is none; and how many are "not annotated".
+
+    Args:
+        what: the file, for messages.
+        name: of the column, for messages.
+        values: `[N]` str or numbers.
+        about: whose classes.
+
+    Raises:
+        Ig3dError: a value is no class.
+    """
+    known = {str(index): index for index in range(about.width)} | {"-1": -1, "": -1, "nan": -1, "none": -1}
+    classes = np.empty(len(values), dtype=np.int64)
+    for row, value in enumerate(values.tolist()):
+        text = (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()
+        # pandas writes integers as 3.0 if a column had missing values.
+        number = known.get(text.lower().removesuffix(".0"))
+        index = number if number is not None else about.index(text)
+        if index is None:
+            others = {str(one).strip().removesuffix(".0") for one in values.tolist()}
+            first = [str(number) for number in range(1, about.width + 1)]
+            hint = "; do its labels count from 1?" if others <= set(first) and first[-1] in others else ""
+            raise Ig3dError(
+                f"{what}: row {row + 1}, column {name}: {text[:40]!r} is no class of {about.name};"
+                f" allowed: 0 to {about.width - 1} ({', '.join(about.class_names)}){hint}"
+            )
+        classes[row] = index
+    return classes, int((classes < 0).sum())

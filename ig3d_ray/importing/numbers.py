@@ -1,0 +1,174 @@
+"""Columns of text or numbers as numbers, and class scores as logits."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.importing.tools import ScoreKind
+
+SMALLEST_PROBABILITY = 1e-12
+LARGEST_FLOOR = 0.01
+HALF_PRECISION = 2.5e-3
+"""How far sums of probabilities in half precision, or printed with few digits, are from one."""
+ABSENT_CLASS = np.log(1e6)
+MISSING_WORDS = frozenset({"", "nan", "none", "null", "na", "n/a", "-nan"})
+
+
+def numbers(what: str, name: str, values: np.ndarray) -> np.ndarray:
+    """A column as `[N]` float64; an empty field is NaN.
+
+    Args:
+        what: the file, for messages.
+        name: of the column, for messages.
+        values: `[N]` str or numbers; a per cent sign is dropped.
+
+    Raises:
+        Ig3dError: a field is not a number, infinite, or too large for a float32.
+    """
+    if values.dtype.kind in "fiu":
+        found = values.astype(np.float64)
+    else:
+        found = np.array([_number(what, name, row, value) for row, value in enumerate(values.tolist(), 1)])
+    infinite = np.isinf(found)
+    if infinite.any():
+        row, count = int(infinite.argmax()), int(infinite.sum())
+        raise Ig3dError(f"{what}: row {row + 1}, column {name}: infinity ({count} such rows)")
+    too_large = np.abs(np.nan_to_num(found)) > np.finfo(np.float32).max
+    if too_large.any():
+        row = int(too_large.argmax())
+        raise Ig3dError(f"{what}: row {row + 1}, column {name}: {found[row]:g} is too large for a float32")
+    return found
+
+
+def _number(what: str, name: str, row: int, value: object) -> float:
+    text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    text = text.strip().removesuffix("%").strip()
+    if text.lower() in MISSING_WORDS:
+        return float("nan")
+    try:
+        # Python reads 1_0 as ten.
+        if isinstance(value, bool | np.bool_) or "_" in text:
+            raise ValueError
+        return float(text)
+    except ValueError as error:
+        raise Ig3dError(f"{what}: row {row}, column {name}: {str(value)[:40]!r} is not a number") from error
+
+
+def table_of_numbers(what: str, names: list[str], columns: dict[str, np.ndarray]) -> np.ndarray:
+    """Several columns as `[N, C]` float64; a row without any number is NaN throughout.
+
+    Raises:
+        Ig3dError: a row has some of its numbers, or one is invalid.
+    """
+    table = np.stack([numbers(what, name, columns[name]) for name in names], axis=1)
+    lacking = np.isnan(table)
+    partly = lacking.any(axis=1) & ~lacking.all(axis=1)
+    if partly.any():
+        row = int(partly.argmax())
+        name = names[int(lacking[row].argmax())]
+        raise Ig3dError(f"{what}: row {row + 1}, column {name}: NaN ({int(partly.sum())} such rows)")
+    return table
+
+
+class Logits(NamedTuple):
+    """Class scores as logits, `[N, C]` float64 with rows of NaN where there are none, and what was done to them."""
+
+    values: np.ndarray
+    notes: list[str]
+
+
+def to_logits(what: str, table: np.ndarray, kind: ScoreKind, called: str, asked: ScoreKind | None = None) -> Logits:
+    """Class scores as logits: probabilities and percentages become their logarithms.
+
+    Args:
+        what: the file, for messages.
+        table: `[N, C]`; rows of NaN stay.
+        kind: what the columns' names say; `scores` for nothing.
+        called: the columns, for messages, such as `logit_`.
+        asked: what the user says that they are.
+
+    Raises:
+        Ig3dError: the numbers are not what they are called, or it can't be known.
+    """
+    there = ~np.isnan(table).any(axis=1)
+    some, notes = table[there], []
+    kind = asked or kind
+    decided = _decide(what, some, kind, called, asked is not None)
+    if decided == "logits":
+        if kind == "scores":
+            notes.append(f"{called or 'the class'} columns were taken as logits: they are no probabilities")
+        return Logits(table, notes)
+    values = some / 100 if decided == "percent" else some
+    if decided == "percent":
+        notes.append(f"{called or 'the class'} columns are percentages, divided by 100")
+    values, more = _renormalized(what, values, called, decided == "percent", np.flatnonzero(there))
+    notes += more
+    zeros = values <= 0
+    floor = SMALLEST_PROBABILITY
+    if zeros.any():
+        floor = float(np.clip(values[~zeros].min() / 2, SMALLEST_PROBABILITY, LARGEST_FLOOR))
+        notes.append(f"{int(zeros.sum())} probabilities of 0 were taken as {floor:.2g}, half the smallest other one")
+    logits = np.full(table.shape, np.nan)
+    logits[there] = np.log(np.maximum(values, floor))
+    return Logits(logits, notes)
+
+
+def _decide(what: str, some: np.ndarray, kind: ScoreKind, called: str, asked: bool) -> ScoreKind:
+    """What the numbers are, by their names, and where these say nothing, by their values."""
+    if not len(some):
+        return "logits"
+    sums, negative = some.sum(axis=1), bool((some < 0).any())
+    per_cent = not negative and abs(float(np.median(sums)) - 100) < 5
+    ones = not negative and bool((np.abs(sums - 1) < HALF_PRECISION).all())
+    if kind == "logits":
+        votes = bool(np.isin(some, (0, 1)).all())
+        if not asked and not votes and (ones or (per_cent and bool((np.abs(sums - 100) < 1).all()))):
+            raise Ig3dError(
+                f"{what}: {called or 'the class'} columns are called logits, but look like probabilities: each row"
+                " sums to one; give --scores probabilities, or --scores logits to take them as they are"
+            )
+        return "logits"
+    if kind == "percent" or per_cent:
+        return "percent"
+    if kind == "probabilities" or (not negative and abs(float(np.median(sums)) - 1) < 0.05):
+        return "probabilities"
+    if negative:
+        return "logits"
+    raise Ig3dError(
+        f"{what}: {called or 'the class'} columns are neither probabilities nor percentages (row 1 sums to"
+        f" {sums[0]:.4g}), and never negative; give --scores logits, probabilities or percent"
+    )
+
+
+def _renormalized(
+    what: str, values: np.ndarray, called: str, per_cent: bool, rows: np.ndarray
+) -> tuple[np.ndarray, list[str]]:
+    """Probabilities that sum to one; sums that rounding or half precision explains are put right, and said."""
+    sums, classes = values.sum(axis=1), values.shape[1]
+    digits = decimals(values * 100 if per_cent else values) + 2 * per_cent
+    slack = max(HALF_PRECISION, classes * 0.5 * 10.0**-digits * 1.01)
+    outside = np.any((values < 0) | (values > 1 + slack), axis=1)
+    wrong = outside | (np.abs(sums - 1) > slack)
+    if wrong.any():
+        first = int(wrong.argmax())
+        message = "holds a number outside [0, 1]" if outside[first] else f"sums to {sums[first]:.4g}, not 1"
+        raise Ig3dError(
+            f"{what}: row {rows[first] + 1}: {called or 'class scores: it '} {message} ({int(wrong.sum())} such"
+            " rows); raw scores are called logit_, or give --scores logits"
+        )
+    off = np.abs(sums - 1) > 1e-6
+    if not off.any():
+        return values, []
+    share, far = float(off.mean()), float(np.abs(sums - 1).max())
+    return values / sums[:, None], [f"{share:.1%} of the rows did not sum to 1 (at most {far:.2g} off); renormalized"]
+
+
+def decimals(values: np.ndarray) -> int:
+    """The number of decimals that all numbers are rounded to; 12 for numbers that are not rounded.
+
+    Args:
+        values: any shape.
+    """
+    some = values.reshape(-1)[:20000]
+    return next((d for d in range(7) if np.allclose(some, np.round(some, d), rtol=0, atol=1e-9)), 12)
