@@ -12,6 +12,15 @@ View = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9+_-]*$",
 """What a model takes as input, in one word: `2d`, `3d`, `2d+3d`, `landmarks`, `audio`, ..."""
 
 
+def view_group(view: str) -> str:
+    """Views that count as one when two members of different views are paired: those that include the image.
+
+    Args:
+        view: what a model takes as input.
+    """
+    return "2d" if view.split("+")[0] == "2d" else view
+
+
 class Frozen(BaseModel):
     """An immutable value that is read from or written to a file; unknown fields are an error."""
 

@@ -9,7 +9,6 @@ from ig3d_ray.errors import Ig3dError
 
 RepresentationName = Literal["emoca", "smirk"]
 SplitName = Literal["train", "dev", "test"]
-ViewName = Literal["2d", "3d", "2d+3d"]
 MissingName = Literal["fail", "skip", "fallback"]
 
 Storage = Annotated[

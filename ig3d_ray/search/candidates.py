@@ -12,7 +12,7 @@ from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion.combine import Space, Strategy
 from ig3d_ray.fusion.fit import METHODS, PER_COLUMN, SPACES_OF, Method
-from ig3d_ray.types import Task
+from ig3d_ray.types import Task, view_group
 
 WEIGHT_DECIMALS = 9
 
@@ -66,6 +66,8 @@ class Choices:
     """The possible choices, given a space and the available members."""
 
     names: tuple[str, ...]
+    groups: tuple[str, ...]
+    """Of each member's view."""
     members_2d: tuple[str, ...]
     members_3d: tuple[str, ...]
     strategies: tuple[Strategy, ...]
@@ -92,8 +94,13 @@ class Choices:
 
     @property
     def two_views(self) -> bool:
-        """Whether pairs are of a 2D and a 3D member."""
-        return bool(self.members_2d and self.members_3d)
+        """Whether there are two views, such as 2D and 3D members; pairs are then of one member of each."""
+        return len(set(self.groups)) == 2
+
+    def may_pair(self, first: str, second: str) -> bool:
+        """Whether two members are of different views, or all members are of one."""
+        groups = dict(zip(self.names, self.groups, strict=True))
+        return first != second and (len(set(self.groups)) == 1 or groups[first] != groups[second])
 
     @property
     def couples(self) -> Iterator[tuple[str, str]]:
@@ -102,7 +109,7 @@ class Choices:
             return iter(())
         if self.two_views:
             return itertools.product(self.members_2d, self.members_3d)
-        return itertools.combinations(self.names, 2)
+        return (pair for pair in itertools.combinations(self.names, 2) if self.may_pair(*pair))
 
     @property
     def has_pairs(self) -> bool:
@@ -119,19 +126,20 @@ class Choices:
         """How many different candidates of two members there are; None if a weight is sampled from a range."""
         if "weighted" in self.strategies and self.weight_3d != "exact":
             return None
-        count = len(self.names)
-        couples = len(self.members_2d) * len(self.members_3d) if self.two_views else count * (count - 1) // 2
-        return couples * len(self.mixes)
+        return sum(1 for _ in self.couples) * len(self.mixes)
 
 
 def choices(space: SearchSpace, pool: Pool) -> Choices:
     """What can be tried.
 
-    A pair is a member that takes the image as input and one that takes 3D parameters only, as in the paper; where all
-    members take the same, any two.
+    A pair is of two members of different views: as in the paper one that takes the image as input and one that takes
+    3D parameters only; where all members take the same, any two.
     """
-    names_2d = tuple(n for n, view in zip(pool.names, pool.views, strict=True) if view != "3d")
-    names_3d = tuple(n for n, view in zip(pool.names, pool.views, strict=True) if view == "3d")
+    groups = tuple(view_group(view) for view in pool.views)
+    distinct = sorted(set(groups), key=lambda group: (group != "2d", groups.index(group)))
+    first, seconds = (distinct[0], distinct[1:]) if len(distinct) == 2 else ("2d", ["3d"])
+    names_2d = tuple(n for n, group in zip(pool.names, groups, strict=True) if group == first)
+    names_3d = tuple(n for n, group in zip(pool.names, groups, strict=True) if group in seconds)
     expression = pool.task.has_classes
     methods: list[tuple[Method, Space, bool]] = []
     for method, per in itertools.product(space.methods, space.fusion.weights_per):
@@ -144,6 +152,7 @@ def choices(space: SearchSpace, pool: Pool) -> Choices:
     limit = space.search.max_members or len(pool.names)
     return Choices(
         names=pool.names,
+        groups=groups,
         members_2d=names_2d,
         members_3d=names_3d,
         strategies=space.fusion.strategies,
@@ -200,7 +209,7 @@ def _suggest_pair(trial: optuna.Trial, among: Choices) -> Candidate:
         trial.suggest_categorical("member_2d", among.members_2d if among.two_views else among.names),
         trial.suggest_categorical("member_3d", among.members_3d if among.two_views else among.names),
     )
-    if members[0] == members[1]:
+    if not among.may_pair(*members):
         return Candidate((members[0],))
     if not among.two_views and among.names.index(members[0]) > among.names.index(members[1]):
         members = members[::-1]

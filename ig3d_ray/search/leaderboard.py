@@ -17,7 +17,7 @@ from ig3d_ray.search.pareto import pareto_front
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of
 from ig3d_ray.search.selection import Families, Pick, held_out_statistics, predictions
-from ig3d_ray.types import Split, Task
+from ig3d_ray.types import Split, Task, view_group
 
 SOLVED_METRICS = {
     Task.EXPRESSION: ("accuracy", "balanced_accuracy", "macro_f1"),
@@ -195,10 +195,10 @@ def _single_results(results: Sequence[Result]) -> list[Result]:
 
 def _best_2d(judge: _Judge, results: Sequence[Sequence[Result]]) -> Row | None:
     pool = judge.plan.report
-    views = dict(zip(pool.names, pool.views, strict=True))
-    if all(view == "3d" for view in pool.views):
+    views = dict(zip(pool.names, map(view_group, pool.views), strict=True))
+    if "2d" not in views.values():
         return None
-    looks = [[r for r in _single_results(found) if views[r.members[0]] != "3d"] for found in results]
+    looks = [[r for r in _single_results(found) if views[r.members[0]] == "2d"] for found in results]
     return judge.row("single", "best 2D member", lambda part: best_of(looks[part], judge.space.objective), None)
 
 

@@ -12,6 +12,7 @@ from ig3d_ray.search.explorer import Remembered
 from ig3d_ray.search.protocol import Parts, plan
 from ig3d_ray.search.scoring import Result, best_of, score_batch
 from ig3d_ray.storage.store import Store
+from ig3d_ray.types import view_group
 from ig3d_ray.workflow.inventory import load_pools, take_inventory
 
 logger = logging.getLogger(__name__)
@@ -96,11 +97,11 @@ class EarlyScores:
 
     def _candidates(self, pool: Pool) -> list[Candidate]:
         """Members alone and in pairs; a method on all members must wait until all are cached."""
-        among, views = choices(self.space, pool), {spec.view == "3d" for spec in self.space.members()}
+        among, views = choices(self.space, pool), {view_group(spec.view) for spec in self.space.members()}
         found = [candidate for candidate in always_scored(self.space, pool) if candidate.method is None]
         enumerable = among.pairs is not None and among.pairs <= self.space.search.enumerate_up_to
         # If a view is still missing, the pairs available now will not be searched.
-        if enumerable and (among.two_views or len(views) == 1):
+        if enumerable and set(among.groups) == views:
             found += all_pairs(self.space, pool)
         return found
 
