@@ -7,6 +7,7 @@ import typer
 
 from ig3d_ray.cli.audit import audit_app
 from ig3d_ray.cli.cluster import cluster_app
+from ig3d_ray.cli.compare import compare
 from ig3d_ray.cli.data import data_app
 from ig3d_ray.cli.export import export
 from ig3d_ray.cli.extract import extract
@@ -34,6 +35,7 @@ for command, example in (
     (submit, "ig3d submit search_spaces/rafdb.yaml --storage s3://bucket/ig3d --follow"),
     (extract, "ig3d extract --encoder smirk --checkpoint SMIRK_em1.pt --dataset rafdb --storage runs"),
     (predict, f"ig3d predict {SPEC} --images photos/ --out predictions.csv"),
+    (compare, "ig3d compare deepface.json pyfeat.csv --labels labels.csv"),
     (report, "ig3d report runs/searches/faces/faces-1a2b3c4d --figures figures/"),
     (export, f"ig3d export {SPEC} --out bundle"),
     (serve, f"ig3d serve {SPEC} --port 8000"),

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -28,12 +28,26 @@ def predict(
     missing: Annotated[
         MissingName, typer.Option(help="What to do with an image for which an input of a member is missing.")
     ] = "fail",
+    predictions: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MEMBER=FILE", help="A member's predictions on new samples. Repeatable, one per member."),
+    ] = None,
+    form: Annotated[
+        Literal["table", "abaw", "labels"],
+        typer.Option("--format", help="With --predictions: a table, ABAW's text file, or ids with class numbers."),
+    ] = "table",
     split: Annotated[SplitName, typer.Option(help="Split of the spec's data set.")] = "test",
     as_json: AsJson = False,
 ) -> None:
     """Predict new images; or a split of the ensemble's data set, and check the reported score."""
-    check_suffix(out, FORMATS, "--out")
-    if images:
+    check_suffix(out, FORMATS if form == "table" else (".txt", ".csv"), "--out")
+    if predictions:
+        if images or missing == "fallback":
+            raise Ig3dError("--predictions: need no --images; and --missing is fail or skip")
+        _predict_from_tables(spec, predictions, form, missing == "skip", out, as_json)
+    elif form != "table":
+        raise Ig3dError(f"--format {form}: is for --predictions MEMBER=FILE ...")
+    elif images:
         _predict_images(spec, storage, images, {"emoca": emoca, "smirk": smirk}, missing, out, as_json)
     elif emoca or smirk:
         raise Ig3dError("--emoca and --smirk are parameters of new images; also give --images")
@@ -75,6 +89,35 @@ def _predict_images(
     _print_images(ensemble, out, writer.rows, by_fallback, excluded)
 
 
+def _predict_from_tables(
+    spec: str, given: list[str], form: Literal["table", "abaw", "labels"], skip: bool, out: Path, as_json: bool
+) -> None:
+    from ig3d_ray.ensembles.from_tables import Table, predict_from
+    from ig3d_ray.ensembles.spec import read_ensemble
+    from ig3d_ray.ensembles.submission import write_submission
+    from ig3d_ray.ensembles.writer import Writer
+
+    tables: dict[str, Table] = {}
+    for item in given:
+        name, equals, file = item.partition("=")
+        if not equals or not name or not file:
+            raise Ig3dError(f"--predictions {item}: write it as MEMBER=FILE")
+        tables[name] = Path(file)
+    ensemble = read_ensemble(spec)
+    frame, notes = predict_from(ensemble, tables, None, skip)
+    if form == "table":
+        with Writer(out) as writer:
+            writer.write(frame)
+    else:
+        write_submission(ensemble, frame, form, out)
+    if as_json:
+        print(json.dumps({"out": str(out), "samples": len(frame), "notes": notes}))
+        return
+    print(f"{out}: {len(frame)} samples, by the fusion of {len(ensemble.members)} members for {ensemble.dataset}")
+    for note in notes:
+        print(f"note: {note}")
+
+
 def _print_images(
     ensemble: "Ensemble", out: Path, rows: int, by_fallback: int, excluded: list[tuple[str, str]]
 ) -> None:
@@ -99,7 +142,7 @@ def _predict_split(spec: str, storage: str | None, split: SplitName, out: Path, 
     ensemble, store = read_ensemble(spec), Store(storage or storage_of(spec))
     done = reproduce(ensemble, store, split)
     with Writer(out) as writer:
-        writer.write(prediction_table(done).to_pandas())
+        writer.write(prediction_table(done, ensemble.class_names).to_pandas())
     if as_json:
         content: dict[str, Any] = {"out": str(out), "samples": len(done.pool), "scores": done.scores}
         content |= {"compared": done.compared, "compared_score": done.compared_score, "reported": done.reported}

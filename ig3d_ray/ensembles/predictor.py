@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from ig3d_ray.data.encoder_record import EncoderRecord
 from ig3d_ray.data.images import DECODING_THREADS
 from ig3d_ray.data.representations import WIDTHS
 from ig3d_ray.data.samples import Samples
+from ig3d_ray.ensembles.from_tables import Table, fused_frame, predict_from
 from ig3d_ray.ensembles.inputs import ImageLike, Item, decoded, encoded, items_of, read_item
 from ig3d_ray.ensembles.parameters import Parameters, parameters_of
 from ig3d_ray.ensembles.spec import EnsembleMember, EnsembleSpec, Fallback, read_ensemble, storage_of
@@ -83,6 +84,10 @@ class Ensemble:
     def _network(self, store: Store, member: EnsembleMember) -> Standardized:
         network = load_checkpoint(store, self.spec.dataset, member.fingerprint, member.checkpoint_sha256)
         return network.to(self.device)
+
+    def predict_from(self, tables: Mapping[str, Table], skip_missing: bool = False) -> pd.DataFrame:
+        """Fuse the members' predictions on new samples; see `from_tables.predict_from`."""
+        return predict_from(self.spec, tables, None, skip_missing)[0]
 
     @cached_property
     def features(self) -> tuple[str, ...]:
@@ -297,15 +302,9 @@ class Ensemble:
         lacking: tuple[str, ...],
     ) -> pd.DataFrame:
         fusion = (fallback or self.spec).fusion
-        columns: dict[str, Any] = {"sample_id": pd.array(names, dtype="string")}
-        if not self.spec.task.has_classes:
-            columns |= {"valence": fused[:, 0], "arousal": fused[:, 1]}
-        else:
-            columns["label"] = pd.array([self.spec.class_names[i] for i in fused.argmax(axis=1)], dtype="string")
-            likely = fusion.probabilities(fused)
-            columns |= {f"probability_{name}": likely[:, i] for i, name in enumerate(self.spec.class_names)}
-        columns["missing"] = pd.array([", ".join(lacking)] * len(rows), dtype="string")
-        return pd.DataFrame(columns, index=rows)
+        frame = fused_frame(self.spec, fusion, names, fused)
+        frame["missing"] = pd.array([", ".join(lacking)] * len(rows), dtype="string")
+        return frame.set_index(pd.Index(rows))
 
 
 def load_ensemble(uri: str | Path, storage: str | None = None, device: str | None = None) -> Ensemble:

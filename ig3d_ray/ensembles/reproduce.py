@@ -1,11 +1,11 @@
 """Predictions of an exported ensemble on a split of its data set, and whether the reported score is reproduced."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from ig3d_ray.data import datasets
 from ig3d_ray.data.labels import find_labels
 from ig3d_ray.data.samples import load_samples
 from ig3d_ray.ensembles.spec import EnsembleMember, EnsembleSpec
@@ -102,14 +102,18 @@ def _imported(spec: EnsembleSpec, member: EnsembleMember, store: Store, split: S
     return table
 
 
-def prediction_table(prediction: Prediction) -> pa.Table:
-    """Predictions with ids: `label` and a fused `score_<class>` each, or `valence` and `arousal`."""
+def prediction_table(prediction: Prediction, names: Sequence[str]) -> pa.Table:
+    """Predictions with ids: `label` and a fused `score_<class>` each, or `valence` and `arousal`.
+
+    Args:
+        prediction: of a split.
+        names: of the spec's classes.
+    """
     pool = prediction.pool
     columns: dict[str, object] = {"sample_id": pool.ids.tolist()}
     if not pool.task.has_classes:
         columns |= {"valence": prediction.fused[:, 0], "arousal": prediction.fused[:, 1]}
         return pa.table(columns)
-    names = datasets.dataset(pool.dataset).class_names
     columns["label"] = [names[i] for i in prediction.fused.argmax(axis=1)]
     columns |= {f"score_{name}": prediction.fused[:, i] for i, name in enumerate(names)}
     return pa.table(columns)

@@ -130,6 +130,11 @@ def _groups(columns: Columns, about: Dataset) -> list[ScoreColumns]:
     return list(groups.values())
 
 
+def is_expression(word: str) -> bool:
+    """Whether a word names an expression, of whatever data set."""
+    return normalized(word) in _EXPRESSIONS
+
+
 def _is_numeric(values: np.ndarray) -> bool:
     first = next((str(value) for value in values.tolist() if str(value).strip()), "")
     return bool(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan", first.strip()))

@@ -18,6 +18,7 @@ from ig3d_ray.importing.columns import (
     find_column,
     find_scores,
     find_va,
+    is_expression,
     listed,
     scores_by_option,
 )
@@ -81,6 +82,8 @@ class Predictions:
     va_true: np.ndarray
     sizes: np.ndarray | None
     notes: tuple[str, ...]
+    absent: tuple[int, ...] = ()
+    """Classes of the data set that the file has no column for."""
 
     def take(self, rows: np.ndarray, *notes: str) -> "Predictions":
         """Some rows.
@@ -135,14 +138,26 @@ def read_rows(file: Path, about: Dataset, reading: Reading = Reading()) -> Predi
     Raises:
         Ig3dError: as `read_predictions`.
     """
-    columns, what, notes = read_columns(file), str(file), []
+    return rows_of(read_columns(file), str(file), about, reading)
+
+
+def rows_of(columns: Columns, what: str, about: Dataset, reading: Reading = Reading()) -> Predictions:
+    """The predictions in columns, as `read_rows`.
+
+    Args:
+        columns: name -> `[N]`.
+        what: begins messages.
+        about: whose classes and labels.
+        reading: what can't be found out.
+    """
+    notes: list[str] = []
     tool = tool_format(reading.format) if reading.format else recognize(columns)
     if tool is not None:
         notes.append(f"read as {tool.name}: {tool.about}")
         if tool.predicted_label is not None:
             columns = {name: values for name, values in columns.items() if name != tool.predicted_label}
     ids, numbered = sample_ids(what, columns, reading, tool)
-    logits = _logits(what, columns, about, reading, tool, notes)
+    logits, absent = _logits(what, columns, about, reading, tool, notes)
     va_columns, va_true_columns = find_va(what, columns)
     va_columns = _asked_va(what, columns, reading) or _tool_va(columns, about, tool) or va_columns
     va = None
@@ -170,6 +185,7 @@ def read_rows(file: Path, about: Dataset, reading: Reading = Reading()) -> Predi
         va_true=va_true,
         sizes=_sizes(what, columns, tool),
         notes=tuple(notes),
+        absent=absent,
     )
 
 
@@ -240,9 +256,10 @@ def _id_text(value: object) -> str:
 
 def _logits(
     what: str, columns: Columns, about: Dataset, reading: Reading, tool: ToolFormat | None, notes: list[str]
-) -> np.ndarray | None:
+) -> tuple[np.ndarray | None, tuple[int, ...]]:
+    """Class scores in the data set's order, and the classes that have no column."""
     if not about.width:
-        return None
+        return None, ()
     found = scores_by_option(what, reading.columns, columns, about)
     if found is None and tool is not None:
         found = _of_tool(columns, about, tool, notes)
@@ -250,11 +267,14 @@ def _logits(
         found = find_scores(what, columns, about)
     if found is None:
         predicted = (tool.predicted if tool else None) or find_column(columns, ("cat_pred",))
-        return None if predicted is None or predicted not in columns else _votes(what, columns, predicted, about, notes)
+        if predicted is None or predicted not in columns:
+            return None, ()
+        return _votes(what, columns, predicted, about, notes), ()
     asked = reading.scores
     if not reading.scores_are_checked and found.kind == "logits":
         asked = "logits"
-    return _scores(what, columns, found, about, asked, notes)
+    absent = tuple(index for index in range(about.width) if index not in found.by_class)
+    return _scores(what, columns, found, about, asked, notes), absent
 
 
 def _of_tool(columns: Columns, about: Dataset, tool: ToolFormat, notes: list[str]) -> ScoreColumns | None:
@@ -274,10 +294,15 @@ def _of_tool(columns: Columns, about: Dataset, tool: ToolFormat, notes: list[str
 
 def _votes(what: str, columns: Columns, name: str, about: Dataset, notes: list[str]) -> np.ndarray:
     """A class without scores has no confidence: it counts as one vote."""
-    predicted, _ = classes_of(what, name, columns[name], about)
+    values = columns[name].astype(np.str_)
+    foreign = np.array([about.index(one) is None and is_expression(one) for one in values.tolist()], bool)
+    predicted, _ = classes_of(what, name, np.where(foreign, "", values), about)
     notes.append(f"column {name} has a class without scores: it counts as one vote")
+    if foreign.any():
+        notes.append(f"{int(foreign.sum())} predictions are of no class of {about.name}: they count as no vote")
     votes = np.full((len(predicted), about.width), np.nan)
     votes[predicted >= 0] = np.eye(about.width)[predicted[predicted >= 0]]
+    votes[foreign] = 0.0
     return votes
 
 

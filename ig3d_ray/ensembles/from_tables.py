@@ -1,0 +1,112 @@
+"""An exported fusion applied to the members' predictions on new, unlabeled samples. Loads no torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ig3d_ray.data import datasets
+from ig3d_ray.data.datasets import Dataset, VaLabels
+from ig3d_ray.data.ids import match_ids, unlike
+from ig3d_ray.ensembles.spec import EnsembleSpec
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.importing.containers import plain
+from ig3d_ray.importing.tables import Predictions, Reading, one_per_sample, read_predictions, rows_of
+from ig3d_ray.types import Task
+
+Table = Path | str | pd.DataFrame
+
+
+def fused_frame(spec: EnsembleSpec, fusion: Fusion, ids: list[str], fused: np.ndarray) -> pd.DataFrame:
+    """Fused outputs as a table: `sample_id`, `label` and a `probability_<class>` each, or `valence` and `arousal`.
+
+    Args:
+        spec: whose classes.
+        fusion: that was applied; it decides the probabilities.
+        ids: of the N samples.
+        fused: `[N, C]` or `[N, 2]`.
+    """
+    columns: dict[str, object] = {"sample_id": pd.array(ids, dtype="string")}
+    if not spec.task.has_classes:
+        return pd.DataFrame(columns | {"valence": fused[:, 0], "arousal": fused[:, 1]})
+    columns["label"] = pd.array([spec.class_names[i] for i in fused.argmax(axis=1)], dtype="string")
+    likely = fusion.probabilities(fused)
+    return pd.DataFrame(columns | {f"probability_{name}": likely[:, i] for i, name in enumerate(spec.class_names)})
+
+
+def predict_from(
+    spec: EnsembleSpec, tables: Mapping[str, Table], reading: Reading | None = None, skip_missing: bool = False
+) -> tuple[pd.DataFrame, list[str]]:
+    """Apply an ensemble's fusion to its members' predictions; rows are matched by id, in the first table's order.
+
+    Args:
+        spec: the exported ensemble.
+        tables: member's name -> its predictions, as a file or a DataFrame; one for each member.
+        reading: what can't be found out about the tables.
+        skip_missing: leave samples out for which a member has no prediction, instead of an error.
+
+    Returns:
+        The predictions, as `fused_frame` has them, and notes on what was read and changed.
+
+    Raises:
+        Ig3dError: a member has no table, or a table can't be read; a sample is missing in one of them.
+    """
+    names = [member.name for member in spec.members]
+    missing, unknown = [n for n in names if n not in tables], [n for n in tables if n not in names]
+    if missing or unknown:
+        wrong = f"{unknown[0]!r} is no member" if unknown else f"member {missing[0]!r} has no predictions"
+        raise Ig3dError(f"--predictions: {wrong}; give NAME=FILE for each of: {', '.join(names)[:150]}")
+    about = _dataset_of(spec)
+    read = {name: _read(tables[name], name, about, reading or Reading()) for name in tables}
+    notes = [f"{name}: {note}" for name, one in read.items() for note in one.notes]
+    first = next(iter(read))
+    rows, more = _aligned(read, first, skip_missing)
+    outputs = np.stack([_outputs(read[name], name, spec.task)[rows[name]] for name in names])
+    fused = spec.fusion.apply(outputs, spec.task)
+    return fused_frame(spec, spec.fusion, read[first].ids[rows[first]].tolist(), fused), notes + more
+
+
+def _dataset_of(spec: EnsembleSpec) -> Dataset:
+    """The data set of a spec, with the classes that the spec has: a spec needs nothing beside it."""
+    known = datasets.find(spec.dataset)
+    if known is not None and known.class_names == spec.class_names:
+        return known
+    classes = {"classes": list(spec.class_names)} if spec.class_names else {}
+    va = {"va": VaLabels().model_dump()} if spec.task is Task.VA else {}
+    return Dataset.model_validate({"name": spec.dataset, **classes, **va})
+
+
+def _read(table: Table, name: str, about: Dataset, reading: Reading) -> Predictions:
+    if not isinstance(table, pd.DataFrame):
+        return read_predictions(Path(table), about, reading)
+    columns = {str(column): plain(table[column].tolist()) for column in table.columns}
+    return one_per_sample(rows_of(columns, f"table of {name}", about, reading), Path(f"table of {name}"), reading.faces)
+
+
+def _outputs(read: Predictions, name: str, task: Task) -> np.ndarray:
+    values = read.logits if task.has_classes else read.va
+    if values is None:
+        raise Ig3dError(f"{name}: its predictions have no {task.outputs}, which the ensemble fuses")
+    return values
+
+
+def _aligned(read: Mapping[str, Predictions], first: str, skip: bool) -> tuple[dict[str, np.ndarray], list[str]]:
+    """For each member the rows of the common samples, in the first table's order."""
+    order, place, notes = read[first].ids, {}, []
+    for name, one in read.items():
+        match = match_ids(one.ids, order)
+        place[name] = match.place
+        if match.how:
+            notes.append(f"{name}: ids were matched {match.how}")
+        lost = match.place < 0
+        if lost.any() and not (skip and not lost.all()):
+            raise Ig3dError(
+                f"{name}: {int(lost.sum())} of {len(lost)} samples of {first} have no prediction:"
+                f" {unlike(one.ids, order[lost])}; add them, or --missing skip"
+            )
+    common = np.all([rows >= 0 for rows in place.values()], axis=0)
+    if not common.all():
+        notes.append(f"{int((~common).sum())} of {len(common)} samples lack a member's prediction; left out")
+    return {name: rows[common] for name, rows in place.items()}, notes
