@@ -40,8 +40,9 @@ def compare(
         if name in named:
             raise Ig3dError(f"{item}: there is a tool {name} already; write NAME=FILE")
         named[name] = file
-    truth = read_labels(labels, _about(dataset, classes), id_column, label_column)
-    found = compared(named, truth, Reading(faces=faces), seed)
+    about = _about(dataset, classes)
+    truth = read_labels(labels, about, id_column, label_column)
+    found = compared(named, truth, Reading(faces=faces, order_is_known=about is not None), seed)
     if as_json:
         print(json.dumps(_content(found)))
     else:

@@ -47,6 +47,7 @@ class Reading:
         faces: which of several faces of an image counts.
         row_order_is_id: number the rows instead of reading ids.
         scores_are_checked: whether logits that look like probabilities are an error.
+        order_is_known: whether numbered columns are in the data set's order of classes.
     """
 
     format: str | None = None
@@ -57,6 +58,7 @@ class Reading:
     faces: Faces = "error"
     row_order_is_id: bool = False
     scores_are_checked: bool = True
+    order_is_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -265,6 +267,11 @@ def _logits(
         found = _of_tool(columns, about, tool, notes)
     if found is None and (tool is None or tool.predicted is None):
         found = find_scores(what, columns, about)
+        if found is not None and found.numbered and not reading.order_is_known:
+            first = next(iter(found.numbered.values()))
+            raise Ig3dError(
+                f"{what}: {first!r}, ... are numbered: give --dataset NAME or --classes A,B,... in their order"
+            )
     if found is None:
         predicted = (tool.predicted if tool else None) or find_column(columns, ("cat_pred",))
         if predicted is None or predicted not in columns:
