@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ig3d_ray.data.ingest.feature_files import read_many
-from ig3d_ray.data.representations import GROUPS, WIDTHS
+from ig3d_ray.data.representations import groups_of, width_of
 from ig3d_ray.models.inputs import Inputs
 from ig3d_ray.models.mlp3d.network import Mlp3d
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
@@ -30,13 +30,13 @@ from ig3d_ray.training.trainer import Labeled, Trainer
 
 HERE = Path(__file__).parent
 CLASSES, BATCH = 8, 64
-KEYS = [f"{name}_params" for name, _ in GROUPS["smirk"]]
+KEYS = [f"{name}_params" for name, _ in groups_of("smirk")]
 
 
 def drawn(samples: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Parameters `[N, 358]`, classes and valence-arousal that depend on them."""
     rng = np.random.default_rng(seed)
-    x = rng.standard_normal((samples, WIDTHS["smirk"])).astype(np.float32)
+    x = rng.standard_normal((samples, width_of("smirk"))).astype(np.float32)
     labels = (x[:, :CLASSES] + 0.5 * rng.standard_normal((samples, CLASSES))).argmax(1)
     return x, labels, np.tanh(x[:, :2])
 
@@ -46,7 +46,7 @@ def write_json(folder: Path, x: np.ndarray) -> list[str]:
     paths = []
     for number, row in enumerate(x):
         parts, start = {}, 0
-        for (_, size), key in zip(GROUPS["smirk"], KEYS, strict=True):
+        for (_, size), key in zip(groups_of("smirk"), KEYS, strict=True):
             parts[key], start = row[start : start + size].tolist(), start + size
         paths.append(str(folder / f"{number}.json"))
         Path(paths[-1]).write_text(json.dumps(parts))
@@ -59,7 +59,7 @@ def write_npy(folder: Path, samples: int) -> list[str]:
     for number in range(samples):
         place = folder / f"{number}00"
         place.mkdir()
-        for name, size in GROUPS["emoca"]:
+        for name, size in groups_of("emoca"):
             np.save(place / f"{name}.npy", rng.standard_normal(size).astype(np.float32))
         paths.append(str(place))
     return paths
@@ -99,7 +99,7 @@ def ingestion(samples: int) -> dict[str, Any]:
         folders = write_npy(Path(place), samples)
 
         def plain_npy() -> np.ndarray:
-            rows = [np.concatenate([np.load(f"{f}/{name}.npy") for name, _ in GROUPS["emoca"]]) for f in folders]
+            rows = [np.concatenate([np.load(f"{f}/{name}.npy") for name, _ in groups_of("emoca")]) for f in folders]
             return np.stack(rows)
 
         assert (read_many(folders, "emoca", folders=True).vectors == plain_npy()).all()
@@ -126,7 +126,7 @@ class JsonPerSample(Dataset[Any]):
 
 def trainer(width: int, seed: int, data: Labeled, dev: Labeled, epochs: int) -> Trainer:
     torch.manual_seed(seed)
-    network = Standardized(Mlp3d(WIDTHS["smirk"], CLASSES + 2, width), Scaling((WIDTHS["smirk"],), fitted=True))
+    network = Standardized(Mlp3d(width_of("smirk"), CLASSES + 2, width), Scaling((width_of("smirk"),), fitted=True))
     recipe = TrainingRecipe(batch_size=BATCH, epochs=epochs, patience=None)
     stage = Stage(loss=LossSpec(va_terms="random"), recipe=recipe)
     return Trainer(network, data, dev, stage, seed, CLASSES, "accuracy")
@@ -146,7 +146,7 @@ def one_epoch(samples: int, width: int, device: str = "cpu") -> dict[str, Any]:
     dev = labeled(64, 1, device)
     with tempfile.TemporaryDirectory() as place:
         dataset = JsonPerSample(write_json(Path(place), x), labels, va)
-        network = Mlp3d(WIDTHS["smirk"], CLASSES + 2, width).to(device)
+        network = Mlp3d(width_of("smirk"), CLASSES + 2, width).to(device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
         def published(workers: int, train: bool) -> None:

@@ -145,14 +145,16 @@ def data_rafdb(
     _print_ingested(store, ingest(store, "rafdb", layout, dev_share, seed, replace))
 
 
-@data_app.command("features", epilog="Example: ig3d data features --dataset rafdb --emoca emoca/ --storage runs")
+@data_app.command(
+    "features", epilog="Example: ig3d data features --dataset rafdb --representation emoca --from emoca/ --storage runs"
+)
 def data_features(
     dataset: Dataset,
+    representation: Annotated[str, typer.Option(metavar="NAME", help="emoca, smirk, landmarks, ..., or your own.")],
+    source: Annotated[
+        Path, typer.Option("--from", metavar="PATH", help="A folder of files, or one .csv, .npz or .parquet.")
+    ],
     storage: Storage,
-    emoca: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="EMOCA's parameters: a folder, or a .csv, .npz, .parquet.")
-    ] = None,
-    smirk: Annotated[Path | None, typer.Option(metavar="PATH", help="SMIRK's parameters, likewise.")] = None,
     split: Annotated[
         SplitName | None, typer.Option(help="Split of the files, where a name occurs in train and in test.")
     ] = None,
@@ -160,27 +162,43 @@ def data_features(
         list[str] | None, typer.Option(metavar="GROUP=FIRST:END", help="Columns of a CSV, from 0. Repeatable.")
     ] = None,
 ) -> None:
-    """Import 3D parameters: JSON files, EMOCA's output folders, or one merged file; missing ones stay missing."""
+    """Import parameters of the faces: JSON or .npy files, folders of them, or one merged file; none is filled in."""
     from ig3d_ray.cli.terminal import log_to_stderr
+    from ig3d_ray.data import representations
     from ig3d_ray.data.ingest.features import import_features, parse_columns
     from ig3d_ray.data.samples import load_samples
     from ig3d_ray.storage.leases import exclusive
     from ig3d_ray.storage.store import Store
 
     log_to_stderr()
-    if emoca is None and smirk is None:
-        raise Ig3dError("nothing to read: give --emoca PATH, --smirk PATH, or both")
     store = Store(storage)
-    load_samples(store, dataset)
+    load_samples(store, dataset, only=())
+    representations.representation(representation)
     places = parse_columns(columns) if columns else None
     # Nobody else changes the table between reading and writing it, or one of the two changes would be lost.
     with exclusive(store, f"samples/{dataset}"):
-        if emoca is not None:
-            done = import_features(store, load_samples(store, dataset), "emoca", emoca, split, places)
-            _print_imported(store, done, "emoca", emoca)
-        if smirk is not None:
-            done = import_features(store, load_samples(store, dataset), "smirk", smirk, split, places)
-            _print_imported(store, done, "smirk", smirk)
+        done = import_features(store, load_samples(store, dataset), representation, source, split, places)
+    _print_imported(store, done, representation, source)
+
+
+@data_app.command("representation", epilog="Example: ig3d data representation mine.yaml --storage runs")
+def data_representation(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="Declaration: name, groups with widths, subsets.")],
+    storage: Storage,
+) -> None:
+    """Declare a representation of your own in a storage: its groups in order with their widths."""
+    from ig3d_ray.data import representations
+    from ig3d_ray.storage.store import Store
+
+    about = representations.read_declaration(file)
+    store = Store(storage)
+    store.prepare()
+    representations.create(store, about)
+    where = store.locate(paths.declared_representation(about.name))
+    groups = ", ".join(f"{name} {size}" for name, size in about.sizes)
+    print(
+        f"{about.name}: {about.width} values ({groups}); subsets {', '.join(about.subset_names)}; declared in {where}"
+    )
 
 
 @data_app.command("check", epilog="Example: ig3d data check --dataset rafdb --storage runs")

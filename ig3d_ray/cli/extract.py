@@ -41,7 +41,7 @@ def extract(
     store.prepare()
     request = ExtractionRequest(dataset, encoder, checkpoint, crop, replace, gpus_per_worker, cpus_per_worker)
     samples, excluded = extract_parameters(store, request, address)
-    count = len(samples) - samples.table[encoder].null_count
+    count = int((~samples.missing(encoder)).sum())
     print(f"{dataset}: {count} of {len(samples)} samples have {encoder} parameters; fingerprint {samples.fingerprint}")
     if excluded:
         print(f"{len(excluded)} images without parameters, listed in {store.locate(paths.skipped_files(dataset))}:")

@@ -54,11 +54,17 @@ def import_predictions(
     replace: Replace = False,
 ) -> None:
     """Put a model's predictions into the logit cache, where `ig3d search` finds them."""
+    from pydantic import ValidationError
+
     from ig3d_ray.importing import predictions
     from ig3d_ray.models.spec import ImportedSpec
+    from ig3d_ray.storage.explain import first_error
     from ig3d_ray.storage.store import Store
 
-    spec = ImportedSpec(name=_name("--member", member), view=view)
+    try:
+        spec = ImportedSpec(name=_name("--member", member), view=view)
+    except ValidationError as error:
+        raise Ig3dError(f"--view: {first_error(error)}") from error
     store = Store(storage)
     store.prepare()
     about = known_dataset(store, dataset, classes)

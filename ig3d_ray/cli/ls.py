@@ -39,7 +39,7 @@ def _print_dataset(store: "Store", dataset: str) -> bool:
         return False
     print(dataset)
     if has_samples:
-        samples = load_samples(store, dataset)
+        samples = load_samples(store, dataset, only=())
         parts = ", ".join(f"{len(samples.in_split(split))} {split}" for split in SPLITS)
         print(f"  samples: {parts}; fingerprint {samples.fingerprint}")
     for card in cards:

@@ -36,13 +36,13 @@ def plan(
     """Show what a run would train and what that would take; start nothing."""
     from ig3d_ray.cli.terminal import stdout_console
     from ig3d_ray.config.load import load_space
-    from ig3d_ray.data import datasets
+    from ig3d_ray.data.declared import use_declarations
     from ig3d_ray.storage.store import Store
     from ig3d_ray.workflow.inventory import take_inventory
     from ig3d_ray.workflow.train import Machines, forecast_training, what_is_missing
 
     store, console = Store(storage), stdout_console()
-    datasets.known_in(store)
+    use_declarations(store)
     space = load_space(space_file, tuple(overrides or ()))
     machines = Machines.asked(store, space, gpus, gpu_type, price)
     inventory = take_inventory(store, space)

@@ -23,8 +23,10 @@ def predict(
         list[Path] | None,
         typer.Option(metavar="PATH", help="Folder or file of new images. Repeatable. Without, --split is predicted."),
     ] = None,
-    emoca: Annotated[Path | None, typer.Option(metavar="PATH", help="EMOCA's parameters of the new images.")] = None,
-    smirk: Annotated[Path | None, typer.Option(metavar="PATH", help="SMIRK's parameters of the new images.")] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="Parameters of the new images, such as emoca=PATH. Repeatable."),
+    ] = None,
     missing: Annotated[
         MissingName, typer.Option(help="What to do with an image for which an input of a member is missing.")
     ] = "fail",
@@ -48,9 +50,9 @@ def predict(
     elif form != "table":
         raise Ig3dError(f"--format {form}: is for --predictions MEMBER=FILE ...")
     elif images:
-        _predict_images(spec, storage, images, {"emoca": emoca, "smirk": smirk}, missing, out, as_json)
-    elif emoca or smirk:
-        raise Ig3dError("--emoca and --smirk are parameters of new images; also give --images")
+        _predict_images(spec, storage, images, _pairs("--parameters", parameters), missing, out, as_json)
+    elif parameters:
+        raise Ig3dError("--parameters: are of new images; also give --images")
     else:
         _predict_split(spec, storage, split, out, as_json)
 
@@ -59,7 +61,7 @@ def _predict_images(
     spec: str,
     storage: str | None,
     images: list[Path],
-    parameters: dict[str, Path | None],
+    parameters: dict[str, Path],
     missing: MissingName,
     out: Path,
     as_json: bool,
@@ -70,7 +72,7 @@ def _predict_images(
     from ig3d_ray.ensembles.writer import Writer
 
     items = items_of(images[0] if len(images) == 1 else list(images))
-    given = {name: parameters_from(path, name) for name, path in parameters.items() if path}  # type: ignore[arg-type]
+    given = {name: parameters_from(path, name) for name, path in parameters.items()}
     for of_representation in given.values():
         of_representation.check(name for name, _ in items)
     ensemble = load_ensemble(spec, storage)
@@ -89,6 +91,17 @@ def _predict_images(
     _print_images(ensemble, out, writer.rows, by_fallback, excluded)
 
 
+def _pairs(option: str, given: list[str] | None) -> dict[str, Path]:
+    """NAME=PATH ... as a mapping."""
+    found: dict[str, Path] = {}
+    for item in given or ():
+        name, equals, file = item.partition("=")
+        if not equals or not name or not file:
+            raise Ig3dError(f"{option} {item}: write it as NAME=PATH")
+        found[name] = Path(file)
+    return found
+
+
 def _predict_from_tables(
     spec: str, given: list[str], form: Literal["table", "abaw", "labels"], skip: bool, out: Path, as_json: bool
 ) -> None:
@@ -97,12 +110,7 @@ def _predict_from_tables(
     from ig3d_ray.ensembles.submission import write_submission
     from ig3d_ray.ensembles.writer import Writer
 
-    tables: dict[str, Table] = {}
-    for item in given:
-        name, equals, file = item.partition("=")
-        if not equals or not name or not file:
-            raise Ig3dError(f"--predictions {item}: write it as MEMBER=FILE")
-        tables[name] = Path(file)
+    tables: dict[str, Table] = dict(_pairs("--predictions", given))
     ensemble = read_ensemble(spec)
     frame, notes = predict_from(ensemble, tables, None, skip)
     if form == "table":

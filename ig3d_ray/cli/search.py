@@ -16,14 +16,14 @@ def search(
     """Search the cached logits, imported members included; in this process, or on a cluster with --address."""
     from ig3d_ray.cli.terminal import interruptible, log_to_stderr
     from ig3d_ray.config.load import load_space
-    from ig3d_ray.data import datasets
+    from ig3d_ray.data.declared import use_declarations
     from ig3d_ray.storage.store import Store
     from ig3d_ray.workflow import pipeline
     from ig3d_ray.workflow.progress import Reporter
 
     reporter = Reporter(log_to_stderr())
     store = Store(storage)
-    datasets.known_in(store)
+    use_declarations(store)
     space = load_space(space_file, tuple(overrides or ()))
     store.prepare()
     tracking = tracking_at(mlflow, space)

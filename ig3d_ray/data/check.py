@@ -11,7 +11,6 @@ from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.ingest.build import class_table
 from ig3d_ray.data.ingest.features import missing_by_split
-from ig3d_ray.data.representations import WIDTHS
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.storage.store import Store
 
@@ -41,7 +40,7 @@ def check_data(store: Store, samples: Samples) -> DataCheck:
     for what, counts in about.counts.items():
         rows.append((f"published {'train + dev' if what == 'train' else what}", list(counts), sum(counts)))
     faults += _empty(about.class_names, table)
-    for feature in ("image", *WIDTHS):
+    for feature in ("image", *sorted({*samples.representations, "emoca", "smirk"})):
         missing = missing_by_split(samples, feature)
         if sum(missing.values()) == len(samples):
             notes.append(f"no sample has {feature}")

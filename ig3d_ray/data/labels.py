@@ -68,7 +68,7 @@ def find_labels(store: Store, dataset: str, split: Split) -> Labels | None:
     """The labels of a split: from the samples table if there is one, else from imports; else None."""
     datasets.use(store, dataset)
     if store.exists(paths.samples_table(dataset)):
-        samples = load_samples(store, dataset).in_split(split)
+        samples = load_samples(store, dataset, only=()).in_split(split)
         return Labels(dataset, split, samples.ids, samples.expression, samples.va)
     name = paths.labels_table(dataset, split)
     if not store.exists(name):

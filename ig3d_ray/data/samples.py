@@ -1,19 +1,19 @@
-"""One table of samples per dataset: sample ids, splits, labels and 3D parameters."""
+"""One table of samples per dataset: sample ids, splits, labels, subgroups and 3D parameters."""
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ig3d_ray.data import datasets
-from ig3d_ray.data.representations import WIDTHS, Representation
+from ig3d_ray.data import datasets, representations, samples_files
+from ig3d_ray.data.representations import width_of
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
-from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import SPLITS
 
@@ -25,10 +25,16 @@ SCHEMA = pa.schema(
         pa.field("expression", pa.int8()),
         pa.field("valence", pa.float32()),
         pa.field("arousal", pa.float32()),
-        pa.field("emoca", pa.list_(pa.float32(), WIDTHS["emoca"])),
-        pa.field("smirk", pa.list_(pa.float32(), WIDTHS["smirk"])),
+        pa.field("group", pa.string()),
     ]
 )
+# The content of these counts for a fingerprint whether they are there or not; that of others where they are.
+_ALWAYS = ("sample_id", "split", "image", "expression", "valence", "arousal", "emoca", "smirk")
+
+
+def parameter_type(representation: str) -> pa.DataType:
+    """The type of a column of parameters."""
+    return pa.list_(pa.float32(), width_of(representation))
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,11 @@ class Samples:
     """The samples of one dataset, or of some of its splits. A missing feature is null, never zeros.
 
     Args:
-        dataset: the name of the dataset in the catalog.
-        table: columns of `SCHEMA`; further columns are refused, missing nullable ones are added as nulls.
+        dataset: the name of the dataset.
+        table: columns of `SCHEMA`, the data set's attributes, and one per representation (lists of its width);
+            further columns are refused, missing nullable ones are added as nulls.
+        unread: representations that the storage has, but that were not loaded.
+        whole_fingerprint: of all content, where not all of it was loaded.
 
     Raises:
         Ig3dError: a column is missing, unknown or of the wrong type; a duplicate sample_id; a split, class
@@ -46,6 +55,8 @@ class Samples:
 
     dataset: str
     table: pa.Table
+    unread: frozenset[str] = field(default=frozenset(), compare=False)
+    whole_fingerprint: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", _conform(self.dataset, self.table))
@@ -70,81 +81,150 @@ class Samples:
         columns = [pc.fill_null(self.table[c], float("nan")).to_numpy() for c in ("valence", "arousal")]
         return np.stack(columns, axis=1).astype(np.float32)
 
+    @property
+    def representations(self) -> list[str]:
+        """The representations whose parameters some sample has, sorted."""
+        return sorted(one.name for one in self.table.schema if pa.types.is_fixed_size_list(one.type))
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A column of the table; nulls for a representation that no sample has.
+
+        Raises:
+            Ig3dError: the representation was not loaded, or is unknown.
+        """
+        if name in self.table.column_names:
+            return self.table[name]
+        if name in self.unread:
+            raise Ig3dError(f"{self.dataset}: {name} was not loaded; load_samples(..., representations=[{name!r}])")
+        return pa.chunked_array([pa.nulls(len(self), parameter_type(name))])
+
+    def missing(self, feature: str) -> np.ndarray:
+        """`[N]` bool: the samples without an image, or without parameters."""
+        return self.column(feature).is_null().to_numpy().astype(bool)
+
+    def _some(self, mask: pa.ChunkedArray) -> "Samples":
+        return Samples(self.dataset, self.table.filter(mask), self.unread)
+
     def in_split(self, split: str) -> "Samples":
         """The samples of one split; none is not an error."""
-        return Samples(self.dataset, self.table.filter(pc.equal(self.table["split"], split)))
+        return self._some(pc.equal(self.table["split"], split))
 
     def with_feature(self, column: str) -> "Samples":
         """The samples that have an image or parameters."""
-        return Samples(self.dataset, self.table.filter(pc.is_valid(self.table[column])))
+        return self._some(pc.is_valid(self.column(column)))
 
-    def params(self, representation: Representation) -> np.ndarray:
-        """`[N, 334 | 358]` float32: the parameters of samples that all have them (see `with_feature`)."""
-        column = self.table[representation].combine_chunks()
+    def params(self, representation: str) -> np.ndarray:
+        """`[N, W]` float32: the parameters of samples that all have them (see `with_feature`)."""
+        column = self.column(representation).combine_chunks()
         if column.null_count:
             first = self.ids[column.is_null().to_numpy(zero_copy_only=False).argmax()]
             raise Ig3dError(f"{self.dataset}: sample {first} has no {representation} parameters")
-        return column.flatten().to_numpy().reshape(len(self), WIDTHS[representation])
+        return column.flatten().to_numpy().reshape(len(self), width_of(representation))
+
+    def without(self, representation: str) -> "Samples":
+        """The samples without the parameters of a representation."""
+        there = representation in self.table.column_names
+        return Samples(self.dataset, self.table.drop_columns(representation) if there else self.table, self.unread)
+
+    def with_parameters(self, representation: str, vectors: np.ndarray, found: np.ndarray) -> "Samples":
+        """The samples with new parameters where they were found, and the old ones elsewhere.
+
+        Args:
+            representation: whose parameters.
+            vectors: `[K, W]`.
+            found: `[N]`, the index of each sample's vector; -1 for none.
+        """
+        width = width_of(representation)
+        old, there = self.column(representation).combine_chunks(), found >= 0
+        missing = old.is_null().to_numpy(zero_copy_only=False)
+        values = np.zeros((len(self), width), np.float32)
+        values[~missing] = old.drop_null().flatten().to_numpy().reshape(-1, width)
+        values[there] = vectors[found[there]]
+        flat, mask = pa.array(values.reshape(-1)), pa.array(missing & ~there)
+        column = pa.FixedSizeListArray.from_arrays(flat, type=parameter_type(representation), mask=mask)
+        table = self.without(representation).table.append_column(representation, column)
+        return Samples(self.dataset, table, self.unread)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of the content, 16 hex digits, independent of the order of rows."""
+        """A hash of the content, 16 hex digits, independent of the order of rows and columns."""
+        if self.whole_fingerprint is not None:
+            return self.whole_fingerprint
+        if self.unread:
+            raise Ig3dError(
+                f"{self.dataset}: {', '.join(sorted(self.unread))} was not loaded; load all for a fingerprint"
+            )
         table = self.table.sort_by("sample_id")
         about = datasets.dataset(self.dataset)
         own = "" if self.dataset in datasets.BUILT_IN else about.digest
         digest = hashlib.sha256(f"{self.dataset}{own}".encode())
-        for field in SCHEMA:
-            column = table[field.name].combine_chunks()
-            digest.update(f"\0{field.name}\0".encode())
+        more = sorted(n for n in table.column_names if n not in _ALWAYS and table[n].null_count < len(self))
+        for name in (*_ALWAYS, *more):
+            column = table[name] if name in table.column_names else self.column(name)
+            column = column.combine_chunks()
+            digest.update(f"\0{name}\0".encode())
             digest.update(np.packbits(column.is_valid().to_numpy(zero_copy_only=False)).tobytes())
-            if pa.types.is_string(field.type):
+            if pa.types.is_string(column.type):
                 digest.update("\0".join(value or "" for value in column.to_pylist()).encode())
             else:
                 values = column.drop_null()
-                flat = values.flatten() if pa.types.is_fixed_size_list(field.type) else values
+                flat = values.flatten() if pa.types.is_fixed_size_list(values.type) else values
                 digest.update(np.ascontiguousarray(flat.to_numpy()).tobytes())
         return digest.hexdigest()[:16]
 
     def save(self, store: Store) -> None:
-        """Publish the table in a store."""
-        store.write(paths.samples_table(self.dataset), table_to_bytes(self.table))
+        """Publish the table in a store; parameters lie beside it, in a file per representation.
+
+        Raises:
+            Ig3dError: not all of the parameters were loaded.
+        """
+        samples_files.write(store, self.dataset, self.table, self.representations, self.fingerprint)
 
 
-def load_samples(store: Store, dataset: str) -> Samples:
+def load_samples(store: Store, dataset: str, only: Collection[str] | None = None) -> Samples:
     """The samples table of a dataset.
+
+    Args:
+        store: where it is.
+        dataset: its name.
+        only: representations whose parameters are loaded; all by default.
 
     Raises:
         Ig3dError: the store has none, or the file is broken.
     """
     datasets.use(store, dataset)
+    representations.known_in(store)
     name = paths.samples_table(dataset)
     if not store.exists(name):
         way_out = "ig3d data faces --storage URI" if dataset == "faces" else "docs/own-data.md"
         raise Ig3dError(f"{store.locate(name)}: dataset {dataset} has no samples table; see {way_out}")
-    try:
-        table = table_from_bytes(store.read(name))
-    except pa.ArrowInvalid as error:
-        raise Ig3dError(f"{store.locate(name)}: not a whole Parquet file ({error}); write it again") from error
-    return Samples(dataset, table)
+    stored = samples_files.read(store, dataset, only)
+    return Samples(dataset, stored.table, stored.unread, stored.fingerprint if stored.unread else None)
 
 
 def _conform(dataset: str, table: pa.Table) -> pa.Table:
-    unknown = sorted(set(table.column_names) - set(SCHEMA.names))
+    attributes = datasets.dataset(dataset).attributes
+    of_parameters = [name for name in table.column_names if name not in SCHEMA.names and representations.find(name)]
+    known = {*SCHEMA.names, *attributes, *of_parameters}
+    unknown = sorted(set(table.column_names) - known)
     if unknown:
-        raise Ig3dError(f"{dataset} samples: unknown column {unknown[0]!r}; known: {', '.join(SCHEMA.names)}")
+        names = ", ".join((*SCHEMA.names, *attributes, "representations"))
+        raise Ig3dError(f"{dataset} samples: unknown column {unknown[0]!r}; known: {names}")
+    fields = list(SCHEMA) + [pa.field(name, pa.string()) for name in attributes if name in table.column_names]
+    fields += [pa.field(name, parameter_type(name)) for name in of_parameters]
     columns = []
-    for field in SCHEMA:
-        if field.name not in table.column_names:
-            if not field.nullable:
-                raise Ig3dError(f"{dataset} samples: column {field.name!r} is missing")
-            columns.append(pa.nulls(table.num_rows, field.type))
+    for one in fields:
+        if one.name not in table.column_names:
+            if not one.nullable:
+                raise Ig3dError(f"{dataset} samples: column {one.name!r} is missing")
+            columns.append(pa.nulls(table.num_rows, one.type))
             continue
         try:
-            columns.append(table[field.name].cast(field.type))
+            columns.append(table[one.name].cast(one.type))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             reason = str(error).splitlines()[0]
-            raise Ig3dError(f"{dataset} samples: column {field.name!r} is not {field.type}: {reason}") from error
-    return pa.table(columns, schema=SCHEMA)
+            raise Ig3dError(f"{dataset} samples: column {one.name!r} is not {one.type}: {reason}") from error
+    return pa.table(columns, schema=pa.schema(fields))
 
 
 def _check_values(dataset: str, table: pa.Table) -> None:
@@ -169,9 +249,9 @@ def _check_values(dataset: str, table: pa.Table) -> None:
                 f"{dataset} samples: sample {ids[first]!r}: {column} is {values[first]:g}, outside [{low:g}, {high:g}]"
                 f" ({int(wrong.sum())} such samples)"
             )
-    for name in WIDTHS:
+    for name in (n for n in table.column_names if pa.types.is_fixed_size_list(table.schema.field(n).type)):
         flat = table[name].combine_chunks().drop_null().flatten().to_numpy()
         if not np.isfinite(flat).all():
             present = np.flatnonzero(table[name].is_valid().to_numpy())
-            row = present[np.flatnonzero(~np.isfinite(flat))[0] // WIDTHS[name]]
+            row = present[np.flatnonzero(~np.isfinite(flat))[0] // width_of(name)]
             raise Ig3dError(f"{dataset} samples: sample {ids[row]!r}: {name} holds NaN or infinity; use null instead")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ig3d_ray.data.ingest.features import read_parameters
-from ig3d_ray.data.representations import WIDTHS, Representation
+from ig3d_ray.data.representations import Representation, width_of
 from ig3d_ray.errors import Ig3dError
 
 
@@ -76,7 +76,7 @@ def parameters_of(names: list[str], vectors_ND: np.ndarray, representation: Repr
         Ig3dError: the width or the number of rows is wrong.
     """
     vectors = np.asarray(vectors_ND, dtype=np.float32)
-    wanted = (len(names), WIDTHS[representation])
+    wanted = (len(names), width_of(representation))
     if vectors.shape != wanted:
         raise Ig3dError(f"{representation}: parameters are {vectors.shape}, but {len(names)} images need {wanted}")
     usable = np.asarray(np.isfinite(vectors).all(axis=1))

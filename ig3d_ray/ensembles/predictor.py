@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ig3d_ray.data.declared import use_declarations
 from ig3d_ray.data.encoder_record import EncoderRecord
 from ig3d_ray.data.images import DECODING_THREADS
-from ig3d_ray.data.representations import WIDTHS
+from ig3d_ray.data.representations import width_of
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.ensembles.from_tables import Table, fused_frame, predict_from
 from ig3d_ray.ensembles.inputs import ImageLike, Item, decoded, encoded, items_of, read_item
@@ -31,7 +32,7 @@ from ig3d_ray.models.inference import logit_table, network_scores
 from ig3d_ray.models.inputs import Inputs
 from ig3d_ray.models.registry import has_network
 from ig3d_ray.models.scaling import Standardized
-from ig3d_ray.models.spec import PREDICTIONS, ImageInput, Input
+from ig3d_ray.models.spec import IMAGE, PREDICTIONS, ImageInput, Input
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split
 
@@ -67,6 +68,7 @@ class Ensemble:
     """
 
     def __init__(self, spec: EnsembleSpec, store: Store, device: str | None = None) -> None:
+        use_declarations(store)
         self.spec = spec
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._specs = {m.name: m.parsed for m in spec.members}
@@ -77,7 +79,7 @@ class Ensemble:
     def _extractors(self) -> dict[str, Extractor]:
         """The encoders, loaded when parameters are needed."""
         return {
-            name: Extractor(self.store, name, EncoderRecord(**used.model_dump()), self.device)  # type: ignore[arg-type]
+            name: Extractor(self.store, name, EncoderRecord(**used.model_dump()), self.device)
             for name, used in self.spec.encoders.items()
         }
 
@@ -93,6 +95,11 @@ class Ensemble:
     def features(self) -> tuple[str, ...]:
         """What its members take as input: `image`, `emoca`, `smirk`; `predictions` if one was imported as such."""
         return tuple(sorted({feature for member in self.spec.members for feature in member.features}))
+
+    @cached_property
+    def representations(self) -> tuple[str, ...]:
+        """The representations among its members' inputs."""
+        return tuple(name for name in self.features if name not in (IMAGE, PREDICTIONS))
 
     def network(self, member: str) -> Standardized:
         """A member's network, in evaluation mode."""
@@ -126,9 +133,9 @@ class Ensemble:
         """The members' inputs for images: `[N, 3, size, size]` by size, and parameters by representation."""
         items = [read_item(name, content) for name, content in items_of(images)]
         names = [item.name for item in items]
-        parameters = {name: parameters_of(names, values, name) for name, values in given.items()}  # type: ignore[arg-type]
+        parameters = {name: parameters_of(names, values, name) for name, values in given.items()}
         by_size, why = self._images(items)
-        vectors = {str(n): self._vectors(str(n), items, parameters, why) for n in WIDTHS if n in self.features}
+        vectors = {str(n): self._vectors(str(n), items, parameters, why) for n in self.representations}
         if why:
             raise Ig3dError(next(iter(why.values())))
         return by_size, vectors
@@ -137,8 +144,7 @@ class Ensemble:
         self,
         images: str | Path | Sequence[ImageLike],
         missing: Missing = "fail",
-        emoca: np.ndarray | Parameters | None = None,
-        smirk: np.ndarray | Parameters | None = None,
+        parameters: Mapping[str, np.ndarray | Parameters] | None = None,
     ) -> pd.DataFrame:
         """Predictions for images, aligned and cropped as the data set's are.
 
@@ -147,9 +153,8 @@ class Ensemble:
                 Pillow images.
             missing: what to do where an input of a member is missing. `fail`: raise; `skip`: leave the
                 image out; `fallback`: use the best fusion of the other members, which the spec contains.
-            emoca: parameters if the spec has no encoder for them: `[N, 334]` and `[N, 358]` in the
-                images' order, a row of NaN for none.
-            smirk: SMIRK's, likewise, `[N, 358]`.
+            parameters: representation -> `[N, W]` in the images' order, a row of NaN for none; for those that the
+                spec has no encoder for.
 
         Returns:
             A row for each image: `sample_id`, `label` and `probability_<class>`, or `valence` and `arousal`; and
@@ -161,12 +166,12 @@ class Ensemble:
         items = items_of(images)
         names = [name for name, _ in items]
         given: dict[str, Parameters] = {}
-        for representation, values in (("emoca", emoca), ("smirk", smirk)):
+        for representation, values in (parameters or {}).items():
             if isinstance(values, Parameters):
                 values.check(names)
                 given[representation] = values
-            elif values is not None:
-                given[representation] = parameters_of(names, values, representation)  # type: ignore[arg-type]
+            else:
+                given[representation] = parameters_of(names, values, representation)
         batches = list(self.stream((read_item(name, content) for name, content in items), missing, given))
         return pd.concat([batch.frame for batch in batches], ignore_index=True)
 
@@ -182,7 +187,7 @@ class Ensemble:
 
     def _batch(self, items: list[Item], missing: Missing, given: Mapping[str, Parameters]) -> Batch:
         images, why = self._images(items)
-        vectors = {str(name): self._vectors(str(name), items, given, why) for name in WIDTHS if name in self.features}
+        vectors = {str(name): self._vectors(str(name), items, given, why) for name in self.representations}
         lacks = [tuple(f for f in self.features if (f, row) in why or f == PREDICTIONS) for row in range(len(items))]
         frames, excluded = [], []
         for lacking in dict.fromkeys(lacks):
@@ -239,7 +244,7 @@ class Ensemble:
         self, name: str, items: list[Item], given: Mapping[str, Parameters], why: dict[tuple[str, int], str]
     ) -> np.ndarray:
         """`[B, width]` parameters, given or from the encoder; adds (name, row) -> reason to `why`."""
-        vectors = np.zeros((len(items), WIDTHS[name]), np.float32)  # type: ignore[index]
+        vectors = np.zeros((len(items), width_of(name)), np.float32)
         rows = []
         for row, item in enumerate(items):
             found = given[name].of(item.name) if name in given else None
@@ -252,7 +257,7 @@ class Ensemble:
             vectors[rows], reasons = extract(lambda i: (encoded(items[rows[i]]), items[rows[i]].name), len(rows))
             why |= {(name, rows[i]): reason for i, reason in enumerate(reasons) if reason}
         elif rows:
-            way_out = f"give --{name}, or extract them with `ig3d extract` and search again"
+            way_out = f"give --parameters {name}=PATH, or extract them with `ig3d extract` and search again"
             message = f"the spec has no encoder for them: {way_out}"
             why |= {(name, row): "no parameters of this name" if name in given else message for row in rows}
         return vectors

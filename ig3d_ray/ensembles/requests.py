@@ -1,7 +1,7 @@
 """Requests to the service, checked before any network runs: images, parameters, limits.
 
 A request is one encoded image (`Content-Type: image/...`, optionally with `?missing=...`), or JSON:
-`{"images": [base64, ...], "emoca": [[334 numbers], ...], "smirk": [[358 numbers], ...], "missing": "fail"}`,
+`{"images": [base64, ...], "parameters": {"emoca": [[334 numbers], ...]}, "missing": "fail"}`,
 where `images` or parameters may be missing, and a row of parameters may be null.
 """
 
@@ -17,8 +17,9 @@ import orjson
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ig3d_ray.data import representations
 from ig3d_ray.data.images import FORMATS, UNDECODABLE
-from ig3d_ray.data.representations import WIDTHS
+from ig3d_ray.data.representations import width_of
 from ig3d_ray.ensembles.inputs import Item
 
 BAD, TOO_SLOW, TOO_LARGE, UNKNOWN_TYPE, UNUSABLE, BROKEN = 400, 408, 413, 415, 422, 500
@@ -51,10 +52,8 @@ class PredictRequest(BaseModel):
 
     images: list[str | None] | None = Field(default=None, min_length=1)
     """Encoded images in base64; null where there is none."""
-    emoca: list[list[Any] | None] | None = Field(default=None, min_length=1)
-    """EMOCA's 334 parameters of each image; null where there are none."""
-    smirk: list[list[Any] | None] | None = Field(default=None, min_length=1)
-    """SMIRK's 358 parameters of each image; null where there are none."""
+    parameters: dict[str, list[list[Any] | None]] = Field(default_factory=dict)
+    """Representation -> its parameters of each image, such as EMOCA's 334; null where there are none."""
     missing: Literal["fail", "skip", "fallback"] = "fail"
     """What to do with an image for which an input of a member is missing."""
 
@@ -118,9 +117,11 @@ def _from_json(content: Any, limits: Limits, missing: str) -> Request:
         asked = PredictRequest.model_validate({"missing": missing} | content)
     except ValidationError as error:
         raise RefusedError(BAD, _first_error(error)) from error
-    lists = {"images": asked.images, "emoca": asked.emoca, "smirk": asked.smirk}
-    counts = {len(values) for values in lists.values() if values is not None}
-    if len(counts) != 1:
+    unknown = [name for name in asked.parameters if representations.find(name) is None]
+    if unknown:
+        raise RefusedError(BAD, f"parameters.{unknown[0][:40]}: known: {', '.join(representations.known())}")
+    counts = {len(values) for values in (asked.images, *asked.parameters.values()) if values is not None}
+    if len(counts) != 1 or not all(counts):
         raise RefusedError(BAD, "give images, parameters, or an equal number of both")
     (count,) = counts
     if count > limits.images:
@@ -131,11 +132,8 @@ def _from_json(content: Any, limits: Limits, missing: str) -> Request:
     if pixels > limits.all_pixels:
         raise RefusedError(TOO_LARGE, f"{pixels} pixels in all; at most {limits.all_pixels}")
     items = [Item(str(row), None) if data is None else _image(str(row), data) for row, data in enumerate(contents)]
-    vectors: dict[str, list[Any] | None] = {"emoca": asked.emoca, "smirk": asked.smirk}
     given = {
-        name: [_vector(name, row, values) for row, values in enumerate(rows)]
-        for name, rows in vectors.items()
-        if rows is not None
+        name: [_vector(name, row, values) for row, values in enumerate(rows)] for name, rows in asked.parameters.items()
     }
     return Request(items, given, asked.missing)
 
@@ -184,11 +182,11 @@ def _pixels(name: str, data: bytes, limits: Limits) -> int:
 def _vector(name: str, row: int, values: object) -> np.ndarray | None:
     if values is None:
         return None
-    width = WIDTHS[name]  # type: ignore[index]
+    width = width_of(name)
     try:
         vector = np.array(values, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise RefusedError(UNUSABLE, f"{name}.{row}: not {width} numbers") from error
+        raise RefusedError(UNUSABLE, f"parameters.{name}.{row}: not {width} numbers") from error
     if vector.shape != (width,) or not np.isfinite(vector).all():
-        raise RefusedError(UNUSABLE, f"{name}.{row}: not {width} finite numbers")
+        raise RefusedError(UNUSABLE, f"parameters.{name}.{row}: not {width} finite numbers")
     return vector

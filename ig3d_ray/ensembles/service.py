@@ -19,7 +19,7 @@ def answer_together(ensemble: Ensemble, requests: Sequence[Request]) -> list[Ans
     """The response to each request, or the reason for refusing it; requests don't affect each other."""
     items = [Item(f"{r}/{item.name}", item.content) for r, request in enumerate(requests) for item in request.items]
     given: dict[str, Parameters] = {}
-    for name in ("emoca", "smirk"):
+    for name in sorted({name for request in requests for name in request.given}):
         found = {
             f"{r}/{row}": vector
             for r, request in enumerate(requests)

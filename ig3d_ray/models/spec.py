@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from ig3d_ray.data.representations import Representation, Subset, subset_columns, subset_groups
+from ig3d_ray.data.representations import Representation, Subset, representation, subset_columns, subset_groups
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
 from ig3d_ray.types import Frozen, View
@@ -69,6 +69,17 @@ class ParameterInput:
 
 
 Input = ImageInput | ParameterInput
+
+
+def check_subset(name: str, subset: str) -> None:
+    """Check that a representation has a subset.
+
+    Raises:
+        ValueError: it has not; the message lists those that there are.
+    """
+    there = representation(name).subset_names
+    if subset not in there:
+        raise ValueError(f"subset: {subset!r}: {name} has {', '.join(there)}")
 
 
 class Origin(Frozen):

@@ -56,7 +56,7 @@ class Service:
 
     @api.post("/predict", openapi_extra=_BODY, response_model=PredictResponse)
     async def predict(self, request: HttpRequest) -> dict[str, Any]:
-        """One image (image/...), or JSON: {"images": [base64, ...], "emoca": [[...]], "missing": "fail"}."""
+        """One image (image/...), or JSON: {"images": [base64, ...], "parameters": {...}, "missing": "fail"}."""
         started = time.monotonic()
         try:
             try:

@@ -11,6 +11,7 @@ from ray.train.collective import broadcast_from_rank_zero
 
 from ig3d_ray.config.resources import Resources
 from ig3d_ray.data import datasets
+from ig3d_ray.data.declared import use_declarations
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.build import build_network
@@ -46,9 +47,11 @@ class Work:
         self.rank, self.world = context.get_world_rank(), context.get_world_size()
         self.store, self.dataset = Store(self.config["storage"]), self.config["dataset"]
         self.resources = Resources(**self.config["resources"])
+        use_declarations(self.store)
         self.members: list[Member] = [(mark, parse_trained_spec(text)) for mark, text in self.config["members"]]
-        self.about = datasets.use(self.store, self.dataset)
-        self.samples: Samples = load_samples(self.store, self.dataset)
+        self.about = datasets.dataset(self.dataset)
+        features = {feature for _, spec in self.members for feature in spec.features}
+        self.samples: Samples = load_samples(self.store, self.dataset, only=features)
         minutes = self.resources.checkpoint_minutes
         self.watch = Watch(self.config["board"], self.rank, self.world, minutes)
         self.news = News(self.config["board"], self.rank)

@@ -8,6 +8,7 @@ TUNE = "tune"
 """Ray Tune's working folder."""
 LEASES = "leases"
 DECLARED_DATASETS = "declarations/datasets"
+DECLARED_REPRESENTATIONS = "declarations/representations"
 ROUNDS = "rounds"
 """The folder of a search's journal, inside the search's folder."""
 SPEC_FILE = "best_ensemble.json"
@@ -25,6 +26,21 @@ def dataset_folder(dataset: str) -> str:
 def declaration(dataset: str) -> str:
     """The declaration of a user's own data set; not below its folder, so that all can be listed quickly."""
     return f"{DECLARED_DATASETS}/{dataset}.json"
+
+
+def declared_representation(name: str) -> str:
+    """The declaration of a user's own representation."""
+    return f"{DECLARED_REPRESENTATIONS}/{name}.json"
+
+
+def parameter_table(dataset: str, representation: str, digest: str) -> str:
+    """The parameters of a data set's samples in one representation, by a hash of their content."""
+    return f"{parameters_folder(dataset)}/{representation}-{digest}.parquet"
+
+
+def parameters_folder(dataset: str) -> str:
+    """The folder of a data set's parameters."""
+    return f"{dataset_folder(dataset)}/parameters"
 
 
 def samples_table(dataset: str) -> str:

@@ -85,7 +85,7 @@ class Inventory:
 def take_inventory(store: Store, space: SearchSpace) -> Inventory:
     """Look up the members of a space in a store, by listings."""
     has_samples = store.exists(paths.samples_table(space.dataset))
-    content = load_samples(store, space.dataset).fingerprint if has_samples else ""
+    content = load_samples(store, space.dataset, only=()).fingerprint if has_samples else ""
     cards = {card.fingerprint: card for card in LogitStore(store).members(space.dataset)}
     trained = all_trained(store, space.dataset)
     wanted = []

@@ -58,7 +58,7 @@ def thumbnails_of(store: Store, findings: Findings) -> Thumbnail | None:
     dataset = findings.space.dataset
     if not store.exists(paths.samples_table(dataset)):
         return None
-    samples = load_samples(store, dataset).in_split(findings.plan.report.split).with_feature("image")
+    samples = load_samples(store, dataset, only=()).in_split(findings.plan.report.split).with_feature("image")
     images = ImageSet(store, samples, THUMBNAIL)
     rows = {sample_id: row for row, sample_id in enumerate(images.ids)}
 

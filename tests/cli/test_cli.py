@@ -294,11 +294,11 @@ MISTAKES = [
     (("data", "faces", "--storage", "s", "--samples", "3"), "--samples 3: at least 200"),
     (
         ("import", "predictions", "x.csv", "--dataset", "fer", "--member", "m", "--view", "2d", "--storage", "s"),
-        "unknown dataset 'fer'; known: affectnet7",
+        "unknown dataset 'fer'; known: afewva",
     ),
     (
-        ("import", "predictions", "x.csv", "--dataset", "rafdb", "--member", "m", "--view", "4d", "--storage", "s"),
-        "Invalid value for '--view': '4d' is not one of '2d', '3d', '2d+3d'",
+        ("import", "predictions", "x.csv", "--dataset", "rafdb", "--member", "m", "--view", "4 d", "--storage", "s"),
+        "view: '4 d': String should match pattern",
     ),
     (
         ("import", "predictions", "x.csv", "--dataset", "rafdb", "--member", "../m", "--view", "2d", "--storage", "s"),

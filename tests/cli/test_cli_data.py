@@ -44,7 +44,9 @@ def test_from_rafdbs_files_to_a_plan(tmp_path: Path) -> None:
     for sample, vector in zip(samples.ids.tolist(), vectors("emoca", 35), strict=True):
         (json_folder / f"{sample}_aligned.json").write_text(as_json("emoca", vector))
     (json_folder / "train_0001_aligned.json").write_text("{")
-    message = ig3d("data", "features", "--dataset", "rafdb", "--emoca", json_folder, "--storage", out)
+    message = ig3d(
+        "data", "features", "--dataset", "rafdb", "--representation", "emoca", "--from", json_folder, "--storage", out
+    )
     assert "emoca: 34 of 35 samples have parameters from" in message
     assert "excluded: 1 x not JSON, such as train_0001_aligned.json" in message
     assert "excluded: 1 x no parameters found, such as train_0001" in message
@@ -87,8 +89,10 @@ def test_a_image_in_two_splits_is_a_fault(tmp_path: Path) -> None:
     [
         (["rafdb", "--images", "none"], "--images none: no such folder"),
         (["affectnet", "--images", ".", "--dataset", "affectnet_va"], "affectnet_va needs those of train and of val"),
-        (["features", "--dataset", "rafdb"], "nothing to read: give --emoca PATH, --smirk PATH, or both"),
-        (["features", "--dataset", "rafdb", "--emoca", "x"], "dataset rafdb has no samples table; see"),
+        (
+            ["features", "--dataset", "rafdb", "--representation", "emoca", "--from", "x"],
+            "dataset rafdb has no samples table; see",
+        ),
         (["check", "--dataset", "rafdb"], "dataset rafdb has no samples table; see"),
     ],
 )
@@ -107,5 +111,19 @@ def test_nobody_else_writes_the_table_while_features_are_read(tmp_path: Path, mo
         raise Ig3dError("seen")
 
     monkeypatch.setattr("ig3d_ray.data.ingest.features.import_features", look)
-    CliRunner().invoke(app, ["data", "features", "--dataset", "rafdb", "--smirk", str(tmp_path), "--storage", out])
+    CliRunner().invoke(
+        app,
+        [
+            "data",
+            "features",
+            "--dataset",
+            "rafdb",
+            "--representation",
+            "smirk",
+            "--from",
+            str(tmp_path),
+            "--storage",
+            out,
+        ],
+    )
     assert owners[0] is not None, "another could have had the table"

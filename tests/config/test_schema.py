@@ -28,7 +28,7 @@ def test_every_shipped_file_names_the_schema_and_is_valid(file: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"pool": [MEMBER | {"subset": "half"}]},
+        {"pool": [MEMBER | {"subset": "the half"}]},
         {"pool": [MEMBER | {"monitor": "accuracy"}]},
         {"pool": [{"kind": "vgg"}]},
         {"pool": []},

@@ -109,7 +109,7 @@ MISTAKES = [
     ),
     ({"pool": [{"width": 3}]}, "pool.0.kind: is missing"),
     ({"pool": [{"kind": "mlp3d", "subset": "full"}]}, "pool.0.representation: is missing"),
-    ({"pool": [MLP | {"subset": "half"}]}, "pool.0.subset: 'half': Input should be 'short' or 'full'"),
+    ({"pool": [MLP | {"subset": "half"}]}, "pool.0: subset: 'half': emoca has short, full"),
     (
         {"pool": [MLP | {"loss": {"va_terms": "some"}}]},
         "pool.0.loss.va_terms: 'some': Input should be 'none'",

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from parameter_files import as_json, groups_of, vectors
+from parameter_files import as_json, parts_of, vectors
 from publisher_files import affectnet, skipped_rows
 
 from ig3d_ray.data import datasets
@@ -15,7 +15,7 @@ from ig3d_ray.data.ingest.build import ingest
 from ig3d_ray.data.ingest.feature_tables import read_table
 from ig3d_ray.data.ingest.features import import_features, parse_columns
 from ig3d_ray.data.ingest.layouts import read_affectnet
-from ig3d_ray.data.representations import GROUPS, WIDTHS
+from ig3d_ray.data.representations import groups_of, width_of
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage.store import Store
@@ -52,7 +52,7 @@ def test_emocas_demo_output(made: tuple[Store, Samples, Path], tmp_path: Path) -
     for sample, vector in zip(samples.ids.tolist(), values, strict=True):
         folder = out / sample.split("/")[0] / f"{sample.split('/')[1]}00"
         folder.mkdir(parents=True)
-        for name, part in groups_of("emoca", vector).items():
+        for name, part in parts_of("emoca", vector).items():
             np.save(folder / f"{name}.npy", part[None] if name == "exp" else part)
         (folder / "inputs.png").write_bytes(b"image")
         expected[sample] = vector
@@ -67,7 +67,7 @@ def test_emocas_demo_output(made: tuple[Store, Samples, Path], tmp_path: Path) -
 
 def save_arrays(folder: Path, vector: np.ndarray) -> None:
     folder.mkdir(parents=True)
-    for name, part in groups_of("emoca", vector).items():
+    for name, part in parts_of("emoca", vector).items():
         np.save(folder / f"{name}.npy", part)
 
 
@@ -95,13 +95,13 @@ def test_folders_without_the_demos_numbers_are_taken_by_their_names(
         save_arrays(tmp_path / "emoca" / "train" / name, vector)
     done = import_features(store, samples, "emoca", tmp_path / "emoca", split="train")
     check_params(done, "emoca", {"train/1": good[0], "train/2": good[1]})
-    assert ("train/100", "no such sample") in done.skipped
+    assert ("train/100", "no sample '100', nor one whose id ends so") in done.skipped
 
 
 def test_a_vector_of_zeros_is_no_face(made: tuple[Store, Samples, Path], tmp_path: Path) -> None:
     store, samples, _ = made
     good = vectors("emoca", 2)
-    for number, vector in ((1, good[0]), (2, np.zeros(WIDTHS["emoca"], np.float32))):
+    for number, vector in ((1, good[0]), (2, np.zeros(width_of("emoca"), np.float32))):
         save_arrays(tmp_path / "folders" / "train" / f"{number}00", vector)
     names = np.array(["train/3", "train/4"])
     np.savez(tmp_path / "merged.npz", sample_id=names, emoca=np.stack([good[1], 0 * good[1]]))
@@ -114,7 +114,7 @@ def test_a_vector_of_zeros_is_no_face(made: tuple[Store, Samples, Path], tmp_pat
 
 def test_numbers_with_leading_zeros_are_names_in_any_column(tmp_path: Path) -> None:
     values = vectors("smirk", 2)
-    columns = [f"{name}_{i}" for name, size in GROUPS["smirk"] for i in range(size)]
+    columns = [f"{name}_{i}" for name, size in groups_of("smirk") for i in range(size)]
     lines = [",".join(["sex", "sample_id", *columns])]
     for name, row in zip(("00012", "00013"), values, strict=True):
         lines.append(",".join(["f", name, *map(str, row)]))
@@ -135,7 +135,7 @@ def test_a_train_image_lends_its_parameters_to_no_val_sample(tmp_path: Path) -> 
         (tmp_path / "json" / part).mkdir(parents=True)
         (tmp_path / "json" / part / "15.json").write_text(as_json("emoca", vector))
     done = import_features(store, samples, "emoca", tmp_path / "json")
-    assert ("train_set/15", "no such sample") in done.skipped
+    assert ("train_set/15", "no sample '15', nor one whose id ends so") in done.skipped
     check_params(done, "emoca", {"val/15": good[1]})
 
 
@@ -163,9 +163,9 @@ def test_every_broken_file_is_listed_and_none_is_filled_up(made: tuple[Store, Sa
     assert why["train/3.json"] == "has no list detail"
     assert why["train/4.json"] == "holds NaN or infinity"
     assert why["train/5.json"] == "holds something that is no number"
-    assert why["train/6.json"] == "not a JSON object of parameter groups"
+    assert why["train/6.json"] == "has 2 numbers, not 334"
     assert why["train/7.json"] == "holds NaN or infinity"
-    assert why["train/500"] == "no such sample"
+    assert why["train/500"] == "no sample '500', nor one whose id ends so"
     assert "a second one for sample train/8" in why.values()
     missing = [what for what, reason in why.items() if reason == "no parameters found"]
     assert sorted(missing) == sorted(f"train/{number}" for number in range(8))
@@ -193,7 +193,7 @@ def test_broken_arrays_are_listed(made: tuple[Store, Samples, Path], tmp_path: P
     out, good = tmp_path / "emoca" / "train", vectors("emoca", 5)
     for number in range(5):
         (out / f"{number}00").mkdir(parents=True)
-        for name, part in groups_of("emoca", good[number]).items():
+        for name, part in parts_of("emoca", good[number]).items():
             np.save(out / f"{number}00" / f"{name}.npy", part)
     (out / "000" / "tex.npy").unlink()
     np.save(out / "100" / "tex.npy", np.zeros(49))
@@ -217,11 +217,11 @@ def test_merged_files(made: tuple[Store, Samples, Path], tmp_path: Path, form: s
     numbers = [sample.split("/")[1] for sample in train]
     columns = None
     if form in ("names", "positions"):
-        names = [f"{name}_{i}" for name, size in GROUPS["emoca"] for i in range(size)]
+        names = [f"{name}_{i}" for name, size in groups_of("emoca") for i in range(size)]
         if form == "positions":
             names = [f"f{i}" for i in range(334)]
-            sizes, start, texts = dict(GROUPS["emoca"]), 2, []
-            for name, _ in GROUPS["emoca"]:
+            sizes, start, texts = dict(groups_of("emoca")), 2, []
+            for name, _ in groups_of("emoca"):
                 texts.append(f"{name}={start}:{start + sizes[name]}")
                 start += sizes[name]
             columns = parse_columns(texts)
@@ -239,7 +239,7 @@ def test_merged_files(made: tuple[Store, Samples, Path], tmp_path: Path, form: s
         parts = {"emoca": values} if form == "npz" else {}
         if form == "npz-groups":
             start = 0
-            for name, size in GROUPS["emoca"]:
+            for name, size in groups_of("emoca"):
                 parts[name], start = values[:, start : start + size], start + size
         np.savez(file, sample_id=np.array([f"{n}.jpg" for n in numbers]), **parts)
     done = import_features(store, samples, "emoca", file, split="train", columns=columns)

@@ -170,6 +170,7 @@ def graph_of(world: World, specs: list[dict[str, Any]], fusion: Fusion) -> Ensem
     class Made:
         spec = world.spec.model_copy(update={"members": tuple(members), "fusion": fusion})
         features = tuple(sorted({feature for member in members for feature in member.features}))
+        representations = tuple(name for name in features if name != "image")
 
         def network(self, name: str) -> torch.nn.Module:
             return networks[int(name)]

@@ -48,7 +48,7 @@ def ig3d(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
 
 def test_from_images_comes_what_the_search_fused(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = folder / "preds.parquet"
-    words = ("--images", folder / "faces", "--emoca", folder / "emoca.npz", "--out", out)
+    words = ("--images", folder / "faces", "--parameters", f"emoca={folder}/emoca.npz", "--out", out)
     assert ig3d(monkeypatch, "predict", world.uri, *words) == 0
     found = pd.read_parquet(out).assign(sample_id=lambda f: f["sample_id"].str.removesuffix(".png"))
     pool = pool_of(world, world.spec)
@@ -85,7 +85,7 @@ def test_every_form_of_a_image_gives_the_same(world: World, folder: Path) -> Non
     emoca = world.samples.in_split("test").with_feature("smirk").with_feature("image").with_feature("emoca")
     vectors = emoca.params("emoca")[:3]
     forms = [files, [str(f) for f in files], contents[:3], opened, [np.asarray(i.convert("RGB")) for i in opened]]
-    tables = [ensemble.predict(form, emoca=vectors).drop(columns="sample_id") for form in forms]  # type: ignore[arg-type]
+    tables = [ensemble.predict(form, parameters={"emoca": vectors}).drop(columns="sample_id") for form in forms]  # type: ignore[arg-type]
     for table in tables[1:]:
         pd.testing.assert_frame_equal(table, tables[0])
     assert tables[0].filter(like="probability").sum(axis=1).to_numpy() == pytest.approx(np.ones(3))
@@ -101,10 +101,10 @@ def test_what_a_member_lacks_is_refused_left_out_or_done_without(world: World) -
     with pytest.raises(
         Ig3dError, match=r"1: .*emoca.* needs emoca, which is missing \(no parameters of this name\); .* fallback"
     ):
-        ensemble.predict(images, emoca=vectors)
-    skipped = ensemble.predict(images, "skip", emoca=vectors)
+        ensemble.predict(images, parameters={"emoca": vectors})
+    skipped = ensemble.predict(images, "skip", parameters={"emoca": vectors})
     assert skipped["sample_id"].tolist() == ["0", "3"]
-    whole = ensemble.predict(images, "fallback", emoca=vectors)
+    whole = ensemble.predict(images, "fallback", parameters={"emoca": vectors})
     assert whole["sample_id"].tolist() == ["0", "1", "2", "3"]
     assert whole["missing"].tolist() == ["", "emoca", "image, smirk", ""]
     # By hand: the members that remain, fused as the spec has.
@@ -157,7 +157,7 @@ def test_a_failed_prediction_leaves_what_was_there(
     out.write_text("before")
     assert ig3d(monkeypatch, "predict", world.uri, "--images", folder / "faces", "--out", out) == 2
     message = capsys.readouterr().err
-    assert "needs emoca, which is missing (the spec has no encoder for them: give --emoca" in message
+    assert "needs emoca, which is missing (the spec has no encoder for them: give --parameters emoca=PATH" in message
     assert out.read_text() == "before"
     assert [p.name for p in folder.iterdir() if "partial" in p.name] == []
 
@@ -166,7 +166,7 @@ def test_a_failed_prediction_leaves_what_was_there(
     ("words", "complaint"),
     [
         (("--images", "nowhere"), "nowhere: no such file or folder of images"),
-        (("--emoca", "e.npz"), "also give --images"),
+        (("--parameters", "emoca=e.npz"), "also give --images"),
         (("--images", "EMPTY"), "no images in this folder"),
     ],
 )
@@ -284,8 +284,8 @@ def test_numbers_that_are_none_are_no_prediction(world: World) -> None:
     emoca[1] = 1e38
     ensemble = load_ensemble(world.uri, device="cpu")
     with pytest.raises(Ig3dError, match=r"^1: the networks' outputs for it are not finite"):
-        ensemble.predict(images[:2], emoca=emoca)
-    assert ensemble.predict(images[:2], missing="skip", emoca=emoca)["sample_id"].tolist() == ["0"]
+        ensemble.predict(images[:2], parameters={"emoca": emoca})
+    assert ensemble.predict(images[:2], missing="skip", parameters={"emoca": emoca})["sample_id"].tolist() == ["0"]
     assert len(names) > 2
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ig3d_ray.data.representations import WIDTHS
+from ig3d_ray.data.representations import width_of
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.face3d.encoders import EmocaEncoder, ResnetCoder, SmirkEncoder
 from ig3d_ray.models.face3d.files import load_encoder
@@ -76,7 +76,7 @@ def test_sizes_are_the_published_ones(smirk: SmirkEncoder) -> None:
 def test_parameters_come_in_the_order_of_the_samples_table(smirk: SmirkEncoder, image: torch.Tensor) -> None:
     with torch.inference_mode():
         groups, out = smirk.groups(image), smirk(image)
-    assert out.shape == (2, WIDTHS["smirk"])
+    assert out.shape == (2, width_of("smirk"))
     assert torch.equal(out[:, :3], groups["pose"])
     assert torch.equal(out[:, 353:355], groups["eyelid"])
     assert (groups["eyelid"].min() >= 0) & (groups["eyelid"].max() <= 1)
@@ -87,7 +87,7 @@ def test_the_expression_encoder_of_later_models_gives_the_jaw(emoca: EmocaEncode
     with torch.inference_mode():
         groups, coarse, expression = emoca.groups(image), emoca.E_flame(image), emoca.E_expression(image)
         out = emoca(image)
-    assert out.shape == (2, WIDTHS["emoca"])
+    assert out.shape == (2, width_of("emoca"))
     assert torch.equal(out[:, :50], expression[:, :50])
     assert torch.equal(groups["pose"], torch.cat([coarse[:, 200:203], expression[:, 50:]], dim=1))
 

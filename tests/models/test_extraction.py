@@ -202,9 +202,8 @@ def test_what_changed_meanwhile_is_kept(tmp_path: Path, checkpoint: Path) -> Non
     for piece in range(len(extraction)):
         extraction.write(piece, np.ones((len(extraction.rows(piece)), 358), np.float32), [""] * PER_PACK)
     # While it ran, somebody brought EMOCA's parameters.
-    emoca = pa.array([[0.5] * 334] * len(samples), pa.list_(pa.float32(), 334))
-    index = samples.table.column_names.index("emoca")
-    Samples("faces", samples.table.set_column(index, samples.table.schema.field(index), emoca)).save(store)
+    emoca = np.full((1, 334), 0.5, np.float32)
+    samples.without("emoca").with_parameters("emoca", emoca, np.zeros(len(samples), int)).save(store)
     new, _ = extraction.publish(load_samples(store, "faces"))
     assert (new.params("emoca") == 0.5).all()
     assert (new.params("smirk") == 1.0).all()

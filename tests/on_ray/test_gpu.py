@@ -148,7 +148,7 @@ def test_an_ensemble_predicts_on_the_gpu_what_its_members_scored(world: World) -
     row = {name: i for i, name in enumerate(world.samples.ids)}
     chosen = world.samples.table.take([row[name] for name in names])
     emoca = Samples(world.samples.dataset, chosen).params("emoca")
-    frames = [load_ensemble(world.uri, device=d).predict(images, emoca=emoca) for d in ("cpu", "cuda")]
+    frames = [load_ensemble(world.uri, device=d).predict(images, parameters={"emoca": emoca}) for d in ("cpu", "cuda")]
     cpu, gpu = (frame.filter(like="probability").to_numpy() for frame in frames)
     assert len(names) == len(gpu) > 20
     assert np.abs(cpu - gpu).max() <= 1e-3

@@ -67,11 +67,11 @@ PICTURE = base64.b64encode(png()).decode()
         (JSON, body(images=[7]), 400, "images.0: Input should be a valid string"),
         (JSON, body(images=[base64.b64encode(b"GIF89a").decode()]), 422, "image 0: not an image"),
         (JSON, body(images=[PICTURE], missing="guess"), 400, "missing: Input should be 'fail', 'skip' or 'fallback'"),
-        (JSON, body(images=[PICTURE] * 2, smirk=[[0.0] * 358]), 400, "an equal number of both"),
-        (JSON, body(smirk=[[0.0] * 357]), 422, "smirk.0: not 358 finite numbers"),
-        (JSON, body(emoca=[["a"] * 334]), 422, "emoca.0: not 334 numbers"),
+        (JSON, body(images=[PICTURE] * 2, parameters={"smirk": [[0.0] * 358]}), 400, "an equal number of both"),
+        (JSON, body(parameters={"smirk": [[0.0] * 357]}), 422, "parameters.smirk.0: not 358 finite numbers"),
+        (JSON, body(parameters={"emoca": [["a"] * 334]}), 422, "parameters.emoca.0: not 334 numbers"),
         (JSON, body(images=[PICTURE] * 65), 413, "65 images at once; at most 64"),
-        (JSON, b'{"smirk": [[' + b"1e999," * 357 + b"1]]}", 400, "not JSON|finite"),
+        (JSON, b'{"parameters": {"smirk": [[' + b"1e999," * 357 + b"1]]}}", 400, "not JSON|finite"),
     ],
 )
 def test_what_is_refused(kind: str, content: bytes, status: int, why: str) -> None:
@@ -108,10 +108,10 @@ def test_requests_that_are_answered_together_get_what_they_would_alone(world: Wo
     emoca = part.params("emoca").tolist()
     images = [base64.b64encode(content).decode() for content in contents[:6]]
     requests = [
-        parse_request(JSON, body(images=images[:3], emoca=emoca[:3]), Limits()),
-        parse_request(JSON, body(images=images[3:5], emoca=[None, emoca[4]]), Limits()),
-        parse_request(JSON, body(images=images[3:5], emoca=[None, emoca[4]], missing="skip"), Limits()),
-        parse_request(JSON, body(emoca=emoca[:1], missing="fallback"), Limits()),
+        parse_request(JSON, body(images=images[:3], parameters={"emoca": emoca[:3]}), Limits()),
+        parse_request(JSON, body(images=images[3:5], parameters={"emoca": [None, emoca[4]]}), Limits()),
+        parse_request(JSON, body(images=images[3:5], parameters={"emoca": [None, emoca[4]]}, missing="skip"), Limits()),
+        parse_request(JSON, body(parameters={"emoca": emoca[:1]}, missing="fallback"), Limits()),
         parse_request("image/png", contents[5], Limits()),
     ]
     together = answer_together(ensemble, requests)
@@ -126,7 +126,7 @@ def test_requests_that_are_answered_together_get_what_they_would_alone(world: Wo
             assert mine["probability_Happy"] == pytest.approx(theirs["probability_Happy"], abs=1e-5)
     first, second, third, fourth, fifth = together
     assert isinstance(first, dict)
-    frame = ensemble.predict(contents[:3], emoca=part.params("emoca")[:3])
+    frame = ensemble.predict(contents[:3], parameters={"emoca": part.params("emoca")[:3]})
     assert [p["label"] for p in first["predictions"]] == frame["label"].tolist()
     assert isinstance(second, RefusedError)
     assert "image 0: emoca missing" in second.why
@@ -172,7 +172,10 @@ def test_many_ask_at_the_same_time_and_some_ask_wrongly(service: str, world: Wor
     part = world.samples.in_split("test").with_feature("image").with_feature("smirk").with_feature("emoca")
     images = [base64.b64encode(content).decode() for content in contents]
     rows = len(images)
-    good = [body(images=[images[i % rows]], emoca=[part.params("emoca")[i % rows].tolist()]) for i in range(200)]
+    good = [
+        body(images=[images[i % rows]], parameters={"emoca": [part.params("emoca")[i % rows].tolist()]})
+        for i in range(200)
+    ]
     hostile = [
         (png()[:50], "image/png", 422),
         (b"\0" * (17 * 2**20), "image/png", 413),
@@ -180,7 +183,11 @@ def test_many_ask_at_the_same_time_and_some_ask_wrongly(service: str, world: Wor
         (b"{", JSON, 400),
         (png(6000, 6000), "image/png", 413),
     ] * 4
-    wanted = load_ensemble(world.uri, device="cpu").predict(contents, emoca=part.params("emoca"))["label"].tolist()
+    wanted = (
+        load_ensemble(world.uri, device="cpu")
+        .predict(contents, parameters={"emoca": part.params("emoca")})["label"]
+        .tolist()
+    )
     with ThreadPoolExecutor(64) as pool:
         answers = [pool.submit(ask, f"{service}/predict", content) for content in good]
         refused = [(pool.submit(ask, f"{service}/predict", c, kind), status) for c, kind, status in hostile]

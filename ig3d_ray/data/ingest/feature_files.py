@@ -11,19 +11,16 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_all_start_methods, get_context
+from typing import Any
 
 import numpy as np
 import orjson
 
-from ig3d_ray.data.representations import ALL_ZERO, GROUPS, WIDTHS, Representation
+from ig3d_ray.data.representations import ALL_ZERO, Declaration, Group, Representation, width_of
+from ig3d_ray.data.representations import representation as declaration
 
 CHUNK = 512
 WORTH_PROCESSES = 2000
-# Names of the groups in the JSON files that users of the encoders write.
-JSON_KEYS: dict[Representation, dict[str, str]] = {
-    "emoca": {name: name for name, _ in GROUPS["emoca"]},
-    "smirk": {name: f"{name}_params" for name, _ in GROUPS["smirk"]},
-}
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ def read_many(paths: Sequence[str], representation: Representation, folders: boo
             parts = list(pool.map(_read_chunk, chunks))
     starts = range(0, len(paths), CHUNK)
     return Read(
-        np.concatenate([p.vectors for p in parts]) if parts else np.zeros((0, WIDTHS[representation]), np.float32),
+        np.concatenate([p.vectors for p in parts]) if parts else np.zeros((0, width_of(representation)), np.float32),
         np.concatenate([p.rows + start for p, start in zip(parts, starts, strict=True)]) if parts else np.zeros(0, int),
         [(row + start, why) for p, start in zip(parts, starts, strict=True) for row, why in p.broken],
     )
@@ -66,7 +63,7 @@ def read_many(paths: Sequence[str], representation: Representation, folders: boo
 
 def _read_chunk(job: tuple[Sequence[str], Representation, bool]) -> Read:
     paths, representation, folders = job
-    width = WIDTHS[representation]
+    width = width_of(representation)
     vectors, broken = np.empty((len(paths), width), np.float32), []
     read = np.zeros(len(paths), bool)
     # A number too large for float32 becomes infinite, which is found below.
@@ -125,36 +122,109 @@ def _json_values(path: str, representation: Representation) -> list[float]:
         content = orjson.loads(data)
     except orjson.JSONDecodeError:
         # Python's JSON writer outputs NaN, which only Python's reader accepts.
-        content = json.loads(data)
+        try:
+            content = json.loads(data)
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+    about = declaration(representation)
+    whole = _whole(content, about)
+    if whole is not None:
+        return whole
     if not isinstance(content, dict):
         raise ValueError("not a JSON object of parameter groups")
-    keys, values = JSON_KEYS[representation], []
-    for name, size in GROUPS[representation]:
-        group = content.get(keys[name])
-        if not isinstance(group, list):
-            raise ValueError(f"has no list {keys[name]}")
-        if group and isinstance(group[0], list):
-            raise ValueError(f"{keys[name]} is a list of lists, not of {size} numbers")
-        if len(group) != size:
-            raise ValueError(f"{keys[name]} has {len(group)} numbers, not {size}")
-        values += group
+    values: list[float] = []
+    for name, group in about.groups.items():
+        values += _group(content, name, group)
     return values
 
 
-def _read_folder(folder: str, representation: Representation, into: np.ndarray) -> None:
+def _whole(content: Any, about: Declaration) -> list[float] | None:
+    """A vector that stands in one list, bare or below the representation's name; None if the groups are apart."""
+    if isinstance(content, dict):
+        content = next(
+            (content[n] for n in (about.name, *about.aliases) if n in content and n not in about.groups), None
+        )
+    content = _squeezed(content)
+    if not isinstance(content, list) or not content or isinstance(content[0], dict):
+        return None
+    if isinstance(content[0], list):
+        # Points, [[x, y], ...]: the vector has every x first.
+        content = [value for column in zip(*content, strict=True) for value in column]
+    if len(content) != about.width:
+        raise ValueError(f"has {len(content)} numbers, not {about.width}")
+    return list(map(_float, content))
+
+
+def _group(content: dict[str, Any], name: str, group: Group) -> list[float]:
+    key = next((k for k in (group.key, name, f"{name}_params") if k is not None and k in content), None)
+    found = _squeezed(content[key]) if key is not None else None
+    if group.names:
+        by_name = found if isinstance(found, dict | list) else content
+        return _named(by_name, group.names)
+    wanted = group.key or name
+    if not isinstance(found, list):
+        raise ValueError(f"has no list {wanted}")
+    if found and isinstance(found[0], list):
+        raise ValueError(f"{wanted} is a list of lists, not of {group.size} numbers")
+    if len(found) != group.size:
+        raise ValueError(f"{wanted} has {len(found)} numbers, not {group.size}")
+    return list(map(_float, found))
+
+
+def _squeezed(value: Any) -> Any:
+    """Without dimensions of one around a list: a batch of one face."""
+    while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+        value = value[0]
+    return value
+
+
+def _named(content: Any, names: Sequence[str]) -> list[float]:
+    """Values by name: of an object, or of a list of objects with a category's name and score, as MediaPipe has it."""
+    if isinstance(content, list):
+        if len(content) == len(names) and not any(isinstance(one, dict | list) for one in content):
+            return list(map(_float, content))
+        keys = ("categoryName", "category_name", "name")
+        pairs = [(next((one[k] for k in keys if k in one), None), one) for one in content if isinstance(one, dict)]
+        content = {str(name): one.get("score", one.get("value")) for name, one in pairs}
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise ValueError(f"has no value {missing[0]}")
+    return [_float(content[name]) for name in names]
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("holds something that is no number")
+    return float(value)
+
+
+def _read_folder(path: str, representation: Representation, into: np.ndarray) -> None:
+    """A folder of .npy files, one per group, or a .npy file of the whole vector."""
+    about = declaration(representation)
+    if path.endswith(".npy"):
+        _put(_bytes(path), os.path.basename(path), about.width, into, about)
+        return
     start = 0
-    for name, size in GROUPS[representation]:
-        data = _bytes(f"{folder}/{name}.npy")
-        dtype, offset, count = _header(data[:128])
-        if count != size:
-            raise ValueError(f"{name}.npy has {count} numbers, not {size}")
-        into[start : start + size] = np.frombuffer(data, dtype, count, offset)
+    for name, size in about.sizes:
+        _put(_bytes(f"{path}/{name}.npy"), f"{name}.npy", size, into[start : start + size])
         start += size
 
 
+def _put(data: bytes, what: str, size: int, into: np.ndarray, about: Declaration | None = None) -> None:
+    dtype, offset, shape = _header(data[:128])
+    count = int(np.prod(shape, dtype=int))
+    if count != size:
+        raise ValueError(f"{what} has {count} numbers, not {size}")
+    values = np.frombuffer(data, dtype, count, offset)
+    if about is not None and len(about.groups) > 1 and shape[-2:] == (size // len(about.groups), len(about.groups)):
+        # Points, [n, 2]: the vector has every x first.
+        values = values.reshape(-1, len(about.groups)).T.reshape(-1)
+    into[:] = values
+
+
 @lru_cache(64)
-def _header(head: bytes) -> tuple[str, int, int]:
-    """The type, offset and count of a .npy file's numbers, by its first bytes."""
+def _header(head: bytes) -> tuple[str, int, tuple[int, ...]]:
+    """The type, offset and shape of a .npy file's numbers, by its first bytes."""
     file = io.BytesIO(head)
     try:
         if np.lib.format.read_magic(file) != (1, 0):
@@ -164,4 +234,4 @@ def _header(head: bytes) -> tuple[str, int, int]:
         raise ValueError("not a .npy file of numbers") from error
     if dtype.kind not in "fi":
         raise ValueError("not a .npy file of numbers")
-    return dtype.str, file.tell(), int(np.prod(shape, dtype=int))
+    return dtype.str, file.tell(), shape

@@ -8,10 +8,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ig3d_ray.data.representations import ALL_ZERO, GROUPS, WIDTHS, Representation
+from ig3d_ray.data.representations import ALL_ZERO, Group, Representation, width_of
+from ig3d_ray.data.representations import representation as declaration
 from ig3d_ray.errors import Ig3dError
 
-ID_COLUMNS = ("sample_id", "number", "name", "file", "image")
+ID_COLUMNS = (
+    "sample_id",
+    "number",
+    "name",
+    "file",
+    "image",
+    "id",
+    "ids",
+    "names",
+    "input",
+    "input_image_path",
+    "filename",
+    "path",
+)
 Skips = list[tuple[str, str]]
 Columns = dict[str, tuple[int, int]]
 
@@ -44,45 +58,52 @@ def read_table(
 
 def _read_csv(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
     try:
-        header = [str(name) for name in pd.read_csv(file, nrows=0).columns]
-        texts = dict.fromkeys([header[0], *(name for name in ID_COLUMNS if name in header)], str)
-        frame = pd.read_csv(file, dtype=texts, low_memory=False)
+        raw = [str(name) for name in pd.read_csv(file, nrows=0).columns]
+        # OpenFace writes a blank after each comma.
+        header = [name.strip() for name in raw]
+        texts = dict.fromkeys([raw[0], *(name for name in raw if name.strip() in ID_COLUMNS)], str)
+        frame = pd.read_csv(file, dtype=texts, low_memory=False).set_axis(header, axis=1)
     except (OSError, ValueError) as error:
         raise Ig3dError(f"{file}: cannot be read as CSV ({str(error).splitlines()[0]})") from error
     places: list[int] = []
-    for group, size in GROUPS[representation]:
-        places += _places(file, header, group, size, columns)
+    for name, group in declaration(representation).groups.items():
+        places += _places(file, header, name, group, columns)
     numbers = frame.iloc[:, places].apply(pd.to_numeric, errors="coerce")
     id_column = next((name for name in ID_COLUMNS if name in header), header[0])
     return [_stem(str(value)) for value in frame[id_column]], numbers.to_numpy(np.float32)
 
 
-def _places(file: Path, header: list[str], group: str, size: int, columns: Columns) -> list[int]:
+def _places(file: Path, header: list[str], name: str, group: Group, columns: Columns) -> list[int]:
+    """The positions of a group's columns: as given, by their own names, or numbered."""
     if columns:
-        if group not in columns:
-            raise Ig3dError(f"--columns: {group} is not there; missing parameters are never filled up")
-        first, end = columns[group]
-        if end - first != size or end > len(header):
+        if name not in columns:
+            raise Ig3dError(f"--columns: {name} is not there; missing parameters are never filled up")
+        first, end = columns[name]
+        if end - first != group.size or end > len(header):
             raise Ig3dError(
-                f"--columns {group}={first}:{end}: {file.name} has {len(header)} columns, {group} needs {size}"
+                f"--columns {name}={first}:{end}: {file.name} has {len(header)} columns, {name} needs {group.size}"
             )
         return list(range(first, end))
-    names = [f"{group}_{i}" for i in range(size)]
-    if any(name not in header for name in names):
-        first_missing = next(name for name in names if name not in header)
-        raise Ig3dError(
-            f"{file}: no column {first_missing!r}; name them <group>_<i>, or give --columns {group}=4:54 ..."
-        )
-    return [header.index(name) for name in names]
+    wanted = group.names or [f"{name}_{i}" for i in range(group.size)]
+    missing = next((one for one in wanted if one not in header), None)
+    if missing is not None:
+        way_out = "" if group.names else f"; name them <group>_<i>, or give --columns {name}=4:54 ..."
+        raise Ig3dError(f"{file}: no column {missing!r}{way_out}")
+    return [header.index(one) for one in wanted]
 
 
 def _read_npz(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            content = {name: arrays[name] for name in arrays.files}
+            content = {name: _without_ones(arrays[name]) for name in arrays.files}
     except (OSError, ValueError) as error:
         raise Ig3dError(f"{file}: cannot be read as NPZ ({str(error).splitlines()[0]})") from error
     return _from_arrays(file, representation, content)
+
+
+def _without_ones(values: np.ndarray) -> np.ndarray:
+    """`[N, 1, n]` as `[N, n]`: batches of one face."""
+    return values.reshape(len(values), -1) if values.ndim > 2 and 1 in values.shape[1:] else values
 
 
 def _read_parquet(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
@@ -90,13 +111,20 @@ def _read_parquet(file: Path, representation: Representation, columns: Columns) 
         table = pq.ParquetFile(file).read(use_threads=False)
     except (OSError, pa.ArrowInvalid) as error:
         raise Ig3dError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
-    wanted = {representation, *(name for name, _ in GROUPS[representation])}
+    about = declaration(representation)
+    wanted = {representation, *about.groups}
     content = {}
     for name in table.column_names:
         if name in ID_COLUMNS:
             content[name] = np.array([str(value) for value in table[name].to_pylist()])
         elif name in wanted:
             content[name] = _lists(file, name, table[name].combine_chunks())
+    for name, group in about.groups.items():
+        # A column per number.
+        flat = list(group.names) or [f"{name}_{i}" for i in range(group.size)]
+        if name not in content and all(one in table.column_names for one in flat):
+            columns_NG = [table[one].cast(pa.float32()).fill_null(float("nan")).to_numpy() for one in flat]
+            content[name] = np.stack(columns_NG, axis=1)
     return _from_arrays(file, representation, content)
 
 
@@ -123,16 +151,19 @@ def _from_arrays(
         raise Ig3dError(f"{file}: holds no sample_id; found: {', '.join(content)}")
     if representation in content:
         vectors = content[representation]
+        if vectors.ndim == 3:
+            # Points, [N, n, 2]: the vector has every x first.
+            vectors = vectors.transpose(0, 2, 1).reshape(len(vectors), -1)
     else:
-        missing = [name for name, _ in GROUPS[representation] if name not in content]
+        missing = [name for name in declaration(representation).groups if name not in content]
         if missing:
             raise Ig3dError(f"{file}: holds neither {representation} nor {missing[0]}; found: {', '.join(content)}")
-        for name, size in GROUPS[representation]:
+        for name, size in declaration(representation).sizes:
             if content[name].shape != (len(ids), size):
                 raise Ig3dError(f"{file}: {name} is {content[name].shape}, not {(len(ids), size)}")
-        vectors = np.concatenate([content[name] for name, _ in GROUPS[representation]], axis=1)
-    if vectors.shape != (len(ids), WIDTHS[representation]):
-        raise Ig3dError(f"{file}: {representation} is {vectors.shape}, not {(len(ids), WIDTHS[representation])}")
+        vectors = np.concatenate([content[name] for name in declaration(representation).groups], axis=1)
+    if vectors.shape != (len(ids), width_of(representation)):
+        raise Ig3dError(f"{file}: {representation} is {vectors.shape}, not {(len(ids), width_of(representation))}")
     return [_stem(str(name)) for name in ids], vectors.astype(np.float32)
 
 

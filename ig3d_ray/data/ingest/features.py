@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from ig3d_ray.data.encoder_record import write_encoder_record
 from ig3d_ray.data.ingest.build import Skips, write_skipped
-from ig3d_ray.data.ingest.feature_files import JSON_KEYS, read_many
+from ig3d_ray.data.ingest.feature_files import read_many
 from ig3d_ray.data.ingest.feature_tables import read_table
 from ig3d_ray.data.ingest.layouts import ALIGNED, TEST_FOLDERS, TRAIN_FOLDERS
-from ig3d_ray.data.representations import WIDTHS, Representation
+from ig3d_ray.data.representations import Representation
+from ig3d_ray.data.representations import representation as declaration
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage.store import Store
 
-# EMOCA's demo calls the folder of an image's first face <stem>00.
-DEMO_SUFFIX = "00"
+# How the first face of an image is marked at the end of a name.
+FIRST_FACE = ("_000", "_00", "00")
+SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def import_features(
         first = f"; the first: {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
         raise Ig3dError(f"{source}: nothing in it belongs to a sample of {samples.dataset}{first}")
     skipped += [(str(samples.ids[i]), "no parameters found") for i in match.wanted if found[i] < 0]
-    new = Samples(samples.dataset, with_parameters(samples, representation, vectors, found))
+    new = samples.with_parameters(representation, vectors, found)
     # The parameters then have two sources, and no single encoder can reproduce them for a new image.
     write_encoder_record(store, samples.dataset, representation, None)
     new.save(store)
@@ -92,52 +93,66 @@ def read_parameters(
         return _from_folder(source, representation)
     if source.is_file():
         return read_table(source, representation, columns)
-    raise Ig3dError(f"--{representation} {source}: no such file or folder")
+    raise Ig3dError(f"{representation}: {source}: no such file or folder")
 
 
 def _from_folder(folder: Path, representation: Representation) -> tuple[list[str], np.ndarray, Skips]:
     """The places (relative paths without suffix), vectors and skips of a folder."""
-    demo, jsons = _walk(str(folder), representation)
-    if demo and jsons:
-        raise Ig3dError(f"{folder}: holds both JSON files and folders of .npy files; give the folder of one kind")
-    if not demo and not jsons:
-        keys = ", ".join(JSON_KEYS[representation].values())
-        forms = " or EMOCA's folders <name>00 with shape.npy ..." if representation == "emoca" else ""
-        raise Ig3dError(f"{folder}: holds no JSON files (with {keys}){forms}")
-    paths = sorted(demo or jsons)
-    read = read_many(paths, representation, folders=bool(demo))
+    demo, jsons, arrays = _walk(str(folder), representation)
+    kinds = {"folders of .npy files": demo, "JSON files": jsons, ".npy files": arrays}
+    there = [kind for kind, found in kinds.items() if found]
+    if len(there) > 1:
+        raise Ig3dError(f"{folder}: holds both {there[0]} and {there[1]}; give the folder of one kind")
+    if not there:
+        about = declaration(representation)
+        keys = ", ".join(group.key or name for name, group in list(about.groups.items())[:SHOWN])
+        first = next(iter(about.groups))
+        raise Ig3dError(
+            f"{folder}: holds no JSON files (with {keys}), no .npy files of {about.width} numbers, and no folders with"
+            f" {first}.npy ..."
+        )
+    paths = sorted(demo or jsons or arrays)
+    read = read_many(paths, representation, folders=not jsons)
     start = len(str(folder)) + 1
-    names = [path[start:] for path in paths]
-    skipped = [(names[row], why) for row, why in read.broken]
-    if jsons:
-        return [names[row].removesuffix(".json") for row in read.rows], read.vectors, skipped
-    # EMOCA's demo numbers the faces of an image: 00 is the first. It writes a folder without a number where it
-    # found no face, under the first letter of the image's name. Other programs' folders have no numbers at all.
-    numbered = 2 * sum(name.endswith(DEMO_SUFFIX) for name in names) > len(names)
-    kept = [at for at, row in enumerate(read.rows) if not numbered or names[row].endswith(DEMO_SUFFIX)]
+    names = [path[start:].removesuffix(".json").removesuffix(".npy") for path in paths]
+    skipped = [(path[start:], why) for path, why in ((paths[row], why) for row, why in read.broken)]
+    # Encoders number the faces of an image: 00 or _000 is the first. EMOCA writes a folder without a number where it
+    # found no face, under the first letter of the image's name. Other programs' files have no numbers at all.
+    suffix = _numbering(names)
+    kept = [at for at, row in enumerate(read.rows) if names[row].endswith(suffix)]
     others = sorted(set(range(len(read.rows))) - set(kept))
-    skipped += [(names[read.rows[at]], "not <name>00: no face was found, or it is another face") for at in others]
-    clean = [names[read.rows[at]].removesuffix(DEMO_SUFFIX) if numbered else names[read.rows[at]] for at in kept]
-    return clean, read.vectors[kept], skipped
+    skipped += [
+        (names[read.rows[at]], f"not <name>{suffix}: no face was found, or it is another face") for at in others
+    ]
+    return [names[read.rows[at]].removesuffix(suffix) for at in kept], read.vectors[kept], skipped
 
 
-def _walk(folder: str, representation: Representation) -> tuple[list[str], list[str]]:
-    """Folders of .npy files, and JSON files, anywhere below a folder."""
-    demo, jsons, left = [], [], [folder]
+def _numbering(names: Sequence[str]) -> str:
+    """How most names mark the first face of their image; empty if they don't."""
+    return next((one for one in FIRST_FACE if 2 * sum(name.endswith(one) for name in names) > len(names)), "")
+
+
+def _walk(folder: str, representation: Representation) -> tuple[list[str], list[str], list[str]]:
+    """Folders with a .npy file per group, JSON files, and other .npy files, anywhere below a folder."""
+    first = f"{next(iter(declaration(representation).groups))}.npy"
+    groups = {f"{name}.npy" for name in declaration(representation).groups}
+    demo, jsons, arrays, left = [], [], [], [folder]
     while left:
         here = left.pop()
-        has_arrays = False
+        found: list[str] = []
         with os.scandir(here) as entries:
             for entry in entries:
                 if entry.name.endswith(".json"):
                     jsons.append(entry.path)
                 elif entry.name.endswith(".npy"):
-                    has_arrays = True
+                    found.append(entry.name)
                 elif entry.is_dir(follow_symlinks=False):
                     left.append(entry.path)
-        if has_arrays and representation == "emoca":
+        if first in found or (found and groups & set(found)):
             demo.append(here)
-    return demo, jsons
+        else:
+            arrays += [f"{here}/{name}" for name in found]
+    return demo, jsons, arrays
 
 
 class _Matcher:
@@ -174,7 +189,7 @@ class _Matcher:
         if len(there) == 1:
             return there[0], ""
         if not there:
-            return None, "no such sample"
+            return None, f"no sample {stem.removesuffix(ALIGNED)!r}, nor one whose id ends so"
         return None, f"could be {self.ids[there[0]]} or {self.ids[there[1]]}; give --split"
 
 
@@ -184,33 +199,9 @@ def _part_word(folder: str) -> str:
     return ("test" if folder == "test" else "val") if folder in TEST_FOLDERS else ""
 
 
-def with_parameters(
-    samples: Samples, representation: Representation, vectors: np.ndarray, found: np.ndarray
-) -> pa.Table:
-    """The table with new parameters where they were found, and the old ones elsewhere.
-
-    Args:
-        vectors: `[K, width]`.
-        found: `[N]`, the index of each sample's vector; -1 for none.
-    """
-    width = WIDTHS[representation]
-    old = samples.table[representation].combine_chunks()
-    missing = old.is_null().to_numpy(zero_copy_only=False)
-    values = np.zeros((len(samples), width), np.float32)
-    values[~missing] = old.drop_null().flatten().to_numpy().reshape(-1, width)
-    there = found >= 0
-    values[there] = vectors[found[there]]
-    mask = pa.array(missing & ~there)
-    column = pa.FixedSizeListArray.from_arrays(
-        pa.array(values.reshape(-1)), type=pa.list_(pa.float32(), width), mask=mask
-    )
-    index = samples.table.column_names.index(representation)
-    return samples.table.set_column(index, samples.table.field(index), column)
-
-
 def missing_by_split(samples: Samples, representation: str) -> Counter[str]:
     """Split -> samples without these parameters (or images)."""
-    nulls = samples.table[representation].is_null().to_pylist()
+    nulls = samples.missing(representation).tolist()
     return Counter(s for s, missing in zip(samples.table["split"].to_pylist(), nulls, strict=True) if missing)
 
 

@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw
 from ig3d_ray.data.datasets import dataset
 from ig3d_ray.data.encoder_record import forget_encoders
 from ig3d_ray.data.images import pack_images
-from ig3d_ray.data.representations import GROUPS, WIDTHS, Representation
-from ig3d_ray.data.samples import SCHEMA, Samples
+from ig3d_ray.data.representations import Representation, groups_of, width_of
+from ig3d_ray.data.samples import Samples
 from ig3d_ray.data.synthetic.drawing import (
     HAIRS,
     OCCLUDERS,
@@ -88,8 +88,7 @@ def make_faces(store: Store, samples: int = 4000, seed: int = 0) -> Samples:
             "arousal": va[:, 1].astype(np.float32),
             "emoca": _feature_column("emoca", emoca, rng),
             "smirk": _feature_column("smirk", smirk, rng),
-        },
-        schema=SCHEMA,
+        }
     )
     made = Samples("faces", table)
     forget_encoders(store, "faces")
@@ -206,7 +205,7 @@ def _identity(looks: list[Look]) -> np.ndarray:
 
 
 def _emoca(coefficients: np.ndarray, looks: list[Look], rng: np.random.Generator) -> np.ndarray:
-    sizes = dict(GROUPS["emoca"])
+    sizes = dict(groups_of("emoca"))
     seen = _read_coefficients(coefficients, _CODE_ERROR["emoca"], rng)
     jaw = np.stack([seen[:, 5], *(0.1 * rng.standard_normal((2, len(looks))))], axis=1)
     wrinkles = coefficients[:, [2, 7, 0]] + 0.35 * rng.standard_normal((len(looks), 3))
@@ -217,11 +216,11 @@ def _emoca(coefficients: np.ndarray, looks: list[Look], rng: np.random.Generator
         "detail": _code(wrinkles, sizes["detail"], 13, rng),
         "shape": _code(_identity(looks), sizes["shape"], 14, rng),
     }
-    return np.concatenate([groups[name] for name, _ in GROUPS["emoca"]], axis=1).astype(np.float32)
+    return np.concatenate([groups[name] for name, _ in groups_of("emoca")], axis=1).astype(np.float32)
 
 
 def _smirk(coefficients: np.ndarray, looks: list[Look], rng: np.random.Generator) -> np.ndarray:
-    sizes = dict(GROUPS["smirk"])
+    sizes = dict(groups_of("smirk"))
     seen = _read_coefficients(coefficients, _CODE_ERROR["smirk"], rng)
     lids = 0.5 - 0.35 * coefficients[:, [3, 3]] + 0.14 * rng.standard_normal((len(looks), 2))
     jaw = np.stack(
@@ -238,11 +237,11 @@ def _smirk(coefficients: np.ndarray, looks: list[Look], rng: np.random.Generator
         "eyelid": np.clip(lids, 0.0, 1.0),
         "jaw": np.concatenate([np.maximum(jaw[:, :1], 0.0), np.clip(jaw[:, 1:], -0.2, 0.2)], axis=1),
     }
-    return np.concatenate([groups[name] for name, _ in GROUPS["smirk"]], axis=1).astype(np.float32)
+    return np.concatenate([groups[name] for name, _ in groups_of("smirk")], axis=1).astype(np.float32)
 
 
 def _feature_column(name: Representation, values: np.ndarray, rng: np.random.Generator) -> pa.Array:
     """The column with some samples set to null, because real encoders find no face in some images."""
     missing = rng.random(len(values)) < _MISSING_SHARE[name]
     flat = pa.array(values.reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), WIDTHS[name]), mask=pa.array(missing))
+    return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), width_of(name)), mask=pa.array(missing))

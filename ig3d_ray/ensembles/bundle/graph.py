@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ig3d_ray.data.representations import WIDTHS
+from ig3d_ray.data.representations import width_of
 from ig3d_ray.ensembles.predictor import Ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import combine, to_space
@@ -50,7 +50,7 @@ class EnsembleGraph(nn.Module):
             networks.append(ensemble.network(member.name))
         self.networks = nn.ModuleList(networks)
         sizes = sorted({spec.image.size for spec in self.specs if spec.image is not None})
-        self.inputs = [f"image_{size}" for size in sizes] + [n for n in WIDTHS if n in ensemble.features]
+        self.inputs = [f"image_{size}" for size in sizes] + list(ensemble.representations)
         given = self.fusion.all_weights
         self.register_buffer("weights", torch.tensor(given if given is not None else [1.0], dtype=torch.float32))
         warm = self.fusion.temperatures or (1.0,) * len(networks)
@@ -70,7 +70,7 @@ class EnsembleGraph(nn.Module):
                 size = int(name.removeprefix("image_"))
                 found[name] = torch.randint(0, 256, (batch, 3, size, size), generator=generator, dtype=torch.uint8)
             else:
-                found[name] = torch.randn(batch, WIDTHS[name], generator=generator)  # type: ignore[index]
+                found[name] = torch.randn(batch, width_of(name), generator=generator)
         return found
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from ig3d_ray.data.representations import GROUPS, Representation
+from ig3d_ray.data.representations import Representation, groups_of
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.cage.network import torchvision_models
 
@@ -21,7 +21,7 @@ _SMALL, _LARGE = ("tf_mobilenetv3_small_minimal_100", 576), ("tf_mobilenetv3_lar
 # Of E_flame's output, in its order; `cam` and `light` do not describe the face.
 _COARSE = (("shape", 100), ("tex", 50), ("exp", 50), ("pose", 6), ("cam", 3), ("light", 27))
 _RESNET, _HIDDEN, _DETAIL = 2048, 1024, 128
-EXPRESSION = GROUPS["emoca"][0][1]
+EXPRESSION = groups_of("emoca")[0][1]
 JAW_BEND = 0.2
 """SMIRK's limit of sideways jaw rotation, in radians."""
 
@@ -125,4 +125,4 @@ class EmocaEncoder(nn.Module):
 
 
 def _in_order(groups: dict[str, Tensor], representation: Representation) -> Tensor:
-    return torch.cat([groups[name] for name, _ in GROUPS[representation]], dim=1)
+    return torch.cat([groups[name] for name, _ in groups_of(representation)], dim=1)

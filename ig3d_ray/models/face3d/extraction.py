@@ -14,8 +14,7 @@ import torch
 from ig3d_ray.data.encoder_record import EncoderRecord, encoder_records, write_encoder_record
 from ig3d_ray.data.images import DECODING_THREADS, ImageSet, UnreadableImageError, decode_image, open_image
 from ig3d_ray.data.ingest.build import Skips, write_skipped
-from ig3d_ray.data.ingest.features import with_parameters
-from ig3d_ray.data.representations import WIDTHS, Representation
+from ig3d_ray.data.representations import Representation, width_of
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.checkpoint import from_bytes, to_bytes
@@ -101,7 +100,7 @@ class Extractor:
     @torch.inference_mode()
     def parameters(self, images_BCHW: np.ndarray) -> np.ndarray:
         """`[B, 3, 224, 224]` uint8 to `[B, 334 | 358]` float32, a batch at a time."""
-        found = np.empty((len(images_BCHW), WIDTHS[self.representation]), np.float32)
+        found = np.empty((len(images_BCHW), width_of(self.representation)), np.float32)
         size = ON_GPU if self.device.type == "cuda" else ON_CPU
         with tf32(False):
             for start in range(0, len(images_BCHW), size):
@@ -119,7 +118,7 @@ class Extractor:
         Returns:
             `[count, width]`, and for each why it has none; empty where it has.
         """
-        vectors, why = np.zeros((count, WIDTHS[self.representation]), np.float32), [""] * count
+        vectors, why = np.zeros((count, width_of(self.representation)), np.float32), [""] * count
 
         def prepared(index: int) -> np.ndarray | None:
             try:
@@ -216,7 +215,7 @@ class Extraction:
     def is_published(self, samples: Samples) -> bool:
         """Whether a data set's table has this encoder's parameters of every image that gives any."""
         records = encoder_records(self.store, samples.dataset)
-        there = samples.table[self.representation].null_count < len(samples)
+        there = not samples.missing(self.representation).all()
         return there and records.get(self.representation) == self.record and len(self.missing()) == len(self)
 
     def publish(self, samples: Samples) -> tuple[Samples, Skips]:
@@ -241,10 +240,7 @@ class Extraction:
             raise Ig3dError(f"{samples.dataset}: no image gave parameters; the first: {skipped[0][0]}: {why[0]}")
         row_of = {str(i): row for row, i in enumerate(self.samples.ids) if not why[row]}
         found = np.array([row_of.get(str(i), -1) for i in samples.ids])
-        index = samples.table.column_names.index(self.representation)
-        field = samples.table.schema.field(index)
-        cleared = Samples(samples.dataset, samples.table.set_column(index, field, pa.nulls(len(samples), field.type)))
-        new = Samples(samples.dataset, with_parameters(cleared, self.representation, vectors, found))
+        new = samples.without(self.representation).with_parameters(self.representation, vectors, found)
         # A process killed in between leaves parameters of an unknown encoder, not of a wrong one.
         write_encoder_record(self.store, samples.dataset, self.representation, None)
         new.save(self.store)
@@ -300,7 +296,7 @@ def check_extractable(
     """
     if begun:
         return
-    there = len(samples) - samples.table[representation].null_count
+    there = int((~samples.missing(representation)).sum())
     if there and not replace and representation not in encoder_records(store, samples.dataset):
         raise Ig3dError(
             f"{samples.dataset}: {there} samples have {representation} parameters from elsewhere, and members may be"

@@ -17,6 +17,7 @@ from ig3d_ray.models.spec import (
     Shapes,
     TrainedSpec,
     WeightsName,
+    check_subset,
 )
 
 
@@ -38,6 +39,7 @@ class IntermediateSpec(TrainedSpec):
 
     @model_validator(mode="after")
     def _fields_of_the_backbone(self) -> Self:
+        check_subset(self.representation, self.subset)
         if self.backbone != "ddamfn" and (self.heads, self.attention) != (1, "together"):
             raise ValueError(f"heads, attention: only ddamfn has them, not {self.backbone}; remove them")
         if self.backbone == "ddamfn" and self.stochastic_depth != STOCHASTIC_DEPTH:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from ig3d_ray.data.representations import Representation, Subset
 from ig3d_ray.models.published import layer_shape, subset_of_width
-from ig3d_ray.models.spec import CohortKind, Input, ParameterInput, PublishedLayers, Shapes, TrainedSpec
+from ig3d_ray.models.spec import CohortKind, Input, ParameterInput, PublishedLayers, Shapes, TrainedSpec, check_subset
 
 Variant = Literal["paper", "published", "published_va", "published_residual"]
 PAPER_WIDTH = 2048
@@ -26,6 +26,7 @@ class Mlp3dSpec(TrainedSpec):
 
     @model_validator(mode="after")
     def _width_is_free(self) -> Self:
+        check_subset(self.representation, self.subset)
         if self.variant == "published_residual" and self.width != PAPER_WIDTH:
             raise ValueError(f"width {self.width}: published_residual has layers of its own; remove width")
         return self
