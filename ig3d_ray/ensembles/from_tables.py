@@ -9,10 +9,10 @@ import pandas as pd
 from ig3d_ray.data import datasets
 from ig3d_ray.data.datasets import Dataset, VaLabels
 from ig3d_ray.data.ids import match_ids, unlike
+from ig3d_ray.data.tables.containers import plain
 from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
-from ig3d_ray.importing.containers import plain
 from ig3d_ray.importing.tables import Predictions, Reading, one_per_sample, read_predictions, rows_of
 from ig3d_ray.types import Task
 

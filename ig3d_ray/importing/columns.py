@@ -1,18 +1,18 @@
 """Which column of a table is what: ids, class scores by name or number, valence and arousal, labels."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.datasets.class_names import SYNONYMS, normalized
+from ig3d_ray.data.tables.columns import SHOWN, find_column, listed
+from ig3d_ray.data.tables.containers import Columns
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.importing.containers import Columns
 from ig3d_ray.importing.tools import ScoreKind
 
-SHOWN = 10
 IDS = (
     *("sample_id", "id", "ids", "image_id", "image", "image_path", "img", "img_path", "path", "paths", "file"),
     *("filename", "file_name", "filepath", "file_path", "filenames", "name", "names", "image_name", "input", "key"),
@@ -65,19 +65,6 @@ class ScoreColumns:
     others: list[str] = field(default_factory=list)
     numbered: dict[int, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
-
-
-def listed(names: Iterable[str]) -> str:
-    """Columns for a message, at most ten of them."""
-    everything = list(names)
-    more = f", ... ({len(everything)} columns)" if len(everything) > SHOWN else ""
-    return ", ".join(name[:40] for name in everything[:SHOWN]) + more
-
-
-def find_column(columns: Columns, candidates: Iterable[str]) -> str | None:
-    """The first of some columns that is there, in any case."""
-    lower = {name.lower(): name for name in reversed(list(columns))}
-    return next((lower[name.lower()] for name in candidates if name.lower() in lower), None)
 
 
 def find_scores(what: str, columns: Columns, about: Dataset) -> ScoreColumns | None:
@@ -213,34 +200,3 @@ def find_va(what: str, columns: Columns) -> tuple[tuple[str, str] | None, tuple[
         missing = VA_PREDICTED[1][0] if first else VA_PREDICTED[0][0]
         raise Ig3dError(f"{what}: column {missing!r} is missing; valence and arousal come together")
     return (None if first is None or second is None else (first, second)), (true[0], true[1])
-
-
-def classes_of(what: str, name: str, values: np.ndarray, about: Dataset) -> tuple[np.ndarray, int]:
-    """A column of class numbers or names as `[N]` int64, -1 where there is none; and how many are "not annotated".
-
-    Args:
-        what: the file, for messages.
-        name: of the column, for messages.
-        values: `[N]` str or numbers.
-        about: whose classes.
-
-    Raises:
-        Ig3dError: a value is no class.
-    """
-    known = {str(index): index for index in range(about.width)} | {"-1": -1, "": -1, "nan": -1, "none": -1}
-    classes = np.empty(len(values), dtype=np.int64)
-    for row, value in enumerate(values.tolist()):
-        text = (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()
-        # pandas writes integers as 3.0 if a column had missing values.
-        number = known.get(text.lower().removesuffix(".0"))
-        index = number if number is not None else about.index(text)
-        if index is None:
-            others = {str(one).strip().removesuffix(".0") for one in values.tolist()}
-            first = [str(number) for number in range(1, about.width + 1)]
-            hint = "; do its labels count from 1?" if others <= set(first) and first[-1] in others else ""
-            raise Ig3dError(
-                f"{what}: row {row + 1}, column {name}: {text[:40]!r} is no class of {about.name};"
-                f" allowed: 0 to {about.width - 1} ({', '.join(about.class_names)}){hint}"
-            )
-        classes[row] = index
-    return classes, int((classes < 0).sum())

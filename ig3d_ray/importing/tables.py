@@ -9,21 +9,21 @@ from typing import Literal
 import numpy as np
 
 from ig3d_ray.data.datasets import Dataset
+from ig3d_ray.data.tables.classes import classes_of
+from ig3d_ray.data.tables.columns import find_column, listed
+from ig3d_ray.data.tables.containers import Columns, read_columns
+from ig3d_ray.data.tables.numbers import numbers
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.columns import (
     IDS,
     LABELS,
     ScoreColumns,
-    classes_of,
-    find_column,
     find_scores,
     find_va,
     is_expression,
-    listed,
     scores_by_option,
 )
-from ig3d_ray.importing.containers import Columns, read_columns
-from ig3d_ray.importing.numbers import ABSENT_CLASS, SMALLEST_PROBABILITY, numbers, table_of_numbers, to_logits
+from ig3d_ray.importing.scores import ABSENT_CLASS, SMALLEST_PROBABILITY, table_of_numbers, to_logits
 from ig3d_ray.importing.tools import ScoreKind, ToolFormat, recognize, tool_format, tool_scores, tool_va
 
 ROW_ID = "row-{:07d}"

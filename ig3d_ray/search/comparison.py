@@ -9,12 +9,14 @@ import numpy as np
 
 from ig3d_ray.data.datasets import Dataset, ExpressionClass
 from ig3d_ray.data.ids import match_ids, unlike
+from ig3d_ray.data.tables.classes import classes_of
+from ig3d_ray.data.tables.columns import find_column
+from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.bootstrap import Bootstrap, Interval, mcnemar
 from ig3d_ray.evaluation.pool import Pool
-from ig3d_ray.importing.columns import LABELS, classes_of, find_column, is_expression
-from ig3d_ray.importing.containers import read_columns
+from ig3d_ray.importing.columns import LABELS, is_expression
 from ig3d_ray.importing.tables import Predictions, Reading, read_predictions, sample_ids
 from ig3d_ray.search.estimator import LateFusion
 from ig3d_ray.types import Task

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from ig3d_ray.data.tables.delimited import read_delimited
+from ig3d_ray.data.tables.object_arrays import load_arrays
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.importing.delimited import read_delimited
-from ig3d_ray.importing.object_arrays import load_arrays
 from ig3d_ray.storage.parquet import table_from_bytes
 
 Columns = dict[str, np.ndarray]

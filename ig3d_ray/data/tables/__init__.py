@@ -1,0 +1,1 @@
+"""Files of tables to columns, numbers and classes: the forms in which people have them."""
