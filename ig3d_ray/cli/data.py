@@ -6,18 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ig3d_ray.cli.options import Dataset, Seed, SplitName, Storage, check_suffix
+from ig3d_ray.cli.tables import Classes, known_dataset
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 
 if TYPE_CHECKING:
+    from ig3d_ray.data.datasets import Dataset as DeclaredDataset
     from ig3d_ray.data.ingest.build import Ingested
     from ig3d_ray.data.ingest.features import FeatureImport
+    from ig3d_ray.data.ingest.layouts import Layout
     from ig3d_ray.storage.store import Store
 
 data_app = typer.Typer(help="Make data sets, and check them.", no_args_is_help=True)
 LOG_WIDTH = 160
 Images = Annotated[Path, typer.Option(metavar="DIR", help="The publisher's folder of images.")]
 DevShare = Annotated[float, typer.Option(min=0.01, max=0.5, help="Share of each training class that becomes dev.")]
+TestShare = Annotated[
+    float, typer.Option(min=0.01, max=0.9, help="Share of each class that becomes test, where no split is given.")
+]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the data set that is stored.")]
 
 
@@ -88,6 +94,47 @@ def data_datasets(
             print(f"  documented in: {about.source}")
 
 
+@data_app.command("folder", epilog="Example: ig3d data folder faces/ --dataset fer2013 --storage runs")
+def data_folder(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Class folders by number or name, or splits of them.")],
+    dataset: Dataset,
+    storage: Storage,
+    classes: Classes = None,
+    dev_share: DevShare = 0.1,
+    test_share: TestShare = 0.2,
+    seed: Seed = 0,
+    replace: Replace = False,
+) -> None:
+    """Make a data set of a folder with a folder per class."""
+    from ig3d_ray.data.ingest.folders import read_folders
+
+    store, about = _target(storage, dataset, classes)
+    layout = read_folders(_folder(folder), about)
+    _ingest(store, about.name, layout, dev_share, test_share, seed, replace)
+
+
+@data_app.command("table", epilog="Example: ig3d data table faces.csv --images faces/ --dataset mine --storage runs")
+def data_table(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, Parquet, NPZ or JSON: path, label, split, ...")],
+    dataset: Dataset,
+    storage: Storage,
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder that paths are relative to; by default the table's.")
+    ] = None,
+    classes: Classes = None,
+    dev_share: DevShare = 0.1,
+    test_share: TestShare = 0.2,
+    seed: Seed = 0,
+    replace: Replace = False,
+) -> None:
+    """Make a data set of a table: path, label or votes, valence, arousal, split, group, attributes."""
+    from ig3d_ray.data.ingest.sheets import read_sheet
+
+    store, about = _target(storage, dataset, classes)
+    layout = read_sheet(file, _folder(images) if images else None, about)
+    _ingest(store, about.name, layout, dev_share, test_share, seed, replace)
+
+
 @data_app.command(
     "affectnet", epilog="Example: ig3d data affectnet --images AffectNet/ --annotations train.csv --storage runs"
 )
@@ -96,7 +143,7 @@ def data_affectnet(
     storage: Storage,
     annotations: Annotated[
         list[Path] | None,
-        typer.Option(metavar="CSV", help="number,exp,val,aro; the file's name says train or val. Repeatable."),
+        typer.Option(metavar="CSV", help="Labels of a part; the file's name says train or val. Repeatable."),
     ] = None,
     dataset: Annotated[
         Literal["affectnet8", "affectnet7", "affectnet_va"], typer.Option(help="Which classes and labels.")
@@ -105,19 +152,15 @@ def data_affectnet(
     seed: Seed = 0,
     replace: Replace = False,
 ) -> None:
-    """AffectNet: train_set and val_set (flat, or a folder per class), with annotations or without."""
-    from ig3d_ray.data import datasets
-    from ig3d_ray.data.ingest.build import ingest
-    from ig3d_ray.data.ingest.layouts import annotation_part, read_affectnet
-    from ig3d_ray.storage.store import Store
+    """AffectNet as of 2017, 2021 or later: with CSV files, annotations in .npy files, or a folder per class."""
+    from ig3d_ray.data.ingest.affectnet import annotation_part, read_affectnet
 
+    store, about = _target(storage, dataset)
     files = {annotation_part(file): file for file in annotations or ()}
-    if dataset == "affectnet_va" and len(files) < 2:
+    layout = read_affectnet(_folder(images), files, about)
+    if dataset == "affectnet_va" and all(entry.valence != entry.valence for entry in layout.entries):
         raise Ig3dError("--annotations: affectnet_va needs those of train and of val; class folders have no valence")
-    store = Store(storage)
-    store.prepare()
-    layout = read_affectnet(_folder(images), files, datasets.dataset(dataset))
-    _print_ingested(store, ingest(store, dataset, layout, dev_share, seed, replace))
+    _ingest(store, dataset, layout, dev_share, 0.0, seed, replace)
 
 
 @data_app.command(
@@ -127,22 +170,22 @@ def data_rafdb(
     images: Images,
     storage: Storage,
     labels: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="list_patition_label.txt; none for folders per class.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="list_patition_label.txt, or Kaggle's CSV files; none for class folders."),
+    ] = None,
+    attributes: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of *_manu_attri.txt, if not beside the images.")
     ] = None,
     dev_share: DevShare = 0.1,
     seed: Seed = 0,
     replace: Replace = False,
 ) -> None:
     """RAF-DB: the aligned images with their label file, or train and test with a folder per class."""
-    from ig3d_ray.data import datasets
-    from ig3d_ray.data.ingest.build import ingest
-    from ig3d_ray.data.ingest.layouts import read_rafdb
-    from ig3d_ray.storage.store import Store
+    from ig3d_ray.data.ingest.rafdb import read_rafdb
 
-    store = Store(storage)
-    store.prepare()
-    layout = read_rafdb(_folder(images), labels, datasets.dataset("rafdb"))
-    _print_ingested(store, ingest(store, "rafdb", layout, dev_share, seed, replace))
+    store, about = _target(storage, "rafdb")
+    layout = read_rafdb(_folder(images), labels or (), about, attributes)
+    _ingest(store, "rafdb", layout, dev_share, 0.0, seed, replace)
 
 
 @data_app.command(
@@ -228,6 +271,26 @@ def data_check(dataset: Dataset, storage: Storage) -> None:
         print(f"FAULT: {fault}")
     if found.faults:
         raise typer.Exit(1)
+
+
+def _target(storage: str, dataset: str, classes: str | None = None) -> "tuple[Store, DeclaredDataset]":
+    """The storage, and the data set in it."""
+    from ig3d_ray.storage.store import Store
+
+    store = Store(storage)
+    store.prepare()
+    return store, known_dataset(store, dataset, classes)
+
+
+def _ingest(
+    store: "Store", dataset: str, layout: "Layout", dev_share: float, test_share: float, seed: int, replace: bool
+) -> None:
+    from ig3d_ray.data.ingest.build import Shares, ingest
+
+    done = ingest(store, dataset, layout, Shares(dev_share, test_share), seed, replace)
+    for note in layout.notes:
+        print(f"read: {note}")
+    _print_ingested(store, done)
 
 
 def _folder(images: Path) -> Path:

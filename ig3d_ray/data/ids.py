@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SUFFIX = re.compile(r"\.(jpe?g|png|bmp|gif|tiff?|webp|ppm|pgm|jp2|npy|json|txt)$", re.IGNORECASE)
+from ig3d_ray.data.images import IMAGE_SUFFIXES
+
+_SUFFIXES = [re.escape(suffix) for suffix in sorted({*IMAGE_SUFFIXES, ".npy", ".json", ".txt"})]
+SUFFIX = re.compile(f"({'|'.join(_SUFFIXES)})$", re.IGNORECASE)
 SMALLEST_SHARE = 0.95
 NOT_FOUND = -1
 

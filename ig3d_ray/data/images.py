@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
@@ -21,8 +21,16 @@ from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
 from ig3d_ray.storage.store import Store
 
 DECODING_THREADS = 8
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
+EXIF_ORIENTATION = 0x0112
+Image.init()
+FORMATS = tuple(
+    name
+    for name in ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "TGA", "PCX", "SGI")
+    if name in Image.OPEN
+)
 """Accepted formats: others can run embedded programs (EPS), or are decoded before their size is known (ICO)."""
+IMAGE_SUFFIXES = frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS)
+"""The endings of image files, in lower case, wherever images are looked for."""
 
 
 class UnreadableImageError(Ig3dError):
@@ -131,21 +139,46 @@ def open_image(data: bytes, what: str) -> Image.Image:
         UnreadableImageError: it is no image; the message begins with `what`.
     """
     try:
-        return in_rgb(Image.open(io.BytesIO(data), formats=FORMATS))
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UNDECODABLE as error:
         message = f"{what}: not a readable image; replace it or set its `image` to null"
+        raise UnreadableImageError(message) from error
+    try:
+        return in_rgb(image)
+    except UNDECODABLE as error:
+        reason = "its file is cut short" if "truncated" in str(error) else f"cannot be decoded ({str(error)[:80]})"
+        message = f"{what}: not a readable image: {reason}; replace it or set its `image` to null"
         raise UnreadableImageError(message) from error
 
 
 def in_rgb(image: Image.Image) -> Image.Image:
-    """Any image in RGB: Pillow clips 16-bit gray at 255; here its upper eight bits are used.
+    """Any image in RGB, upright as its EXIF orientation says.
+
+    Pillow clips 16-bit gray at 255; here its upper eight bits are used. Floating-point images in [0, 1] are scaled.
 
     Raises:
-        One of `UNDECODABLE`: it was opened, but can't be decoded.
+        One of `UNDECODABLE`: it was opened, but can't be decoded, or its numbers are not those of an image.
     """
+    image.load()
+    if EXIF_ORIENTATION in image.getexif():
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or image.mode == "I":
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    elif image.mode == "F":
+        image = Image.fromarray(_eight_bits(np.asarray(image)))
     return image.convert("RGB")
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    """A floating-point image in [0, 1] or [0, 255] as uint8.
+
+    Raises:
+        ValueError: other numbers.
+    """
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all() or low < 0 or high > 255:
+        raise ValueError(f"floating-point numbers from {low:g} to {high:g}, neither in [0, 1] nor in [0, 255]")
+    return np.round(values * (255 if high <= 1 else 1)).astype(np.uint8)
 
 
 def _read_pack(store: Store, dataset: str, pack: str, wanted: list[str]) -> tuple[dict[str, int], pa.Array]:

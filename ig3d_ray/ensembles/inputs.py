@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ig3d_ray.data.images import UNDECODABLE, UnreadableImageError, decode_image, in_rgb
+from ig3d_ray.data.images import IMAGE_SUFFIXES, UNDECODABLE, UnreadableImageError, decode_image, in_rgb
 from ig3d_ray.errors import Ig3dError
 
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def test_a_image_in_two_splits_is_a_fault(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["rafdb", "--images", "none"], "--images none: no such folder"),
-        (["affectnet", "--images", ".", "--dataset", "affectnet_va"], "affectnet_va needs those of train and of val"),
+        (["affectnet", "--images", ".", "--dataset", "affectnet_va"], "--images .: has none of the folders train_set"),
         (
             ["features", "--dataset", "rafdb", "--representation", "emoca", "--from", "x"],
             "dataset rafdb has no samples table; see",

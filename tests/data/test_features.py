@@ -11,10 +11,10 @@ from parameter_files import as_json, parts_of, vectors
 from publisher_files import affectnet, skipped_rows
 
 from ig3d_ray.data import datasets
-from ig3d_ray.data.ingest.build import ingest
+from ig3d_ray.data.ingest.affectnet import read_affectnet
+from ig3d_ray.data.ingest.build import Shares, ingest
 from ig3d_ray.data.ingest.feature_tables import read_table
 from ig3d_ray.data.ingest.features import import_features, parse_columns
-from ig3d_ray.data.ingest.layouts import read_affectnet
 from ig3d_ray.data.representations import groups_of, width_of
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
@@ -129,7 +129,8 @@ def test_a_train_image_lends_its_parameters_to_no_val_sample(tmp_path: Path) -> 
     files = affectnet(tmp_path / "files")
     files["val"].write_text(files["val"].read_text().replace("\n15,7,", "\n15,0,"))
     about, store = datasets.dataset("affectnet7"), Store(str(tmp_path / "store"))
-    samples = ingest(store, "affectnet7", read_affectnet(tmp_path / "files", files, about), 0.34, 0, False).samples
+    layout = read_affectnet(tmp_path / "files", files, about)
+    samples = ingest(store, "affectnet7", layout, Shares(0.34), 0, False).samples
     good = vectors("emoca", 2)
     for part, vector in zip(("train_set", "val_set"), good, strict=True):
         (tmp_path / "json" / part).mkdir(parents=True)

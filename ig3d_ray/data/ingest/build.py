@@ -13,23 +13,36 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from ig3d_ray.data import datasets
+from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.encoder_record import forget_encoders
-from ig3d_ray.data.images import decode_image, pack_images
+from ig3d_ray.data.images import UnreadableImageError, open_image, pack_images
 from ig3d_ray.data.ingest.layouts import Entry, Layout
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.leases import exclusive
 from ig3d_ray.storage.store import Store
-from ig3d_ray.types import SPLITS
+from ig3d_ray.types import SPLITS, Task
 
 PER_PACK = 4096
 # The sample-specific part of a reason: reasons that differ only in this part are counted together.
 _OF_ONE_SAMPLE = re.compile(r"line \d+|valence [^:]*|\S+\.(?:jpe?g|png|bmp|gif)|\S*[/_]\S*\d\S*", re.IGNORECASE)
 Skips = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Shares of each class that become dev and test, where the publisher has no such split.
+
+    Attributes:
+        dev: of train.
+        test: of all, where there is no test split.
+    """
+
+    dev: float = 0.1
+    test: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -44,15 +57,15 @@ def ingest(
     store: Store,
     dataset: str,
     layout: Layout,
-    dev_share: float,
+    shares: Shares,
     seed: int,
     replace: bool,
 ) -> Ingested:
     """Check and pack the images, carve dev out of train, and publish the samples table.
 
     Args:
-        dev_share: of each class of the publisher's train part, in (0, 1).
-        seed: of the dev split.
+        shares: of each class, for the splits that the publisher doesn't have.
+        seed: of these splits.
         replace: overwrite an existing table, which members may have been trained on.
 
     Raises:
@@ -66,19 +79,19 @@ def ingest(
         raise Ig3dError(
             f"{dataset}: none of {len(layout.skipped)} files and rows is a sample; {_first(layout.skipped)}"
         )
-    for is_train, part in ((True, "train"), (False, "test")):
-        of_part = [entry for entry in layout.entries if entry.is_train == is_train]
-        if of_part and all(entry.file is None for entry in of_part):
+    for part in ("train", "test"):
+        of_part = [entry for entry in layout.entries if (entry.split or "train") == part]
+        if of_part and not layout.without_images and all(entry.file is None for entry in of_part):
             message = f"not one of {len(of_part)} labeled {part} samples has an image, such as {of_part[0].sample_id}"
             raise Ig3dError(f"{dataset}: {message}; are the images called so?")
-    counts = Counter(e.expression for e in layout.entries if e.is_train)
+    counts = Counter(e.expression for e in layout.entries if e.split in ("train", None))
     empty = [name for index, name in enumerate(about.class_names) if not counts[index]]
-    if empty:
+    if empty and Task.EXPRESSION in about.tasks:
         raise Ig3dError(f"{dataset}: no train sample is {', '.join(empty)}; check the folders, or the order of classes")
     entries = sorted(layout.entries, key=lambda entry: entry.sample_id)
     skipped = list(layout.skipped)
     places = _pack(store, dataset, entries, skipped)
-    samples = Samples(dataset, _table(entries, places, _splits(entries, dev_share, seed)))
+    samples = Samples(dataset, _table(about, entries, places, _splits(entries, shares, seed)))
     # An extraction that is about to publish waits, and then detects that the images have changed.
     with exclusive(store, f"samples/{dataset}"):
         forget_encoders(store, dataset)
@@ -152,35 +165,69 @@ def _checked(entry: Entry) -> tuple[bytes | None, str]:
     assert entry.file is not None
     try:
         data = entry.file.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            side = max(image.size)
-        decode_image(data, side, entry.file.name)
-    except (Ig3dError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None, "not a readable image"
+        open_image(data, entry.file.name)
+    except UnreadableImageError as error:
+        return None, str(error).removeprefix(f"{entry.file.name}: ").split(";")[0]
+    except OSError:
+        return None, "cannot be read"
     return data, ""
 
 
-def _splits(entries: Sequence[Entry], dev_share: float, seed: int) -> list[str]:
-    """train, dev or test of each entry: of every class, the share with the smallest hashes is dev.
+def _splits(entries: Sequence[Entry], shares: Shares, seed: int) -> list[str]:
+    """train, dev or test of each entry: the publisher's, and of every class the shares with the smallest hashes.
 
-    Uses a hash of the id, so that a sample's split doesn't change when others are added or removed.
+    Uses a hash of the id, so that a sample's split doesn't change when others are added or removed. Samples of one
+    group stay together; the shares are then those of whole groups, whatever their classes.
     """
+    splits: dict[str, str] = {entry.sample_id: entry.split or "train" for entry in entries}
+    has = {entry.split for entry in entries}
+    if "test" not in has:
+        _carve(entries, splits, "test", shares.test, seed)
+    if "dev" not in has:
+        _carve(entries, splits, "dev", shares.dev, seed)
+    return [splits[entry.sample_id] for entry in entries]
+
+
+def _carve(entries: Sequence[Entry], splits: dict[str, str], into: str, share: float, seed: int) -> None:
+    """Move a share of train into another split."""
+    train = [entry for entry in entries if splits[entry.sample_id] == "train"]
+    if any(entry.group is not None for entry in train):
+        _carve_groups(train, splits, into, share, seed)
+        return
     of_class: dict[int | None, list[str]] = {}
-    for entry in entries:
-        if entry.is_train:
-            of_class.setdefault(entry.expression, []).append(entry.sample_id)
-    dev = set()
+    for entry in train:
+        of_class.setdefault(entry.expression, []).append(entry.sample_id)
     for ids in of_class.values():
-        ids.sort(key=lambda sample_id: hashlib.sha256(f"{seed}\0{sample_id}".encode()).digest())
+        ids.sort(key=lambda sample_id: _order(seed, into, sample_id))
         # A class with a single sample stays in train.
-        dev |= set(ids[: min(max(1, round(dev_share * len(ids))), len(ids) - 1)])
-    return ["test" if not e.is_train else "dev" if e.sample_id in dev else "train" for e in entries]
+        for sample_id in ids[: min(max(1, round(share * len(ids))), len(ids) - 1)]:
+            splits[sample_id] = into
 
 
-def _table(entries: Sequence[Entry], places: dict[str, str], splits: Sequence[str]) -> pa.Table:
+def _carve_groups(train: Sequence[Entry], splits: dict[str, str], into: str, share: float, seed: int) -> None:
+    of_group: dict[str, list[str]] = {}
+    for entry in train:
+        of_group.setdefault(entry.group or entry.sample_id, []).append(entry.sample_id)
+    moved = 0
+    for group in sorted(of_group, key=lambda name: _order(seed, into, name))[:-1]:
+        if moved >= round(share * len(train)):
+            break
+        for sample_id in of_group[group]:
+            splits[sample_id] = into
+        moved += len(of_group[group])
+
+
+def _order(seed: int, into: str, name: str) -> bytes:
+    # The dev split of a publisher's train part is as it always was.
+    key = f"{seed}\0{name}" if into == "dev" else f"{seed}\0{into}\0{name}"
+    return hashlib.sha256(key.encode()).digest()
+
+
+def _table(about: Dataset, entries: Sequence[Entry], places: dict[str, str], splits: Sequence[str]) -> pa.Table:
     def number(values: Sequence[float]) -> pa.Array:
         return pa.array([None if math.isnan(v) else v for v in values], pa.float32())
 
+    attributes = [name for name in about.attributes if any(name in entry.attributes for entry in entries)]
     return pa.table(
         {
             "sample_id": [entry.sample_id for entry in entries],
@@ -189,7 +236,9 @@ def _table(entries: Sequence[Entry], places: dict[str, str], splits: Sequence[st
             "expression": pa.array([entry.expression for entry in entries], pa.int8()),
             "valence": number([entry.valence for entry in entries]),
             "arousal": number([entry.arousal for entry in entries]),
+            "group": pa.array([entry.group for entry in entries], pa.string()),
         }
+        | {name: pa.array([entry.attributes.get(name) for entry in entries], pa.string()) for name in attributes}
     )
 
 

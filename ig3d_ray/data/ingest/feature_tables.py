@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ig3d_ray.data.ids import SUFFIX
 from ig3d_ray.data.representations import ALL_ZERO, Group, Representation, width_of
 from ig3d_ray.data.representations import representation as declaration
 from ig3d_ray.errors import Ig3dError
@@ -169,5 +170,4 @@ def _from_arrays(
 
 def _stem(name: str) -> str:
     """A name without the suffix of an image."""
-    base, dot, suffix = name.rpartition(".")
-    return base if dot and suffix.lower() in ("jpg", "jpeg", "png", "bmp", "gif", "json") else name
+    return SUFFIX.sub("", name)
