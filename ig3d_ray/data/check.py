@@ -13,6 +13,7 @@ from ig3d_ray.data.ingest.build import class_table
 from ig3d_ray.data.ingest.features import missing_by_split
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.storage.store import Store
+from ig3d_ray.types import SPLITS
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,14 @@ def check_data(store: Store, samples: Samples) -> DataCheck:
     for what, counts in about.counts.items():
         rows.append((f"published {'train + dev' if what == 'train' else what}", list(counts), sum(counts)))
     faults += _empty(about.class_names, table)
-    for feature in ("image", *sorted({*samples.representations, "emoca", "smirk"})):
+    for feature in ("image", *(samples.representations or ("emoca", "smirk"))):
         missing = missing_by_split(samples, feature)
         if sum(missing.values()) == len(samples):
             notes.append(f"no sample has {feature}")
         elif missing:
             message = ", ".join(f"{count} {split}" for split, count in sorted(missing.items()))
             notes.append(f"without {feature}: {message}; members that take it as input are compared on the others")
+    notes.append(_about_ids(samples))
     unlabeled = int((samples.expression < 0).sum())
     if unlabeled:
         notes.append(f"{unlabeled} samples have no class")
@@ -55,6 +57,16 @@ def check_data(store: Store, samples: Samples) -> DataCheck:
     for message, is_fault in _doubles(store, samples):
         (faults if is_fault else notes).append(message)
     return DataCheck(about.class_names, rows, notes, faults)
+
+
+def _about_ids(samples: Samples) -> str:
+    """What ids look like, and how files are matched with them."""
+    splits = samples.table["split"].to_pylist()
+    examples = [f"{samples.ids[splits.index(split)]} ({split})" for split in SPLITS if split in splits]
+    matched = (
+        "files match by their path without suffix, or its last part; folders train, val, test decide where both fit"
+    )
+    return f"sample ids are such as {', '.join(examples)}; {matched}"
 
 
 def _against_published(about: Dataset, table: dict[str, np.ndarray]) -> tuple[list[str], list[str]]:

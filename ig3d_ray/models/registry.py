@@ -22,6 +22,8 @@ KINDS = (
     "ddamfn",
     "intermediate",
     "mlp3d",
+    "module",
+    "timm",
 )
 IMPORTED = "imported"
 

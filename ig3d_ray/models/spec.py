@@ -249,9 +249,10 @@ class TrainedSpec(Frozen):
     @property
     def view(self) -> View:
         """Which view of a face it takes as input."""
-        if self.image is None:
-            return "3d"
-        return "2d" if self.parameters is None else "2d+3d"
+        if self.parameters is None:
+            return "2d"
+        of_parameters = representation(self.parameters.representation).view
+        return of_parameters if self.image is None else f"2d+{of_parameters}"
 
     @property
     def is_imported(self) -> bool:

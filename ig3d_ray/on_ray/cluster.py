@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ig3d_ray.config.resources import Resources, places
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.models.user_code import working_directory_on_path
 
 # Minus the startup time of this program, so that the result is available within 10 s.
 ANSWER_SECONDS = 8.0
@@ -55,6 +56,8 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
         _probe(address, told_by)
     import ray  # after the environment, which Ray reads while importing
 
+    # Before Ray starts: its workers import from where this process does.
+    working_directory_on_path()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     if address is None:
         # The local machine is not preempted; the watcher would add one process per run.

@@ -1,7 +1,8 @@
 """The recipe's optimizer and learning-rate schedule, as torch has them."""
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,13 +10,29 @@ from torch.optim import Optimizer, lr_scheduler
 
 from ig3d_ray.models.recipe import TrainingRecipe
 
+Scales = Mapping[torch.nn.Parameter, float]
 
-def make_optimizer(recipe: TrainingRecipe, parameters: Iterable[torch.nn.Parameter]) -> Optimizer:
-    """The optimizer of a recipe, over the parameters that are trained."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
+
+def make_optimizer(
+    recipe: TrainingRecipe, parameters: Iterable[torch.nn.Parameter], scales: Scales | None = None
+) -> Optimizer:
+    """The optimizer of a recipe, over the parameters that are trained.
+
+    Args:
+        recipe: the training's.
+        parameters: of the network.
+        scales: factors of the learning rate; 1 for parameters that are not in it.
+    """
+    trained: list[Any] = [parameter for parameter in parameters if parameter.requires_grad]
     decay = recipe.weight_decay
     # The learning rate is the schedule's initial value; increasing schedules start at their minimum.
     lr = recipe.base_lr if recipe.schedule == "cyclic" else recipe.max_lr
+    if scales:
+        by_scale: dict[float, list[torch.nn.Parameter]] = {}
+        for parameter in trained:
+            by_scale.setdefault(scales.get(parameter, 1.0), []).append(parameter)
+        # The largest first: its rate is the one that is logged.
+        trained = [{"params": by_scale[s], "lr": lr * s, "scale": s} for s in sorted(by_scale, reverse=True)]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(trained, lr, recipe.momentum, weight_decay=decay)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
@@ -37,7 +54,8 @@ class Schedule:
         lr = lr_scheduler
         if recipe.schedule == "cyclic":
             half = recipe.half_cycle or max(1, steps // 2)
-            base, top = recipe.base_lr, recipe.max_lr
+            scales = [group.get("scale", 1.0) for group in optimizer.param_groups]
+            base, top = ([rate * s for s in scales] for rate in (recipe.base_lr, recipe.max_lr))
             self.by_step = lr.CyclicLR(optimizer, base, top, step_size_up=half, cycle_momentum=False)
         elif recipe.schedule == "cosine":
             half = recipe.half_cycle or max(1, steps * recipe.epochs)

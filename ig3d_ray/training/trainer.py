@@ -23,7 +23,7 @@ from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
 from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import Attention
 from ig3d_ray.training.losses import ATTENTION_WEIGHT, attention_loss, class_weights, member_loss, va_weights
-from ig3d_ray.training.optim import Schedule, make_optimizer, sam_step
+from ig3d_ray.training.optim import Scales, Schedule, make_optimizer, sam_step
 from ig3d_ray.training.sampling import EpochPlan, mask_params
 from ig3d_ray.training.state import HistoryRow, NonFiniteLoss, OnEpoch, OnStep, Progress, State, Within
 from ig3d_ray.types import Task
@@ -203,7 +203,8 @@ class Trainer:
         if self._has_images:
             self.network.to(memory_format=self._layout)  # type: ignore[call-overload]
         model = self.worker.wrap(self.network.network)
-        optimizer = make_optimizer(self.recipe, self.network.parameters())
+        scales: Scales = getattr(self.network.network, "learning_rate_scales", dict)()
+        optimizer = make_optimizer(self.recipe, self.network.parameters(), scales)
         schedule = Schedule(self.recipe, optimizer, self.plan.steps)
         progress = Progress()
         if state is not None:

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from ig3d_ray.evaluation.logits import LogitStore, LogitTable, MemberCard
 from ig3d_ray.evaluation.pool import Pool, align
 from ig3d_ray.models.registry import has_network, parse_spec
 from ig3d_ray.models.spec import ImportedSpec, TrainedSpec, fingerprint
+from ig3d_ray.models.user_code import working_directory_on_path
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store, at_once
 from ig3d_ray.training.runs import all_trained
@@ -168,7 +170,12 @@ def check_startable(store: Store, specs: Sequence[TrainedSpec]) -> None:
             raise Ig3dError(
                 f"{store.locate(paths.start_weights(weights))}: {spec.name} starts from these weights; {way_out}"
             )
+        working_directory_on_path()
         for package in (name for name in spec.packages if importlib.util.find_spec(name) is None):
+            if spec.kind == "module":
+                raise Ig3dError(
+                    f"{spec.name}: there is no module {package} in {os.getcwd()}, nor installed; see factory"
+                )
             raise Ig3dError(f"{package} is not installed, and {spec.name} needs it: pip install 'ig3d-ray[backbones]'")
 
 

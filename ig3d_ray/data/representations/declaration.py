@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from ig3d_ray.types import Frozen
+from ig3d_ray.types import Frozen, View
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
@@ -55,6 +55,8 @@ class Declaration(Frozen):
     """One line for people."""
     source: str = ""
     """Where the groups and their order are documented."""
+    view: View = "3d"
+    """The view of a face that these numbers are; members of different views are paired."""
     groups: dict[Name, Group] = Field(min_length=1)
     """In the order of the vector; in YAML a number is a width, a list are names."""
     subsets: dict[Name, tuple[str, ...]] = Field(default_factory=dict)
