@@ -105,7 +105,7 @@ MISTAKES = [
     ({"pool": []}, "pool: is empty; list at least one"),
     (
         {"pool": [{"kind": "vgg"}]},
-        "pool.0.kind: 'vgg'; allowed: cage, cnn, ddamfn, intermediate, mlp3d, imported",
+        "pool.0.kind: 'vgg'; allowed: cage, cnn, ddamfn, intermediate, mlp3d, module, timm, imported",
     ),
     ({"pool": [{"width": 3}]}, "pool.0.kind: is missing"),
     ({"pool": [{"kind": "mlp3d", "subset": "full"}]}, "pool.0.representation: is missing"),

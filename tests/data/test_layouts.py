@@ -131,7 +131,7 @@ def test_what_cannot_be_a_data_set_says_why(tmp_path: Path) -> None:
     files = affectnet(tmp_path)
     (tmp_path / "train").rmdir()
     files["val"].write_text("id,expression\n1,2\n")
-    with pytest.raises(Ig3dError, match="no column 'number' .*; known: number,exp,val,aro"):
+    with pytest.raises(Ig3dError, match=r"no column 'number' .*; known: number,exp,val,aro"):
         read_affectnet(tmp_path, files, AFFECTNET)
 
 

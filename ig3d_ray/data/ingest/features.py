@@ -167,12 +167,16 @@ class _Matcher:
         ids = samples.ids.tolist()
         self.whole = {ids[i]: i for i in self.wanted}
         self.ids = ids
-        parts = {name.split("/", 1)[0] for name in ids if "/" in name}
+        parts = {part for name in ids if (part := name.partition("/")[0]) != name and _part_word(part)}
         # Where parts number their images alike, a bare number is ambiguous, even if one part has no such image here.
         self.parts = sorted(parts) if split is None and len(parts) > 1 else []
         self.by_stem: dict[str, list[int]] = {}
         for i in self.wanted:
             self.by_stem.setdefault(ids[i].rsplit("/", 1)[-1], []).append(i)
+
+    def _part(self, index: int) -> str:
+        """The split that a sample's id names, `train` or `val`; empty if it names none."""
+        return _part_word(self.ids[index].partition("/")[0]) if "/" in self.ids[index] else ""
 
     def __call__(self, place: str) -> tuple[int | None, str]:
         """The sample's index, or None and why."""
@@ -183,8 +187,8 @@ class _Matcher:
         words = {_part_word(folder) for folder in folders} - {""}
         if words:
             # A file in a train folder never belongs to a val sample, even if it is the only one of this name.
-            there = [i for i in there if "/" not in self.ids[i] or self.ids[i].split("/", 1)[0] in words]
-        if len(there) == 1 and self.parts and not words and "/" in self.ids[there[0]]:
+            there = [i for i in there if self._part(i) in {"", *words}]
+        if len(there) == 1 and self.parts and not words and self._part(there[0]):
             return None, f"of {' or '.join(self.parts)}? give --split"
         if len(there) == 1:
             return there[0], ""
