@@ -1,6 +1,7 @@
 """Imports 3D parameters into a samples table: read from any supported format, matched to samples, never imputed."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage.store import Store
 
-# How the first face of an image is marked at the end of a name.
-FIRST_FACE = ("_000", "_00", "00")
+# EMOCA's demo calls the folder of an image's first face <stem>00.
+FIRST_FACE = "00"
 SHOWN = 10
 
 
@@ -128,8 +129,17 @@ def _from_folder(folder: Path, representation: Representation) -> tuple[list[str
 
 
 def _numbering(names: Sequence[str]) -> str:
-    """How most names mark the first face of their image; empty if they don't."""
-    return next((one for one in FIRST_FACE if 2 * sum(name.endswith(one) for name in names) > len(names)), "")
+    """How names mark the first face of their image; empty if they don't number faces.
+
+    `_000`, `_00` and, after a letter, `00` do where a third of all names are first faces, and most images have one; 00
+    after a digit, which may be the end of any number, where most names end so.
+    """
+    for suffix, pattern in (("_000", r"_\d{3}$"), ("_00", r"_\d{2}$"), (FIRST_FACE, r"(?<!\d)\d{2}$")):
+        bases = [re.sub(pattern, "", name) for name in names if re.search(pattern, name)]
+        firsts = {name.removesuffix(suffix) for name in names if name.endswith(suffix)} & set(bases)
+        if 3 * len(firsts) >= len(names) and 2 * len(firsts) > len(set(bases)):
+            return suffix
+    return FIRST_FACE if 2 * sum(name.endswith(FIRST_FACE) for name in names) > len(names) else ""
 
 
 def _walk(folder: str, representation: Representation) -> tuple[list[str], list[str], list[str]]:

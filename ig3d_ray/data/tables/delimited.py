@@ -75,7 +75,8 @@ def _delimiter(lines: list[str]) -> str:
         by_header = max(DELIMITERS, key=lines[0].count)
         if lines[0].count(by_header):
             return by_header
-        if len(lines[0].split()) > 1 and len({len(line.split()) for line in some}) == 1:
+        widths = [len(line.split()) for line in some]
+        if widths[0] > 1 and all(width - widths[0] in (0, 1) for width in widths):
             return " "
     return best
 
