@@ -67,17 +67,18 @@ class ScoreColumns:
     unknown: list[str] = field(default_factory=list)
 
 
-def find_scores(what: str, columns: Columns, about: Dataset) -> ScoreColumns | None:
+def find_scores(what: str, columns: Columns, about: Dataset, order_is_known: bool = True) -> ScoreColumns | None:
     """The columns of class scores: by the classes' names or synonyms in any order, or numbered in the data set's order.
 
     Args:
         what: the file, for messages.
         columns: of the file.
         about: whose classes.
+        order_is_known: whether numbered columns are in this order of classes.
 
     Raises:
-        Ig3dError: logits and probabilities are both there; numbered columns are not one per class; two columns are of
-            one class, or one that must be a class is none.
+        Ig3dError: logits and probabilities are both there; numbered columns are not one per class, or their order is
+            unknown; two columns are of one class, or one that must be a class is none.
     """
     groups = _groups(columns, about)
     fit = [group for group in groups if group.numbered or len(group.by_class) >= min(2, about.width)]
@@ -88,6 +89,9 @@ def find_scores(what: str, columns: Columns, about: Dataset) -> ScoreColumns | N
         names = " and ".join(f"{group.called}_" for group in fit if group.kind in kinds)
         raise Ig3dError(f"{what}: both {names} columns; keep the logits and remove the others")
     best = max(fit, key=lambda group: max(len(group.by_class), len(group.numbered)))
+    if len(best.numbered) > len(best.by_class) and not order_is_known:
+        first = next(iter(best.numbered.values()))
+        raise Ig3dError(f"{what}: {first!r}, ... are numbered; give --dataset or --classes A,B,... for their order")
     if len(best.numbered) > len(best.by_class):
         return _numbered(what, best, about)
     if best.unknown and len(best.by_class) < about.width:

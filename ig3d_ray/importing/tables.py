@@ -266,12 +266,7 @@ def _logits(
     if found is None and tool is not None:
         found = _of_tool(columns, about, tool, notes)
     if found is None and (tool is None or tool.predicted is None):
-        found = find_scores(what, columns, about)
-        if found is not None and found.numbered and not reading.order_is_known:
-            first = next(iter(found.numbered.values()))
-            raise Ig3dError(
-                f"{what}: {first!r}, ... are numbered: give --dataset NAME or --classes A,B,... in their order"
-            )
+        found = find_scores(what, columns, about, reading.order_is_known)
     if found is None:
         predicted = (tool.predicted if tool else None) or find_column(columns, ("cat_pred",))
         if predicted is None or predicted not in columns:

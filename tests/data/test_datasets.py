@@ -112,7 +112,9 @@ def test_a_declared_data_set_is_found_by_name_in_its_storage_and_beside_its_sear
     datasets.create(store, about)
     datasets.create(store, about)
     assert "three" in datasets.known_in(Store(store.uri))
-    write(tmp_path, "dataset: mine.yaml\nobjective: ccc_mean\npool: [{kind: imported, name: a, view: audio}]\n", "s.yaml")
+    write(
+        tmp_path, "dataset: mine.yaml\nobjective: ccc_mean\npool: [{kind: imported, name: a, view: audio}]\n", "s.yaml"
+    )
     space = load_space(tmp_path / "s.yaml")
     assert (space.dataset, space.task) == ("three", Task.VA)
     other = datasets.read_declaration(write(tmp_path, GOOD.replace("five", "three"), "other.yaml"))

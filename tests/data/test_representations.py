@@ -164,7 +164,9 @@ def test_a_broken_declaration_is_one_line_with_file_and_field(text: str, message
 
 def test_an_own_representation_is_imported_and_taken_as_input(tmp_path: Path, faces: tuple[Store, Samples]) -> None:
     store, samples = faces
-    (tmp_path / "gaze.yaml").write_text("name: gaze\nview: gaze\ngroups: {left: 2, right: 2}\nsubsets: {one: [right]}\n")
+    (tmp_path / "gaze.yaml").write_text(
+        "name: gaze\nview: gaze\ngroups: {left: 2, right: 2}\nsubsets: {one: [right]}\n"
+    )
     representations.create(store, representations.read_declaration(tmp_path / "gaze.yaml"))
     frame = pd.DataFrame(np.arange(8.0).reshape(2, 4), columns=["left_0", "left_1", "right_0", "right_1"])
     frame.assign(sample_id=samples.ids[:2]).to_csv(tmp_path / "gaze.csv", index=False)

@@ -91,8 +91,12 @@ FORMS: dict[str, Callable[[Path], object]] = {
         )
     ),
     "lines.jsonl": lambda file: FRAME.to_json(file, orient="records", lines=True),
-    "lines.ndjson.gz": lambda file: file.write_bytes(gzip.compress(FRAME.to_json(orient="records", lines=True).encode())),
-    "names.csv": text(BY_NAME[["Sad", "label", "Anger", "Happy", "Neutral", "sample_id", "Fear", "Surprise", "Disgust"]]),
+    "lines.ndjson.gz": lambda file: file.write_bytes(
+        gzip.compress(FRAME.to_json(orient="records", lines=True).encode())
+    ),
+    "names.csv": text(
+        BY_NAME[["Sad", "label", "Anger", "Happy", "Neutral", "sample_id", "Fear", "Surprise", "Disgust"]]
+    ),
     "synonyms.csv": text(
         BY_NAME.rename(columns={"Sad": "logit_sadness", "Anger": "logit_ANGRY", "Happy": "logit_joy"}).rename(
             columns={name: f"logit_{name.lower()}" for name in ("Surprise", "Fear", "Disgust", "Neutral")}
@@ -199,7 +203,9 @@ def test_sums_that_rounding_does_not_explain_are_refused(tmp_path: Path) -> None
         read_predictions(tmp_path / "p.csv", RAFDB)
 
 
-@given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(lambda r: sum(r) > 0.1), min_size=1, max_size=8))
+@given(
+    st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3).filter(lambda r: sum(r) > 0.1), min_size=1, max_size=8)
+)
 def test_logits_give_the_probabilities_back_and_are_finite(rows: list[list[float]]) -> None:
     numbers = np.asarray(rows) / np.sum(rows, axis=1, keepdims=True)
     done = to_logits("x", numbers, "probabilities", "prob_")
@@ -240,7 +246,7 @@ def test_faces_that_are_missing_repeated_or_several_are_counted(tmp_path: Path) 
     frame = frame.assign(width=10, height=10)
     frame.loc[ROWS, "width"] = 99
     frame.to_csv(tmp_path / "q.csv", index=False)
-    with pytest.raises(Ig3dError, match="'00004' is duplicated .*--faces first or --faces largest"):
+    with pytest.raises(Ig3dError, match=r"'00004' is duplicated .*--faces first or --faces largest"):
         read_predictions(tmp_path / "q.csv", RAFDB)
     for faces, more in (("first", 0.0), ("largest", 1.0)):
         some = read_predictions(tmp_path / "q.csv", RAFDB, Reading(faces=faces))  # type: ignore[arg-type]
@@ -289,7 +295,7 @@ def test_lost_leading_zeros_are_refused_with_both_forms_and_nothing_enters(tmp_p
     store = Store(str(tmp_path / "s"))
     bring(store, FRAME, "first", tmp_path / "a.csv")
     before = {name: store.read(name) for name in store.names()}
-    with pytest.raises(Ig3dError, match="30 of 30 samples are not .*'0' here, '00000' there: were leading zeros lost"):
+    with pytest.raises(Ig3dError, match=r"30 of 30 samples are not .*'0' here, '00000' there: were leading zeros lost"):
         bring(store, FRAME.assign(sample_id=range(ROWS)), "second", tmp_path / "b.csv")
     assert {name: store.read(name) for name in store.names()} == before
 
@@ -298,7 +304,7 @@ def test_unknown_samples_are_dropped_or_need_an_option(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "s"))
     bring(store, FRAME, "first", tmp_path / "a.csv")
     strange = FRAME.assign(sample_id=[f"x{i}" if n < 3 else i for n, i in enumerate(IDS)])
-    with pytest.raises(Ig3dError, match="3 of 30 samples are not among .*--allow-missing imports the others"):
+    with pytest.raises(Ig3dError, match=r"3 of 30 samples are not among .*--allow-missing imports the others"):
         bring(store, strange, "second", tmp_path / "b.csv")
     notes = bring(store, strange, "second", tmp_path / "b.csv", allow_missing=True)
     assert "3 rows of unknown samples were dropped, such as 'x00000'" in notes

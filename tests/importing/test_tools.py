@@ -37,7 +37,7 @@ def probabilities(words: list[str], labels: np.ndarray = LABELS) -> np.ndarray:
 def accuracy(file: Path, **options: object) -> tuple[float, list[str], list[str]]:
     read = read_predictions(file, RAFDB, Reading(**options))  # type: ignore[arg-type]
     assert read.logits is not None
-    wanted = {one: label for one, label in zip(IDS, LABELS, strict=True)}
+    wanted = dict(zip(IDS, LABELS, strict=True))
     ids = [Path(one.replace("\\", "/")).stem for one in read.ids.tolist()]
     right = [wanted[one] == top for one, top in zip(ids, read.logits.argmax(axis=1), strict=True)]
     return sum(right) / len(right), ids, list(read.notes)
@@ -190,7 +190,9 @@ def test_an_unknown_format_lists_the_known_ones(tmp_path: Path) -> None:
 
 def test_a_tools_file_meets_labels_of_another_file_by_the_images_name(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "s"))
-    frame = pd.DataFrame(np.eye(7)[LABELS], columns=[f"logit_{i}" for i in range(7)]).assign(sample_id=IDS, label=LABELS)
+    frame = pd.DataFrame(np.eye(7)[LABELS], columns=[f"logit_{i}" for i in range(7)]).assign(
+        sample_id=IDS, label=LABELS
+    )
     frame.to_csv(tmp_path / "own.csv", index=False)
     import_predictions(store, tmp_path / "own.csv", "rafdb", ImportedSpec(name="own", view="2d"), "test")
     pd.json_normalize(deepface_rows(probabilities(DEEPFACE))).to_csv(tmp_path / "d.csv")
