@@ -55,7 +55,7 @@ def test_from_rafdbs_files_to_a_plan(tmp_path: Path) -> None:
     assert "0 Surprise" in message
     assert "published test" in message
     assert "without emoca: 1 " in message
-    assert "no sample has smirk" in message
+    assert "note: sample ids are such as train_0" in message
     plan = ig3d("plan", SPACES / "rafdb.yaml", "--storage", out)
     assert "mlp3d-emoca-full" in plan
 

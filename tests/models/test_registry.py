@@ -36,7 +36,12 @@ def test_lists_expand_to_their_product_the_kinds_own_fields_slowest() -> None:
 
 def test_every_kind_has_a_spec_that_survives_json() -> None:
     for kind in KINDS:
-        needed = {"representation": "emoca", "subset": "full"} if kind in ("mlp3d", "intermediate") else {}
+        needed = {
+            "mlp3d": {"representation": "emoca", "subset": "full"},
+            "intermediate": {"representation": "emoca", "subset": "full"},
+            "module": {"factory": "networks:build", "representation": "landmarks"},
+            "timm": {"model": "resnet18"},
+        }.get(kind, {})
         spec = spec_class(kind)(**needed)
         assert parse_spec(spec_json(spec)) == spec
         assert spec.operations > 0
