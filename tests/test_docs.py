@@ -36,7 +36,7 @@ def commands_of(page: str, folder: Path) -> list[str]:
 
 def test_there_are_pages_with_commands(tmp_path: Path) -> None:
     assert {"index.md", "getting-started.md", "own-predictions.md", "own-data.md"} <= set(PAGES)
-    assert len(commands_of("own-predictions.md", tmp_path)) == 10
+    assert len(commands_of("own-predictions.md", tmp_path)) == 12
     assert {file.name for file in tmp_path.iterdir()} == {"make_predictions.py", "mine.yaml", "fuse.py"}
 
 

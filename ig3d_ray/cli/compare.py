@@ -28,9 +28,9 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare tools on the faces that all found and on all faces, and find their best fusion."""
+    from ig3d_ray.importing.labels import read_labels
     from ig3d_ray.importing.tables import Reading
     from ig3d_ray.search.comparison import compare as compared
-    from ig3d_ray.search.comparison import read_labels
 
     named: dict[str, Path] = {}
     for item in files:

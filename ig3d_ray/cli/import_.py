@@ -83,6 +83,30 @@ def import_predictions(
         print(f"classes 0 to {about.width - 1} are: {', '.join(about.class_names)}")
 
 
+@import_app.command("labels", epilog="Example: ig3d import labels labels.csv --dataset rafdb --storage runs")
+def import_labels(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A table of ids, and classes or valence and arousal.")],
+    dataset: Dataset,
+    storage: Storage,
+    split: Annotated[SplitName, typer.Option(help="Split of the samples.")] = "test",
+    classes: Classes = None,
+    id_column: IdColumn = None,
+    label_column: LabelColumn = None,
+) -> None:
+    """Put the true labels of a split into the storage, for predictions that come without."""
+    from ig3d_ray.importing import labels
+    from ig3d_ray.storage.store import Store
+
+    store = Store(storage)
+    store.prepare()
+    known_dataset(store, dataset, classes)
+    how = reading(None, None, id_column, label_column, None, "error")
+    done, notes = labels.import_labels(store, file, dataset, split, how)
+    print(f"{dataset} {split}: labels of {len(done.ids)} samples")
+    for note in notes:
+        print(f"note: {note}")
+
+
 @import_app.command(
     "checkpoint",
     epilog="Example: ig3d import checkpoint rafdb_epoch20.pth --as ddamfn --dataset rafdb --storage runs",

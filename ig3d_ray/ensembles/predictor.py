@@ -213,7 +213,8 @@ class Ensemble:
     def _reason(self, row: int, lacking: tuple[str, ...], why: Mapping[tuple[str, int], str]) -> str:
         if not lacking:
             return ""
-        first = lacking[0]
+        # An image that can't be read is why its parameters are missing, too.
+        first = IMAGE if IMAGE in lacking else lacking[0]
         unable = [member.name for member in self.spec.members if first in member.features]
         message = why.get((first, row), "it was imported as predictions, so it has none for new images")
         return f"{unable[0]} needs {first}, which is missing ({message})"

@@ -31,6 +31,7 @@ VA_PREDICTED = (
     ("aro_pred", "arousal_pred", "pred_arousal", "pred_aro", "arousal_hat", "predicted_arousal"),
 )
 VA_PLAIN = (("valence", "val"), ("arousal", "aro"))
+VA_PLAIN_NAMES = frozenset(name for names in VA_PLAIN for name in names)
 _KINDS: dict[str, ScoreKind] = {
     **dict.fromkeys(("logit", "logits"), "logits"),
     **dict.fromkeys(("prob", "probs", "probability", "probabilities", "proba", "softmax", "p"), "probabilities"),

@@ -180,7 +180,7 @@ def _agreed_labels(
         return None
     if imported is None and known is None:
         raise Ig3dError(
-            f"{file}: no labels: add a column label, or val_true and aro_true (--label-column NAME for another name);"
+            f"{file}: no labels: add a column label, or val_true and aro_true; or `ig3d import labels FILE`;"
             " or make a samples table first"
         )
     if known is None:

@@ -17,6 +17,8 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.columns import (
     IDS,
     LABELS,
+    VA_PLAIN,
+    VA_PLAIN_NAMES,
     ScoreColumns,
     find_scores,
     find_va,
@@ -200,6 +202,24 @@ def _is_own_prediction(columns: Columns, reading: Reading, logits: np.ndarray | 
     )
     predicted = np.nan_to_num(logits, nan=-np.inf).argmax(axis=1)
     return by_name and bool((labels == predicted).all())
+
+
+def read_labels_of(
+    file: Path, about: Dataset, reading: Reading
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+    """Ids `[N]`, classes `[N]` (-1 where there is none), valence and arousal `[N, 2]` (NaN), and notes, of a table.
+
+    Args:
+        file: of labels alone: plain columns `valence` and `arousal` are true values here.
+        about: whose classes and range.
+        reading: what can't be found out.
+    """
+    columns, what, notes = read_columns(file), str(file), list[str]()
+    ids, _ = sample_ids(what, columns, reading)
+    _, true = find_va(what, {name: values for name, values in columns.items() if name not in VA_PLAIN_NAMES})
+    plain = tuple(find_column(columns, names) for names in VA_PLAIN)
+    expression = _labels(what, columns, about, reading, None, notes)
+    return ids, expression, _va_labels(what, columns, about, true if any(true) else (plain[0], plain[1]), notes), notes
 
 
 def _range(about: Dataset) -> str:

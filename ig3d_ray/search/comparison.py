@@ -7,17 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ig3d_ray.data.datasets import Dataset, ExpressionClass
 from ig3d_ray.data.ids import match_ids, unlike
-from ig3d_ray.data.tables.classes import classes_of
-from ig3d_ray.data.tables.columns import find_column
-from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.bootstrap import Bootstrap, Interval, mcnemar
 from ig3d_ray.evaluation.pool import Pool
-from ig3d_ray.importing.columns import LABELS, is_expression
-from ig3d_ray.importing.tables import Predictions, Reading, read_predictions, sample_ids
+from ig3d_ray.importing.labels import Truth
+from ig3d_ray.importing.tables import Predictions, Reading, read_predictions
 from ig3d_ray.search.estimator import LateFusion
 from ig3d_ray.types import Task
 
@@ -103,62 +99,6 @@ class Comparison:
         if not unsure:
             return f"{best.name} is the best, with {score}; that is certain (each p < {LEVEL}, adjusted)."
         return f"{best.name} has the highest score, {score}; that it is better than {', '.join(unsure)} is not certain."
-
-
-def read_labels(file: Path, about: Dataset | None, id_column: str | None, label_column: str | None) -> "Truth":
-    """The true classes in a file.
-
-    Args:
-        file: a table with ids and classes.
-        about: whose class numbers they are; None for classes by name.
-        id_column: of the ids, where it can't be found out.
-        label_column: of the classes, likewise.
-
-    Raises:
-        Ig3dError: there is no such column, or a class is unknown.
-    """
-    columns, what = read_columns(file), str(file)
-    ids, _ = sample_ids(what, columns, Reading(id_column=id_column))
-    name = label_column or find_column(columns, LABELS)
-    if name is None or name not in columns:
-        there = ", ".join(list(columns)[:10])
-        raise Ig3dError(f"{what}: no column of classes (there are: {there}); give --label-column NAME")
-    if about is None:
-        about = _named_in(what, name, columns[name])
-    labels, _ = classes_of(what, name, columns[name], about)
-    unique, first = np.unique(ids, return_index=True)
-    if len(unique) != len(ids):
-        raise Ig3dError(f"{what}: {len(ids) - len(unique)} ids repeat; give each face one label")
-    known = labels[first] >= 0
-    return Truth(about, unique[known], labels[first][known])
-
-
-@dataclass(frozen=True)
-class Truth:
-    """True classes of faces.
-
-    Attributes:
-        about: the classes.
-        ids: `[N]` str, ascending.
-        labels: `[N]` int64.
-    """
-
-    about: Dataset
-    ids: np.ndarray
-    labels: np.ndarray
-
-
-def _named_in(what: str, name: str, values: np.ndarray) -> Dataset:
-    words = sorted({one for one in values.astype(np.str_).tolist() if one})
-    if not words or not all(map(is_expression, words)):
-        strange = next((one for one in words if not is_expression(one)), "nothing")
-        raise Ig3dError(
-            f"{what}: column {name} has {strange[:40]!r}, which names no expression; give --dataset NAME, or --classes"
-        )
-    by_meaning = {ExpressionClass(name=word).words: word for word in reversed(words)}
-    if len(by_meaning) < 2:
-        raise Ig3dError(f"{what}: column {name} has the one class {words[0]!r}; there is nothing to tell apart")
-    return Dataset.model_validate({"name": "labels", "classes": sorted(by_meaning.values())})
 
 
 def compare(files: Mapping[str, Path], truth: Truth, reading: Reading | None = None, seed: int = 0) -> Comparison:

@@ -86,7 +86,12 @@ def test_publishers_files_and_encoders_folders(cases: Path) -> None:
 
 def test_images(cases: Path) -> None:
     upright, turned = (decode_image((cases / n).read_bytes(), 64, n) for n in ("upright.png", "turned.jpg"))
-    assert np.abs(upright.astype(int) - turned.astype(int)).mean() < 8
+    # JPEG blurs the colors of noise.
+    assert (
+        np.corrcoef(upright.ravel(), turned.ravel())[0, 1]
+        > 0.6
+        > np.corrcoef(upright.ravel(), turned.ravel()[::-1])[0, 1]
+    )
     with pytest.raises(UnreadableImageError, match="cut short"):
         decode_image((cases / "truncated.jpg").read_bytes(), 64, "truncated.jpg")
 

@@ -11,7 +11,8 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from ig3d_ray.cli.app import main
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.search.comparison import Comparison, compare, read_labels
+from ig3d_ray.importing.labels import read_labels
+from ig3d_ray.search.comparison import Comparison, compare
 
 WORDS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 EIGHT = ["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]
