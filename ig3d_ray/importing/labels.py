@@ -42,9 +42,7 @@ def import_labels(
         raise Ig3dError(f"{file}: {dataset} has a samples table with its labels; make that anew instead")
     ids, expression, va, notes = read_labels_of(file, about, reading or Reading())
     if (expression < 0).all() and np.isnan(va).all():
-        raise Ig3dError(
-            f"{file}: no labels: a column label, or valence and arousal; --label-column NAME for another name"
-        )
+        raise Ig3dError(f"{file}: no labels: no column label, nor valence and arousal; give --label-column NAME")
     unique, first = np.unique(ids, return_index=True)
     if len(unique) != len(ids):
         raise Ig3dError(f"{file}: {len(ids) - len(unique)} ids repeat; give each sample one label")

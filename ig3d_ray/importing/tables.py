@@ -247,7 +247,7 @@ def sample_ids(
     name = reading.id_column or find_column(columns, (*(tool.id if tool else ()), *IDS))
     if reading.row_order_is_id:
         if name is not None and (reading.id_column or name == "sample_id"):
-            raise Ig3dError(f"{what}: has a column {name}; remove --row-order-is-id")
+            raise Ig3dError(f"{what}: has ids in column {name}; remove --row-order-is-id")
         return np.array([ROW_ID.format(row) for row in range(rows)], dtype=np.str_), True
     if name is None:
         raise Ig3dError(
