@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from pydantic import ValidationError
 
 from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.data.declared import use_declarations
 from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.samples import load_samples
 from ig3d_ray.ensembles.spec import parse_ensemble
@@ -77,6 +78,7 @@ def findings_of(store: Store, folder: str) -> Findings:
     space_name, spec_name = paths.search_space(folder), paths.ensemble_spec(folder)
     if not store.exists(spec_name):
         raise Ig3dError(f"{store.locate(folder)}: holds no finished search (no best_ensemble.json)")
+    use_declarations(store)
     try:
         space = SearchSpace.model_validate(yaml.safe_load(store.read(space_name)))
     except (yaml.YAMLError, ValidationError) as error:

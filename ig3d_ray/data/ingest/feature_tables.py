@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from ig3d_ray.data.ids import SUFFIX
 from ig3d_ray.data.representations import ALL_ZERO, Group, Representation, width_of
 from ig3d_ray.data.representations import representation as declaration
+from ig3d_ray.data.tables.columns import listed
 from ig3d_ray.errors import Ig3dError
 
 ID_COLUMNS = (
@@ -149,7 +150,7 @@ def _from_arrays(
 ) -> tuple[list[str], np.ndarray]:
     ids = next((content[name] for name in ID_COLUMNS if name in content), None)
     if ids is None:
-        raise Ig3dError(f"{file}: holds no sample_id; found: {', '.join(content)}")
+        raise Ig3dError(f"{file}: holds no sample_id; found: {listed(content)}")
     if representation in content:
         vectors = content[representation]
         if vectors.ndim == 3:
@@ -158,7 +159,7 @@ def _from_arrays(
     else:
         missing = [name for name in declaration(representation).groups if name not in content]
         if missing:
-            raise Ig3dError(f"{file}: holds neither {representation} nor {missing[0]}; found: {', '.join(content)}")
+            raise Ig3dError(f"{file}: holds neither {representation} nor {missing[0]}; found: {listed(content)}")
         for name, size in declaration(representation).sizes:
             if content[name].shape != (len(ids), size):
                 raise Ig3dError(f"{file}: {name} is {content[name].shape}, not {(len(ids), size)}")
