@@ -14,7 +14,9 @@ from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.evaluation.pool import align
 from ig3d_ray.importing.predictions import labels_of
-from ig3d_ray.importing.tables import ROW_PATTERN, Reading, read_rows
+from ig3d_ray.importing.reading import Reading
+from ig3d_ray.importing.row_ids import ROW_PATTERN
+from ig3d_ray.importing.tables import read_rows
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import SPLITS, Split, Task

@@ -29,7 +29,7 @@ def compare(
 ) -> None:
     """Compare tools on the faces that all found and on all faces, and find their best fusion."""
     from ig3d_ray.importing.labels import read_labels
-    from ig3d_ray.importing.tables import Reading
+    from ig3d_ray.importing.reading import Reading
     from ig3d_ray.search.comparison import compare as compared
 
     named: dict[str, Path] = {}

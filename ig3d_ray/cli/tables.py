@@ -8,7 +8,7 @@ from ig3d_ray.errors import Ig3dError
 
 if TYPE_CHECKING:
     from ig3d_ray.data.datasets import Dataset
-    from ig3d_ray.importing.tables import Reading
+    from ig3d_ray.importing.reading import Reading
     from ig3d_ray.storage.store import Store
 
 ViewWord = Annotated[
@@ -69,7 +69,7 @@ def reading(
     Raises:
         Ig3dError: `--columns` does not have the form CLASS=COLUMN,...
     """
-    from ig3d_ray.importing.tables import Reading
+    from ig3d_ray.importing.reading import Reading
 
     given = {}
     for item in columns.split(",") if columns else ():

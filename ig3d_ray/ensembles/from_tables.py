@@ -13,7 +13,9 @@ from ig3d_ray.data.tables.containers import plain
 from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
-from ig3d_ray.importing.tables import Predictions, Reading, one_per_sample, read_predictions, rows_of
+from ig3d_ray.importing.faces import one_per_sample
+from ig3d_ray.importing.reading import Predictions, Reading
+from ig3d_ray.importing.tables import read_predictions, rows_of
 from ig3d_ray.types import Task
 
 Table = Path | str | pd.DataFrame

@@ -13,7 +13,9 @@ from ig3d_ray.data.tables.columns import find_column
 from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.columns import LABELS, is_expression
-from ig3d_ray.importing.tables import Reading, read_labels_of, sample_ids
+from ig3d_ray.importing.reading import Reading
+from ig3d_ray.importing.row_ids import sample_ids
+from ig3d_ray.importing.truth import read_labels_of
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split

@@ -13,7 +13,9 @@ from ig3d_ray.data.labels import Labels, find_labels, merge_labels, save_labels
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.evaluation.metrics import score
-from ig3d_ray.importing.tables import ROW_PATTERN, Predictions, Reading, read_predictions
+from ig3d_ray.importing.reading import Predictions, Reading
+from ig3d_ray.importing.row_ids import ROW_PATTERN
+from ig3d_ray.importing.tables import read_predictions
 from ig3d_ray.models.spec import ImportedSpec, fingerprint, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store

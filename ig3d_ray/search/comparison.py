@@ -13,7 +13,8 @@ from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.bootstrap import Bootstrap, Interval, mcnemar
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.importing.labels import Truth
-from ig3d_ray.importing.tables import Predictions, Reading, read_predictions
+from ig3d_ray.importing.reading import Predictions, Reading
+from ig3d_ray.importing.tables import read_predictions
 from ig3d_ray.search.estimator import LateFusion
 from ig3d_ray.types import Task
 

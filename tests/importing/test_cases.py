@@ -16,7 +16,8 @@ from ig3d_ray.data.ingest.affectnet import read_affectnet
 from ig3d_ray.data.ingest.features import read_parameters
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.predictions import Imported, import_predictions
-from ig3d_ray.importing.tables import Reading, read_predictions
+from ig3d_ray.importing.reading import Reading
+from ig3d_ray.importing.tables import read_predictions
 from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.storage.store import Store
 

@@ -15,8 +15,9 @@ from ig3d_ray.data import datasets
 from ig3d_ray.data.ids import match_ids
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.predictions import import_predictions
+from ig3d_ray.importing.reading import Reading
 from ig3d_ray.importing.scores import to_logits
-from ig3d_ray.importing.tables import Reading, read_predictions, read_rows
+from ig3d_ray.importing.tables import read_predictions, read_rows
 from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.storage.store import Store
 

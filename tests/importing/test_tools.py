@@ -10,7 +10,8 @@ import pytest
 from ig3d_ray.data import datasets
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.predictions import import_predictions
-from ig3d_ray.importing.tables import Reading, read_predictions
+from ig3d_ray.importing.reading import Reading
+from ig3d_ray.importing.tables import read_predictions
 from ig3d_ray.importing.tools import tool_formats
 from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.storage.store import Store
