@@ -11,7 +11,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 
 if TYPE_CHECKING:
-    from ig3d_ray.data.datasets import Dataset as DeclaredDataset
+    from ig3d_ray.data import datasets
     from ig3d_ray.data.ingest.build import Ingested
     from ig3d_ray.data.ingest.features import FeatureImport
     from ig3d_ray.data.ingest.layouts import Layout
@@ -273,7 +273,7 @@ def data_check(dataset: Dataset, storage: Storage) -> None:
         raise typer.Exit(1)
 
 
-def _target(storage: str, dataset: str, classes: str | None = None) -> "tuple[Store, DeclaredDataset]":
+def _target(storage: str, dataset: str, classes: str | None = None) -> "tuple[Store, datasets.Dataset]":
     """The storage, and the data set in it."""
     from ig3d_ray.storage.store import Store
 

@@ -97,9 +97,10 @@ def _inrange_text(what: str, name: str, values: np.ndarray, raw: np.ndarray, abo
     outside = np.abs(np.nan_to_num(values)) > 1 + VA_SLACK
     if outside.any():
         row = int(outside.argmax())
+        why = f"{raw[row]:g} is outside {range_text(about)} ({int(outside.sum())} such rows)"
         raise Ig3dError(
-            f"{what}: row {row + 1}, column {name}: {raw[row]:g} is outside {range_text(about)}"
-            f" ({int(outside.sum())} such rows); a data set with another range declares it: va: {{range: [LOW, HIGH]}}, see `ig3d data create`"
+            f"{what}: row {row + 1}, column {name}: {why}; a data set with another range declares it:"
+            " va: {range: [LOW, HIGH]}, see `ig3d data create`"
         )
     return values
 
