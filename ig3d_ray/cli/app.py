@@ -25,6 +25,7 @@ from ig3d_ray.errors import Ig3dError
 
 USER_ERROR, INTERRUPTED = 2, 130
 MESSAGE_LENGTH = 240
+ERROR_LENGTH = 290
 
 app = typer.Typer(name="ig3d", no_args_is_help=True, pretty_exceptions_enable=False)
 SPEC = "runs/searches/faces/faces-1a2b3c4d/best_ensemble.json"
@@ -66,12 +67,20 @@ def _about(
     """Train facial-expression networks on Ray, cache their logits, find the best late fusion of 2D and 3D."""
 
 
+def _one_line(message: str) -> str:
+    """A message on one line of at most `ERROR_LENGTH` characters, its end kept: it is what to do."""
+    message = " ".join(message.split())
+    if len(message) <= ERROR_LENGTH:
+        return message
+    return f"{message[: ERROR_LENGTH - 103]} ... {message[-95:]}"
+
+
 def main() -> None:
     """Entry point: an error that the user can correct is one line on stderr and exit code 2."""
     try:
         sys.exit(app(standalone_mode=False))
     except Ig3dError as error:
-        print(f"ig3d: {error}", file=sys.stderr)
+        print(f"ig3d: {_one_line(str(error))}", file=sys.stderr)
     except typer.Abort:
         sys.exit(INTERRUPTED)
     except Exception as error:

@@ -44,9 +44,9 @@ def predict(
     """Predict new images; or a split of the ensemble's data set, and check the reported score."""
     check_suffix(out, FORMATS if form == "table" else (".txt", ".csv"), "--out")
     if predictions:
-        if images or missing == "fallback":
-            raise Ig3dError("--predictions: need no --images; and --missing is fail or skip")
-        _predict_from_tables(spec, predictions, form, missing == "skip", out, as_json)
+        if images or parameters or missing == "fallback":
+            raise Ig3dError("--predictions: need no --images and no --parameters; and --missing is fail or skip")
+        _predict_from_tables(spec, storage, predictions, form, missing == "skip", out, as_json)
     elif form != "table":
         raise Ig3dError(f"--format {form}: is for --predictions MEMBER=FILE ...")
     elif images:
@@ -103,7 +103,13 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, Path]:
 
 
 def _predict_from_tables(
-    spec: str, given: list[str], form: Literal["table", "abaw", "labels"], skip: bool, out: Path, as_json: bool
+    spec: str,
+    storage: str | None,
+    given: list[str],
+    form: Literal["table", "abaw", "labels"],
+    skip: bool,
+    out: Path,
+    as_json: bool,
 ) -> None:
     from ig3d_ray.ensembles.from_tables import Table, predict_from
     from ig3d_ray.ensembles.spec import read_ensemble
@@ -111,7 +117,7 @@ def _predict_from_tables(
     from ig3d_ray.ensembles.writer import Writer
 
     tables: dict[str, Table] = dict(_pairs("--predictions", given))
-    ensemble = read_ensemble(spec)
+    ensemble = read_ensemble(spec, storage)
     frame, notes = predict_from(ensemble, tables, None, skip)
     if form == "table":
         with Writer(out) as writer:
@@ -147,7 +153,7 @@ def _predict_split(spec: str, storage: str | None, split: SplitName, out: Path, 
     from ig3d_ray.ensembles.writer import Writer
     from ig3d_ray.storage.store import Store
 
-    ensemble, store = read_ensemble(spec), Store(storage or storage_of(spec))
+    ensemble, store = read_ensemble(spec, storage), Store(storage or storage_of(spec))
     done = reproduce(ensemble, store, split)
     with Writer(out) as writer:
         writer.write(prediction_table(done, ensemble.class_names).to_pandas())

@@ -37,7 +37,7 @@ Faces = Annotated[Literal["first", "largest", "error"], typer.Option(help="Which
 
 
 def known_dataset(store: "Store", name: str, classes: str | None = None) -> "Dataset":
-    """The data set that a command names; declared in the storage if its classes are given.
+    """The data set that a command names; declared by its classes if these are given, and published with its data.
 
     Args:
         store: the storage.
@@ -51,7 +51,7 @@ def known_dataset(store: "Store", name: str, classes: str | None = None) -> "Dat
     from ig3d_ray.data.datasets.declaration import parse_classes
 
     if classes is not None:
-        datasets.create(store, parse_classes(name, classes))
+        datasets.declare(parse_classes(name, classes))
     return datasets.use(store, name)
 
 

@@ -42,6 +42,22 @@ FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
 )
 
 
+_PARTS = {
+    **dict.fromkeys(("train", "train_set", "training"), "train"),
+    **dict.fromkeys(("val", "val_set", "valid", "validation", "dev", "val_clean"), "val"),
+    **dict.fromkeys(("test", "test_set", "testing"), "test"),
+}
+
+
+def part_of_id(one: str) -> str:
+    """The split that a folder of an id names, `train`, `val` or `test`; empty if none does.
+
+    Args:
+        one: an id, such as train/123.
+    """
+    return next((_PARTS[word] for word in _plain(one).lower().split("/")[:-1] if word in _PARTS), "")
+
+
 @dataclass(frozen=True)
 class Match:
     """How ids of a file match those that are known.
@@ -78,6 +94,10 @@ def match_ids(known: np.ndarray, new: np.ndarray) -> Match:
             ambiguous = ambiguous or name
             continue
         place = np.array([keys.get(theirs[one], NOT_FOUND) for one in new.tolist()], np.int64)
+        for row, (one, index) in enumerate(zip(new.tolist(), place.tolist(), strict=True)):
+            # An image of the train folder is never one of the validation folder that has its name.
+            if index >= 0 and part_of_id(one) and part_of_id(str(known[index])) not in ("", part_of_id(one)):
+                place[row] = NOT_FOUND
         found = Match(place, "" if form is str else name, "")
         if found.share > best.share:
             best = found

@@ -95,7 +95,7 @@ class Samples:
         if name in self.table.column_names:
             return self.table[name]
         if name in self.unread:
-            raise Ig3dError(f"{self.dataset}: {name} was not loaded; load_samples(..., representations=[{name!r}])")
+            raise Ig3dError(f"{self.dataset}: {name} was not loaded; load_samples(..., only=[{name!r}])")
         return pa.chunked_array([pa.nulls(len(self), parameter_type(name))])
 
     def missing(self, feature: str) -> np.ndarray:
@@ -178,6 +178,8 @@ class Samples:
         Raises:
             Ig3dError: not all of the parameters were loaded.
         """
+        if self.unread:
+            raise Ig3dError(f"{self.dataset}: {', '.join(sorted(self.unread))} not loaded, so the table can't be saved")
         samples_files.write(store, self.dataset, self.table, self.representations, self.fingerprint)
 
 

@@ -22,7 +22,8 @@ Table = Path | str | pd.DataFrame
 
 
 def fused_frame(spec: EnsembleSpec, fusion: Fusion, ids: list[str], fused: np.ndarray) -> pd.DataFrame:
-    """Fused outputs as a table: `sample_id`, `label` and a `probability_<class>` each, or `valence` and `arousal`.
+    """Fused outputs as a table: `sample_id`, `label` and a `probability_<class>` each, or `valence` and
+    `arousal` in the data set's range.
 
     Args:
         spec: whose classes.
@@ -32,7 +33,9 @@ def fused_frame(spec: EnsembleSpec, fusion: Fusion, ids: list[str], fused: np.nd
     """
     columns: dict[str, object] = {"sample_id": pd.array(ids, dtype="string")}
     if not spec.task.has_classes:
-        return pd.DataFrame(columns | {"valence": fused[:, 0], "arousal": fused[:, 1]})
+        about = datasets.find(spec.dataset)
+        va = about.va.native(fused) if about is not None and about.va is not None else fused
+        return pd.DataFrame(columns | {"valence": va[:, 0], "arousal": va[:, 1]})
     columns["label"] = pd.array([spec.class_names[i] for i in fused.argmax(axis=1)], dtype="string")
     likely = fusion.probabilities(fused)
     return pd.DataFrame(columns | {f"probability_{name}": likely[:, i] for i, name in enumerate(spec.class_names)})

@@ -325,5 +325,5 @@ def load_ensemble(uri: str | Path, storage: str | None = None, device: str | Non
         Ig3dError: the spec or one of its files is missing or broken; the spec was copied out of its storage, and
             `storage` is not given.
     """
-    spec = read_ensemble(str(uri))
+    spec = read_ensemble(str(uri), storage)
     return Ensemble(spec, Store(storage or storage_of(str(uri))), device)

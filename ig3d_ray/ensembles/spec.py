@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from ig3d_ray.config.protocol import ProtocolSpec
+from ig3d_ray.data.declared import use_declarations
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.bootstrap import Interval, McNemar
 from ig3d_ray.evaluation.pool import Pool
@@ -187,12 +188,20 @@ def parse_ensemble(text: str, what: str) -> EnsembleSpec:
         raise Ig3dError(f"{what}: {field}: {first['msg']}; run the search again to write it anew") from error
 
 
-def read_ensemble(path: str) -> EnsembleSpec:
+def read_ensemble(path: str, storage: str | None = None) -> EnsembleSpec:
     """A spec from a local file or any storage URI.
+
+    Args:
+        path: of its `best_ensemble.json`.
+        storage: that has the declarations of its data set and representations; that of the spec by default.
 
     Raises:
         Ig3dError: it is missing or broken.
     """
+    whole = path if "://" in path else str(Path(path).absolute())
+    beside = storage or paths.storage_of_spec(whole)
+    if beside is not None:
+        use_declarations(Store(beside))
     folder, slash, file = path.rpartition("/")
     try:
         text = Store(folder or slash or ".").read(file).decode()

@@ -6,10 +6,10 @@ from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column
 from ig3d_ray.data.tables.containers import Columns
-from ig3d_ray.importing.columns import ScoreColumns, find_scores, is_expression, scores_by_option
+from ig3d_ray.importing.columns import PREDICTED, ScoreColumns, find_scores, is_expression, scores_by_option
 from ig3d_ray.importing.reading import Reading
-from ig3d_ray.importing.scores import ABSENT_CLASS, SMALLEST_PROBABILITY, table_of_numbers, to_logits
-from ig3d_ray.importing.tools import ScoreKind, ToolFormat, tool_scores
+from ig3d_ray.importing.scores import ABSENT_CLASS, table_of_numbers, to_logits
+from ig3d_ray.importing.tools import ScoreKind, ToolFormat, numbered_classes, tool_scores
 
 
 def class_logits(
@@ -21,13 +21,16 @@ def class_logits(
     found = scores_by_option(what, reading.columns, columns, about)
     if found is None and tool is not None:
         found = _of_tool(columns, about, tool, notes)
-    if found is None and (tool is None or tool.predicted is None):
-        found = find_scores(what, columns, about, reading.order_is_known)
     if found is None:
-        predicted = (tool.predicted if tool else None) or find_column(columns, ("cat_pred",))
+        others = {
+            name: values for name, values in columns.items() if tool is None or name not in (tool.label, tool.predicted)
+        }
+        found = find_scores(what, others, about, reading.order_is_known)
+    if found is None:
+        predicted = (tool.predicted if tool else None) or find_column(columns, PREDICTED)
         if predicted is None or predicted not in columns:
             return None, ()
-        return _votes(what, columns, predicted, about, notes), ()
+        return _votes(what, numbered_classes(columns[predicted], tool), predicted, about, notes), ()
     asked = reading.scores
     if not reading.scores_are_checked and found.kind == "logits":
         asked = "logits"
@@ -50,9 +53,8 @@ def _of_tool(columns: Columns, about: Dataset, tool: ToolFormat, notes: list[str
     return found
 
 
-def _votes(what: str, columns: Columns, name: str, about: Dataset, notes: list[str]) -> np.ndarray:
+def _votes(what: str, values: np.ndarray, name: str, about: Dataset, notes: list[str]) -> np.ndarray:
     """A class without scores has no confidence: it counts as one vote."""
-    values = columns[name].astype(np.str_)
     foreign = np.array([about.index(one) is None and is_expression(one) for one in values.tolist()], bool)
     predicted, _ = classes_of(what, name, np.where(foreign, "", values), about)
     notes.append(f"column {name} has a class without scores: it counts as one vote")
@@ -83,7 +85,6 @@ def _scores(
         notes.append(f"the file has no column for {', '.join(absent)}: never predicted")
     logits = np.full((len(values), about.width), np.nan)
     there = ~np.isnan(values).any(axis=1)
-    floor = values[there].min(axis=1) - ABSENT_CLASS if there.any() else np.zeros(0)
-    logits[there] = np.maximum(floor, np.log(SMALLEST_PROBABILITY))[:, None] if absent else 0.0
+    logits[there] = values[there].min(axis=1, keepdims=True) - ABSENT_CLASS
     logits[np.ix_(there, order)] = values[there]
     return logits

@@ -7,33 +7,63 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ig3d_ray.data.datasets import Dataset
-from ig3d_ray.data.datasets.class_names import SYNONYMS, normalized
+from ig3d_ray.data.datasets.class_names import SYNONYMS, normalized, synonyms
 from ig3d_ray.data.tables.columns import SHOWN, find_column, listed
 from ig3d_ray.data.tables.containers import Columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.tools import ScoreKind
 
 IDS = (
-    *("sample_id", "id", "ids", "image_id", "image", "image_path", "img", "img_path", "path", "paths", "file"),
-    *("filename", "file_name", "filepath", "file_path", "filenames", "name", "names", "image_name", "input", "key"),
-    *("subDirectory_filePath", "index", "frame"),
+    *("sample_id", "image_id", "image", "image_path", "img", "img_path", "path", "paths", "file", "files"),
+    *("filename", "file_name", "filepath", "file_path", "filenames", "image_name", "image_location", "input"),
+    *("subDirectory_filePath", "id", "ids", "name", "names", "key", "index", "frame"),
 )
-LABELS = (
-    *("label", "labels", "cat_true", "true_label", "label_true", "y_true", "y", "target", "targets"),
-    *("ground_truth", "gt", "gt_label", "true", "truth", "true_class", "class", "expression", "emotion"),
+TRUTH = (
+    "true_label",
+    "label_true",
+    "y_true",
+    "cat_true",
+    "ground_truth",
+    "gt",
+    "gt_label",
+    "true",
+    "truth",
+    "true_class",
 )
+"""Columns that hold true classes by their names."""
+LABELS = (*TRUTH, "target", "targets", "label", "labels")
+WEAK_LABELS = ("class", "expression", "emotion")
+"""Columns that hold true classes, unless they are the class with the largest score."""
+PREDICTED = (
+    *(
+        "cat_pred",
+        "predicted_class",
+        "predicted_label",
+        "pred_label",
+        "pred_class",
+        "y_pred",
+        "prediction",
+        "predicted",
+    ),
+    *("pred", "predicted_emotion", "pred_emotion", "predicted_expression", "dominant_emotion"),
+)
+"""Columns of predicted classes, where there are no scores."""
 VA_TRUE = (
     ("val_true", "valence_true", "true_valence", "gt_valence", "valence_gt", "label_valence", "valence_label"),
     ("aro_true", "arousal_true", "true_arousal", "gt_arousal", "arousal_gt", "label_arousal", "arousal_label"),
 )
+_PREDICTED_FORMS = (
+    *("{0}_pred", "{1}_pred", "pred_{1}", "pred_{0}", "{1}_hat", "predicted_{1}", "{1}_predicted", "{1}_prediction"),
+    *("prediction_{1}", "{1}_output", "model_{1}", "{1}_model", "{1}_score"),
+)
 VA_PREDICTED = (
-    ("val_pred", "valence_pred", "pred_valence", "pred_val", "valence_hat", "predicted_valence"),
-    ("aro_pred", "arousal_pred", "pred_arousal", "pred_aro", "arousal_hat", "predicted_arousal"),
+    tuple(word.format("val", "valence") for word in _PREDICTED_FORMS),
+    tuple(word.format("aro", "arousal") for word in _PREDICTED_FORMS),
 )
 VA_PLAIN = (("valence", "val"), ("arousal", "aro"))
 VA_PLAIN_NAMES = frozenset(name for names in VA_PLAIN for name in names)
 _KINDS: dict[str, ScoreKind] = {
-    **dict.fromkeys(("logit", "logits"), "logits"),
+    **dict.fromkeys(("logit", "logits", "log_prob", "logprob", "log_probs"), "logits"),
     **dict.fromkeys(("prob", "probs", "probability", "probabilities", "proba", "softmax", "p"), "probabilities"),
     **dict.fromkeys(("percent", "pct"), "percent"),
     **dict.fromkeys(
@@ -41,8 +71,9 @@ _KINDS: dict[str, ScoreKind] = {
     ),
 }
 _STEM = "|".join(sorted(_KINDS, key=len, reverse=True))
-_PREFIXED = re.compile(rf"(?P<stem>{_STEM})(?P<gap>[_. \-:]+)(?P<rest>.+)", re.IGNORECASE)
-_SUFFIXED = re.compile(rf"(?P<rest>.+?)(?P<gap>[_. \-:]+)(?P<stem>{_STEM})", re.IGNORECASE)
+_PREFIXED = re.compile(rf"(?P<stem>{_STEM})([_. \-:\[(]+(?P<rest>.+?)[\])]?|(?P<number>\d+))", re.IGNORECASE)
+_SUFFIXED = re.compile(rf"(?P<rest>.+?)[_. \-:]+(?P<stem>{_STEM})", re.IGNORECASE)
+OPTIONAL = synonyms("contempt") | synonyms("other")
 _EXPRESSIONS = frozenset(word for group in SYNONYMS for word in group)
 _KEYS = ("valence", "arousal")
 
@@ -58,6 +89,7 @@ class ScoreColumns:
         others: columns of expressions that are no classes of the data set.
         numbered: columns by number.
         unknown: columns with the same prefix that name no expression.
+        doubles: pairs of columns of one class.
     """
 
     kind: ScoreKind
@@ -66,6 +98,7 @@ class ScoreColumns:
     others: list[str] = field(default_factory=list)
     numbered: dict[int, str] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    doubles: list[tuple[str, str]] = field(default_factory=list)
 
 
 def find_scores(what: str, columns: Columns, about: Dataset, order_is_known: bool = True) -> ScoreColumns | None:
@@ -95,12 +128,31 @@ def find_scores(what: str, columns: Columns, about: Dataset, order_is_known: boo
         raise Ig3dError(f"{what}: {first!r}, ... are numbered; give --dataset or --classes A,B,... for their order")
     if len(best.numbered) > len(best.by_class):
         return _numbered(what, best, about)
+    as_full = [group for group in fit if len(group.by_class) == len(best.by_class) and group is not best]
+    if as_full:
+        names = " and ".join(repr(next(iter(group.by_class.values()))) for group in (best, as_full[0]))
+        raise Ig3dError(f"{what}: two columns for each class, such as {names}; remove those that are no predictions")
+    if best.doubles:
+        first, second = best.doubles[0]
+        raise Ig3dError(f"{what}: columns {first!r} and {second!r} are of one class; remove one, or give --columns")
+    _check_absent(what, best, about)
     if best.unknown and len(best.by_class) < about.width:
         raise Ig3dError(
-            f"{what}: column {best.unknown[0]!r} names no class of {about.name} ({', '.join(about.class_names)});"
+            f"{what}: column {best.unknown[0]!r} names no class of {about.name} ({listed(about.class_names)});"
             " rename or remove it, or give --columns CLASS=COLUMN,..."
         )
     return best
+
+
+def _check_absent(what: str, found: ScoreColumns, about: Dataset) -> None:
+    """Few models lack other classes than contempt and "other": that a column of one is missing is rather a spelling."""
+    absent = [one for index, one in enumerate(about.classes) if index not in found.by_class]
+    strange = [one.name for one in absent if not one.words & OPTIONAL]
+    if strange and not found.unknown:
+        raise Ig3dError(
+            f"{what}: no column of class {strange[0]!r} beside {listed(found.by_class.values())}; rename the column, or"
+            " give --columns CLASS=COLUMN,..."
+        )
 
 
 def _groups(columns: Columns, about: Dataset) -> list[ScoreColumns]:
@@ -111,13 +163,14 @@ def _groups(columns: Columns, about: Dataset) -> list[ScoreColumns]:
         if not stem and rest.strip().endswith(("%", "(%)")):
             rest = rest.strip().removesuffix("(%)").removesuffix("%")
         index = about.index(rest)
-        if rest.isdigit() and stem:
+        if rest.isdigit():
             group.numbered[int(rest)] = name
         elif index is not None and not _is_label_word(name):
-            group.by_class.setdefault(index, name)
+            group.doubles += [(group.by_class[index], name)] if index in group.by_class else []
+            group.by_class[index] = name
         elif normalized(rest) in _EXPRESSIONS:
             group.others.append(name)
-        elif stem and normalized(rest) not in _KEYS and _is_numeric(columns[name]):
+        elif (stem or "." in name) and normalized(rest) not in _KEYS and _is_numeric(columns[name]):
             group.unknown.append(name)
     return list(groups.values())
 
@@ -133,16 +186,20 @@ def _is_numeric(values: np.ndarray) -> bool:
 
 
 def _is_label_word(name: str) -> bool:
-    return name.lower() in LABELS or name.lower() in IDS
+    return name.lower() in (*LABELS, *WEAK_LABELS, *IDS, *PREDICTED)
 
 
 def _parsed(name: str) -> tuple[str, str, str]:
     """A column's stem (`logit`), what follows (`happy`), and how its group is called."""
-    for pattern in (_PREFIXED, _SUFFIXED):
-        found = pattern.fullmatch(name.strip())
-        if found is not None:
-            return found["stem"].lower(), found["rest"], found["stem"]
-    return "", name, ""
+    found = _PREFIXED.fullmatch(name.strip())
+    if found is not None:
+        stem = found["stem"].lower()
+        return stem, found["rest"] or found["number"], stem
+    found = _SUFFIXED.fullmatch(name.strip())
+    if found is not None:
+        return found["stem"].lower(), found["rest"], found["stem"].lower()
+    above, dot, last = name.rpartition(".")
+    return ("", last, above) if dot else ("", name, "")
 
 
 def _numbered(what: str, group: ScoreColumns, about: Dataset) -> ScoreColumns:
@@ -152,7 +209,7 @@ def _numbered(what: str, group: ScoreColumns, about: Dataset) -> ScoreColumns:
         missing = sorted(wanted - found)
         lacks = missing and len(found) >= len(wanted)
         message = f"column '{stem}{missing[0]}' is missing" if lacks else f"{len(found)} classes"
-        names = ", ".join(about.class_names)
+        names = listed(about.class_names)
         raise Ig3dError(f"{what}: {message}, but {about.name} has {about.width} in this order: {names}")
     group.by_class = dict(sorted(group.numbered.items()))
     return group
@@ -176,7 +233,7 @@ def scores_by_option(what: str, given: Mapping[str, str], columns: Columns, abou
             raise Ig3dError(f"{what}: --columns {word}={column}: no such column; there are: {listed(columns)}")
         index = about.index(word)
         if index is None and normalized(word) not in _KEYS:
-            classes = ", ".join(about.class_names)
+            classes = listed(about.class_names)
             raise Ig3dError(f"{what}: --columns {word}={column}: {word!r} is no class of {about.name}: {classes}")
         if index is not None:
             chosen.by_class[index] = column

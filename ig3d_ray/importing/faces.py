@@ -48,6 +48,9 @@ def one_per_sample(rows: Predictions, file: Path, faces: Faces = "error") -> Pre
     for values in (rows.logits, rows.va):
         if values is not None:
             same &= (values == values[kept]).all(axis=1)
+    if same.all() and (rows.expression != rows.expression[kept]).any():
+        one = str(rows.ids[int((rows.expression != rows.expression[kept]).argmax())])
+        raise Ig3dError(f"{file}: sample_id {one!r} is there with two labels; remove one of its rows")
     if same.all():
         return rows.take(np.sort(first), f"{repeated} rows repeat another row of their sample, and were dropped")
     if faces == "error":
@@ -57,7 +60,7 @@ def one_per_sample(rows: Predictions, file: Path, faces: Faces = "error") -> Pre
             " an image? give --faces first or --faces largest"
         )
     if faces == "largest":
-        if rows.sizes is None:
+        if rows.sizes is None or len(np.unique(rows.sizes)) == 1:
             raise Ig3dError(
                 f"{file}: --faces largest needs the size of each face (columns width and height); give first"
             )

@@ -12,7 +12,7 @@ from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column
 from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.importing.columns import LABELS, is_expression
+from ig3d_ray.importing.columns import LABELS, WEAK_LABELS, is_expression
 from ig3d_ray.importing.reading import Reading
 from ig3d_ray.importing.row_ids import sample_ids
 from ig3d_ray.importing.truth import read_labels_of
@@ -50,6 +50,7 @@ def import_labels(
         raise Ig3dError(f"{file}: {len(ids) - len(unique)} ids repeat; give each sample one label")
     labels, known = Labels(dataset, split, unique, expression[first], va[first]), find_labels(store, dataset, split)
     merged = labels if known is None else merge_labels(known, labels, str(file))
+    datasets.publish(store, about)
     save_labels(store, merged)
     return merged, notes
 
@@ -68,7 +69,7 @@ def read_labels(file: Path, about: Dataset | None, id_column: str | None, label_
     """
     columns, what = read_columns(file), str(file)
     ids, _ = sample_ids(what, columns, Reading(id_column=id_column))
-    name = label_column or find_column(columns, LABELS)
+    name = label_column or find_column(columns, (*LABELS, *WEAK_LABELS))
     if name is None or name not in columns:
         there = ", ".join(list(columns)[:10])
         raise Ig3dError(f"{what}: no column of classes (there are: {there}); give --label-column NAME")

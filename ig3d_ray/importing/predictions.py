@@ -13,9 +13,10 @@ from ig3d_ray.data.labels import Labels, find_labels, merge_labels, save_labels
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.evaluation.metrics import score
+from ig3d_ray.importing.faces import one_per_sample
 from ig3d_ray.importing.reading import Predictions, Reading
 from ig3d_ray.importing.row_ids import ROW_PATTERN
-from ig3d_ray.importing.tables import read_predictions
+from ig3d_ray.importing.tables import read_rows
 from ig3d_ray.models.spec import ImportedSpec, fingerprint, spec_json
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
@@ -73,7 +74,8 @@ def import_predictions(
     reading = reading or Reading()
     if row_order_is_id:
         reading = dataclasses.replace(reading, row_order_is_id=True)
-    read = read_predictions(file, about, reading)
+    rows = read_rows(file, about, reading)
+    read = one_per_sample(rows, file, reading.faces)
     if read.logits is None and Task.EXPRESSION in about.tasks[:1] and not about.has_va:
         raise Ig3dError(
             f"{file}: valence and arousal alone, but {dataset} is searched for expressions; add columns logit_0.."
@@ -95,9 +97,12 @@ def import_predictions(
         logits=read.logits,
         va=read.va,
     )
-    labels = _agreed_labels(store, file, read, table, known)
+    # Where the first file has labels, so do its samples without a prediction.
+    labeled = read if known is not None or rows.numbered else rows.take(np.unique(rows.ids, return_index=True)[1])
+    labels = _agreed_labels(store, file, labeled, table, known)
     cache = LogitStore(store)
     _check_name(cache, table, file, replace)
+    datasets.publish(store, about)
     if labels is not None:
         save_labels(store, labels)
     cache.write(table)
@@ -113,6 +118,8 @@ def _known_rows(read: Predictions, known: Labels, file: Path, allow_missing: boo
     Raises:
         Ig3dError: fewer than 95 % of the ids are known.
     """
+    if not len(known.ids):
+        raise Ig3dError(f"{file}: {known.dataset} has no {known.split} samples; check --split")
     match = match_ids(known.ids, read.ids)
     lost = match.place < 0
     count = int(lost.sum())

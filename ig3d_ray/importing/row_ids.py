@@ -1,6 +1,7 @@
 """The sample ids of a table: a column, a tool's image and frame, or row numbers."""
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def sample_ids(
     rows = len(next(iter(columns.values())))
     if reading.id_column is not None and reading.id_column not in columns:
         raise Ig3dError(f"{what}: --id-column {reading.id_column}: no such column; there are: {listed(columns)}")
-    name = reading.id_column or find_column(columns, (*(tool.id if tool else ()), *IDS))
+    name = reading.id_column or _id_column(columns, (*(tool.id if tool else ()), *IDS))
     if reading.row_order_is_id:
         if name is not None and (reading.id_column or name == "sample_id"):
             raise Ig3dError(f"{what}: has ids in column {name}; remove --row-order-is-id")
@@ -44,18 +45,31 @@ def sample_ids(
         )
     values = columns[name]
     ids = np.asarray([_id_text(value) for value in values.tolist()], dtype=np.str_)
+    if all(re.fullmatch(r"\d+\.0", one) for one in ids.tolist()):
+        ids = np.asarray([one[:-2] for one in ids.tolist()], dtype=np.str_)
     empty = ids == ""
     if empty.any():
         raise Ig3dError(f"{what}: row {int(empty.argmax()) + 1} has an empty {name}")
     if tool is not None and tool.frame in columns and name != tool.frame:
         frames = np.asarray([_id_text(value) for value in columns[tool.frame].tolist()], dtype=np.str_)
-        per_id = {one: set() for one in ids.tolist()}  # type: dict[str, set[str]]
+        per_id: dict[str, set[str]] = {one: set() for one in ids.tolist()}
         for one, frame in zip(ids.tolist(), frames.tolist(), strict=True):
             per_id[one].add(frame)
         if any(len(there) > 1 for there in per_id.values()):
             # A video: one sample per frame.
             ids = np.asarray([f"{one}/{frame}" for one, frame in zip(ids, frames, strict=True)], dtype=np.str_)
     return ids, False
+
+
+def _id_column(columns: Columns, candidates: Sequence[str]) -> str | None:
+    """The first candidate that is there; one that only counts rows gives way to a later one."""
+    there = [name for one in candidates if (name := find_column(columns, (one,))) is not None]
+    return next((name for name in there if not _counts_rows(columns[name])), there[0] if there else None)
+
+
+def _counts_rows(values: np.ndarray) -> bool:
+    texts = [str(value) for value in values.tolist()]
+    return any(texts == [str(i) for i in range(first, first + len(texts))] for first in (0, 1))
 
 
 def _id_text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Class scores as logits: probabilities and percentages are recognized, renormalized and said."""
+"""Class scores as logits: probabilities and percentages are recognized and renormalized."""
 
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ LARGEST_FLOOR = 0.01
 HALF_PRECISION = 2.5e-3
 """How far sums of probabilities in half precision, or printed with few digits, are from one."""
 ABSENT_CLASS = np.log(1e6)
+ROUNDING = 1e-6
 
 
 def table_of_numbers(what: str, names: list[str], columns: dict[str, np.ndarray]) -> np.ndarray:
@@ -46,14 +47,16 @@ def to_logits(what: str, table: np.ndarray, kind: ScoreKind, called: str, asked:
         table: `[N, C]`; rows of NaN stay.
         kind: what the columns' names say; `scores` for nothing.
         called: the columns, for messages, such as `logit_`.
-        asked: what the user says that they are.
+        asked: what the user gave.
 
     Raises:
         Ig3dError: the numbers are not what they are called, or it can't be known.
     """
+    kind, notes = asked or kind, list[str]()
+    if kind != "logits":
+        table, notes = _without_markers(table, called)
     there = ~np.isnan(table).any(axis=1)
-    some, notes = table[there], []
-    kind = asked or kind
+    some = table[there]
     decided = _decide(what, some, kind, called, asked is not None)
     if decided == "logits":
         if kind == "scores":
@@ -65,17 +68,27 @@ def to_logits(what: str, table: np.ndarray, kind: ScoreKind, called: str, asked:
     values, more = _renormalized(what, values, called, decided == "percent", np.flatnonzero(there))
     notes += more
     zeros = values <= 0
-    floor = SMALLEST_PROBABILITY
+    # Of each row by itself: a sample's logits don't depend on the others in its file.
+    least = np.where(zeros, np.inf, values).min(axis=1, initial=np.inf, keepdims=True) / 2
+    floor = np.clip(least, SMALLEST_PROBABILITY, LARGEST_FLOOR)
     if zeros.any():
-        floor = float(np.clip(values[~zeros].min() / 2, SMALLEST_PROBABILITY, LARGEST_FLOOR))
-        notes.append(f"{int(zeros.sum())} probabilities of 0 were taken as {floor:.2g}, half the smallest other one")
+        notes.append(f"{int(zeros.sum())} probabilities of 0 were taken as half the smallest other one of their row")
     logits = np.full(table.shape, np.nan)
-    logits[there] = np.log(np.maximum(values, floor))
+    logits[there] = np.log(np.where(zeros, floor, values))
     return Logits(logits, notes)
 
 
+def _without_markers(table: np.ndarray, called: str) -> tuple[np.ndarray, list[str]]:
+    """Rows that are all 0 or all -1, as some tools write where no face was found, become NaN; rounding below 0 is 0."""
+    same = (table == table[:, :1]).all(axis=1) & np.isin(table[:, 0], (0.0, -1.0))
+    table = np.where((table < 0) & (table > -ROUNDING), 0.0, table)
+    table[same] = np.nan
+    note = f"{int(same.sum())} rows of {called or 'class'} columns are all 0 or all -1: no face was found"
+    return table, [note] if same.any() else []
+
+
 def _decide(what: str, some: np.ndarray, kind: ScoreKind, called: str, asked: bool) -> ScoreKind:
-    """What the numbers are, by their names, and where these say nothing, by their values."""
+    """What the numbers are, by their names, and where these don't decide, by their values."""
     if not len(some):
         return "logits"
     sums, negative = some.sum(axis=1), bool((some < 0).any())
@@ -114,7 +127,7 @@ def _renormalized(
         first = int(wrong.argmax())
         message = "holds a number outside [0, 1]" if outside[first] else f"sums to {sums[first]:.4g}, not 1"
         raise Ig3dError(
-            f"{what}: row {rows[first] + 1}: {called or 'class scores: it '} {message} ({int(wrong.sum())} such"
+            f"{what}: row {rows[first] + 1}: {called or 'class scores:'} {message} ({int(wrong.sum())} such"
             " rows); raw scores are called logit_, or give --scores logits"
         )
     off = np.abs(sums - 1) > 1e-6

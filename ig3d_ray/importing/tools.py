@@ -4,6 +4,7 @@ from functools import cache
 from importlib import resources
 from typing import Literal, NamedTuple
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from ig3d_ray.data.tables.containers import Columns
@@ -41,6 +42,10 @@ class ToolFormat(Frozen):
     predicted: str | None = None
     """The column of the predicted class, where there are no scores."""
     label: str | None = None
+    numbers: tuple[str, ...] = ()
+    """The expressions that the numbers of `predicted` and `label` are."""
+    found_where: str | None = None
+    """A column that is 0 where no face was found."""
     predicted_label: str | None = None
     """A column that is called like a label, but has predictions."""
     va: tuple[str, str] | None = None
@@ -51,6 +56,20 @@ class ToolFormat(Frozen):
         """Whether a file has the columns that identify the tool."""
         ways = ((self.recognized_by,) if self.recognized_by else ()) + self.also_recognized_by
         return any(all(_there(name, columns) for name in way) for way in ways)
+
+
+def numbered_classes(values: np.ndarray, tool: ToolFormat | None) -> np.ndarray:
+    """A column of classes as text; the numbers of a tool that counts in an order of its own become names.
+
+    Args:
+        values: `[N]` str or numbers.
+        tool: that wrote them.
+    """
+    texts = values.astype(np.str_)
+    if tool is None or not tool.numbers:
+        return texts
+    names = {str(index): name for index, name in enumerate(tool.numbers)}
+    return np.asarray([names.get(text.removesuffix(".0"), text) for text in texts.tolist()], dtype=np.str_)
 
 
 class Score(NamedTuple):

@@ -5,19 +5,22 @@ from pathlib import Path
 import numpy as np
 
 from ig3d_ray.data.datasets import Dataset
+from ig3d_ray.data.datasets.class_names import normalized
 from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column, listed
 from ig3d_ray.data.tables.containers import Columns, read_columns
 from ig3d_ray.data.tables.numbers import numbers
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.importing.columns import LABELS, VA_PLAIN, VA_PLAIN_NAMES, find_va
+from ig3d_ray.importing.columns import LABELS, TRUTH, VA_PLAIN, VA_PLAIN_NAMES, WEAK_LABELS, find_va, is_expression
 from ig3d_ray.importing.reading import Reading
 from ig3d_ray.importing.row_ids import sample_ids
-from ig3d_ray.importing.tools import ToolFormat
+from ig3d_ray.importing.tools import ToolFormat, numbered_classes
 
 VA_SLACK = 1e-6
-FEW = 20
+FEW = 5
 """Rows from which on agreement in all of them is no chance."""
+MUCH_BETTER, ENOUGH = 0.3, 20
+OWN_PREFIXES = ("score_", "probability_")
 
 
 def read_labels_of(
@@ -38,33 +41,101 @@ def read_labels_of(
     return ids, expression, true_va(what, columns, about, true if any(true) else (plain[0], plain[1]), notes), notes
 
 
-def is_own_prediction(columns: Columns, reading: Reading, logits: np.ndarray | None, labels: np.ndarray) -> bool:
-    """Whether a column `label` is what this package's own output has there: the predicted class, by name."""
-    if logits is None or reading.label_column or "label" not in columns or len(labels) < FEW:
-        return False
-    by_name = (
-        any(name.startswith(("score_", "probability_")) for name in columns) and columns["label"].dtype.kind == "U"
-    )
-    predicted = np.nan_to_num(logits, nan=-np.inf).argmax(axis=1)
-    return by_name and bool((labels == predicted).all())
-
-
 def true_classes(
-    what: str, columns: Columns, about: Dataset, reading: Reading, tool: ToolFormat | None, notes: list[str]
+    what: str,
+    columns: Columns,
+    about: Dataset,
+    reading: Reading,
+    tool: ToolFormat | None,
+    notes: list[str],
+    logits: np.ndarray | None = None,
 ) -> np.ndarray:
+    """True classes, `[N]` int64, -1 where there is none.
+
+    Args:
+        what: the file, for messages.
+        columns: of the file.
+        about: whose classes.
+        reading: may name the column.
+        tool: that wrote the file.
+        notes: gets what was decided.
+        logits: `[N, C]` predictions beside them, to recognize a column that has the predicted class.
+
+    Raises:
+        Ig3dError: there is no such column, two contradict each other, or a value is no class.
+    """
     rows = len(next(iter(columns.values())))
-    name = reading.label_column or (tool.label if tool and tool.label in columns else None)
-    if name is not None and name not in columns:
-        raise Ig3dError(f"{what}: --label-column {name}: no such column; there are: {listed(columns)}")
+    if reading.label_column is not None and reading.label_column not in columns:
+        raise Ig3dError(f"{what}: --label-column {reading.label_column}: no such column; there are: {listed(columns)}")
     if not about.width:
         return np.full(rows, -1, np.int64)
-    name = name or find_column(columns, [one for one in LABELS if tool is None or one != tool.predicted])
+    name = reading.label_column or (tool.label if tool and tool.label in columns else None)
+    name = name or _found(what, columns, tool)
     if name is None:
         return np.full(rows, -1, np.int64)
-    classes, missing = classes_of(what, name, columns[name], about)
-    if missing:
-        notes.append(f"{missing} samples have no class in column {name}: they are not annotated")
+    values = numbered_classes(columns[name], tool)
+    others = np.array([about.index(one) is None and is_expression(one) for one in values.tolist()], bool)
+    classes, missing = classes_of(what, name, np.where(others, "", values), about)
+    if reading.label_column is None and _is_prediction(name, columns, classes, logits):
+        notes.append(f"column {name} is the class with the largest score in every row: a prediction, not a label")
+        return np.full(rows, -1, np.int64)
+    notes.append(f"column {name} has the true classes")
+    if others.any():
+        words = ", ".join(sorted(set(values[others].tolist()))[:3])
+        notes.append(f"{int(others.sum())} samples are of other classes ({words}): they count as not annotated")
+    if missing > others.sum():
+        notes.append(f"{missing - int(others.sum())} samples have no class in column {name}: they are not annotated")
+    if logits is not None:
+        _check_first(what, name, classes, logits, about)
     return classes
+
+
+def _found(what: str, columns: Columns, tool: ToolFormat | None) -> str | None:
+    """The column of true classes.
+
+    Raises:
+        Ig3dError: two columns are called so and differ.
+    """
+    predicted = tool.predicted if tool else None
+    there = [one for name in LABELS if (one := find_column(columns, (name,))) not in (None, predicted)]
+    names = list(dict.fromkeys(one for one in there if one is not None))
+    for other in names[1:]:
+        if (columns[names[0]].astype(np.str_) != columns[other].astype(np.str_)).any():
+            raise Ig3dError(f"{what}: columns {names[0]!r} and {other!r} differ; --label-column says which is true")
+    if names:
+        return names[0]
+    weak = find_column(columns, WEAK_LABELS)
+    return None if weak == predicted else weak
+
+
+def _is_prediction(name: str, columns: Columns, classes: np.ndarray, logits: np.ndarray | None) -> bool:
+    """Whether a column that may be a label is the class with the largest score throughout."""
+    if logits is None or normalized(name) in {normalized(one) for one in TRUTH}:
+        return False
+    there = ~np.isnan(logits).any(axis=1)
+    same = bool((classes[there] == logits[there].argmax(axis=1)).all()) and bool(there.any())
+    own = all(one in ("sample_id", "label", "missing") or one.startswith(OWN_PREFIXES) for one in columns)
+    weak = normalized(name) in {normalized(one) for one in WEAK_LABELS}
+    return same and (own or (weak and int(there.sum()) >= FEW))
+
+
+def _check_first(what: str, name: str, classes: np.ndarray, logits: np.ndarray, about: Dataset) -> None:
+    """Labels from 1 to C - 1 that fit the predictions much better as 0 to C - 2 count from 1.
+
+    Raises:
+        Ig3dError: they do.
+    """
+    known = (classes >= 0) & ~np.isnan(logits).any(axis=1)
+    if known.sum() < ENOUGH or (classes[known] == 0).any():
+        return
+    top = logits[known].argmax(axis=1)
+    as_they_are, shifted = (top == classes[known]).mean(), (top == classes[known] - 1).mean()
+    if shifted > as_they_are + MUCH_BETTER:
+        fit = f"fit the predictions by {as_they_are:.2f}, less 1 by {shifted:.2f}"
+        raise Ig3dError(
+            f"{what}: column {name}: no sample is {about.class_names[0]}, and the labels {fit}: they count from 1;"
+            " subtract 1, or use names"
+        )
 
 
 def true_va(

@@ -5,7 +5,7 @@ import sys
 
 
 def working_directory_on_path() -> None:
-    """Let modules of the working directory be imported; console commands don't."""
+    """Let modules of the working directory be imported, after installed ones; console commands don't."""
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)

@@ -1,6 +1,7 @@
 """The recipe's optimizer and learning-rate schedule, as torch has them."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -59,7 +60,13 @@ class Schedule:
             self.by_step = lr.CyclicLR(optimizer, base, top, step_size_up=half, cycle_momentum=False)
         elif recipe.schedule == "cosine":
             half = recipe.half_cycle or max(1, steps * recipe.epochs)
-            self.by_step = lr.CosineAnnealingLR(optimizer, half, recipe.base_lr)
+            if any("scale" in group for group in optimizer.param_groups):
+                ratio = recipe.base_lr / recipe.max_lr
+                self.by_step = lr.LambdaLR(
+                    optimizer, lambda t: ratio + (1 - ratio) * (1 + math.cos(math.pi * t / half)) / 2
+                )
+            else:
+                self.by_step = lr.CosineAnnealingLR(optimizer, half, recipe.base_lr)
         elif recipe.schedule == "exponential":
             self.by_epoch = lr.ExponentialLR(optimizer, recipe.lr_factor)
         elif recipe.schedule == "step":

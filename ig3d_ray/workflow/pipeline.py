@@ -71,8 +71,7 @@ def publish_declaration(store: Store, space: SearchSpace) -> None:
     Raises:
         Ig3dError: the storage has another data set of this name.
     """
-    if space.dataset not in datasets.BUILT_IN:
-        datasets.create(store, datasets.dataset(space.dataset))
+    datasets.publish(store, datasets.dataset(space.dataset))
 
 
 def prepare_data(store: Store, space: SearchSpace) -> None:

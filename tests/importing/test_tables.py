@@ -143,7 +143,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         "column 'prob_blue' names no class of rafdb",
     ),
     "both.csv": (text(FRAME.assign(**{f"prob_{i}": 1 / 7 for i in range(7)})), "both logit_ and prob_ columns"),
-    "many.csv": (text(pd.DataFrame({f"feature{i}": [1.0] for i in range(500)})), r"feature9, ... \(500 columns\)"),
+    "many.csv": (text(pd.DataFrame({f"feature{i}": [1.0] for i in range(500)})), r"feature9, ... \(500 in all\)"),
     "from_one.csv": (text(FRAME.assign(label=LABELS + 1)), "do its labels count from 1"),
     "softmax.csv": (
         text(FRAME.assign(**{n: np.exp(LOGITS[:, i]) / np.exp(LOGITS).sum(1) for i, n in enumerate(NAMES)})),

@@ -143,7 +143,7 @@ def test_an_own_network_of_image_and_parameters_trains(faces: tuple[Store, Sampl
         recipe=SHORT,
     )
     assert (spec.view, spec.features) == ("2d+3d", ("image", "emoca"))
-    assert spec.name.startswith("both-width3-emoca-")
+    assert spec.name.startswith("both-width3-i32-emoca-short-")
     check_train_resume_and_publish(*faces, spec)
 
 

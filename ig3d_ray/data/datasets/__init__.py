@@ -11,6 +11,7 @@ from ig3d_ray.data.datasets.catalog import (
     find,
     known,
     known_in,
+    publish,
     read_declaration,
     use,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "find",
     "known",
     "known_in",
+    "publish",
     "read_declaration",
     "use",
 ]

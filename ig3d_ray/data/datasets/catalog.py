@@ -80,6 +80,7 @@ def declare(about: Dataset) -> Dataset:
         kind = "the built-in data set" if about.name in BUILT_IN else "another data set of this process"
         raise Ig3dError(f"dataset {about.name!r} is the name of {kind}; choose another name in the declaration")
     if about.name not in BUILT_IN:
+        # The newest has the synonyms and attributes that were added.
         _DECLARED[about.name] = about
     return about
 
@@ -87,18 +88,38 @@ def declare(about: Dataset) -> Dataset:
 def create(store: Store, about: Dataset) -> None:
     """Declare a data set and publish its declaration in a storage.
 
+    Args:
+        store: where it is published.
+        about: the declaration.
+
     Raises:
         Ig3dError: the storage or the process has another data set of this name.
     """
     declare(about)
+    publish(store, about)
+
+
+def publish(store: Store, about: Dataset) -> None:
+    """Publish the declaration of a data set that is not built in, where later commands and workers find it.
+
+    Args:
+        store: where it is published.
+        about: the declaration.
+
+    Raises:
+        Ig3dError: the storage has other classes or labels under this name, or attributes that this one lacks.
+    """
+    if about.name in BUILT_IN:
+        return
     place, text = paths.declaration(about.name), about.model_dump_json(indent=1) + "\n"
     if store.exists(place):
         there = _parsed(store.read(place).decode(), store.locate(place))
-        if there.digest != about.digest:
-            raise Ig3dError(
-                f"{store.locate(place)}: declares other classes or labels under this name; members of it may exist:"
-                " choose another name, or another storage"
-            )
+        lost = [name for name in there.attributes if name not in about.attributes]
+        if there.digest != about.digest or lost:
+            what = f"the attribute {lost[0]}" if lost else "other classes or labels"
+            raise Ig3dError(f"{store.locate(place)}: declares {what} under this name; choose another name, or storage")
+        if store.read(place) == text.encode():
+            return
     store.write(place, text.encode())
 
 
@@ -116,6 +137,6 @@ def use(store: Store, name: str) -> Dataset:
         Ig3dError: neither this process nor the storage has it.
     """
     place = paths.declaration(name)
-    if name not in BUILT_IN and store.exists(place):
+    if name not in BUILT_IN and name not in _DECLARED and store.exists(place):
         declare(_parsed(store.read(place).decode(), store.locate(place)))
     return dataset(name)

@@ -1,6 +1,7 @@
 """The declaration of a data set, as a YAML file has it."""
 
 import hashlib
+import json
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -14,6 +15,9 @@ from ig3d_ray.types import Frozen, Task
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 DatasetName = Annotated[str, Field(pattern=NAME_PATTERN, max_length=64)]
+MOST_CLASSES = 127
+UNCLEAR = frozenset({"", "none", "nan", "null", "-1"})
+RESERVED = frozenset({"sample_id", "split", "image", "expression", "valence", "arousal", "group", "predictions"})
 ColumnName = Annotated[str, Field(min_length=1)]
 
 
@@ -23,7 +27,7 @@ class ExpressionClass(Frozen):
     In YAML a name alone is enough; usual synonyms (happy, happiness, joy) are known.
     """
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1, max_length=64)]
     synonyms: tuple[str, ...] = ()
     """Further names of this class in files."""
 
@@ -71,7 +75,16 @@ class VaLabels(Frozen):
             values: any shape, float.
         """
         low, high = self.range
-        return values if not self.is_rescaled else (2 * values - (high + low)) / (high - low)
+        return values if not self.is_rescaled else -1 + 2 * ((values - low) / (high - low))
+
+    def native(self, values: np.ndarray) -> np.ndarray:
+        """The inverse of `rescaled`.
+
+        Args:
+            values: any shape, float, on the scale of [-1, 1].
+        """
+        low, high = self.range
+        return values if not self.is_rescaled else low + (values + 1) / 2 * (high - low)
 
 
 class Dataset(Frozen):
@@ -131,6 +144,16 @@ class Dataset(Frozen):
         return self
 
     def _check_names(self) -> None:
+        if self.width > MOST_CLASSES:
+            raise ValueError(f"classes: {self.width} given; at most {MOST_CLASSES}")
+        unclear = [
+            one.name for one in self.classes if one.name.strip().lower() in UNCLEAR or one.name.strip().isdigit()
+        ]
+        if unclear:
+            raise ValueError(f"classes: {unclear[0]!r} means a number or a missing value in files; give it a word")
+        taken = [name for name in self.attributes if name in RESERVED or self.attributes.count(name) > 1]
+        if taken:
+            raise ValueError(f"attributes: {taken[0]!r} is a column of samples already; choose another name")
         seen: dict[str, str] = {}
         for one in self.classes:
             own = {normalized(word) for word in (one.name, *one.synonyms)}
@@ -189,8 +212,8 @@ class Dataset(Frozen):
     @property
     def digest(self) -> str:
         """16 hex digits over what labels mean: classes in order, the range of valence and arousal, and the group."""
-        content = self.model_dump_json(include={"classes", "va", "group"})
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        va = None if self.va is None else (self.va.range, self.va.missing_values)
+        return hashlib.sha256(json.dumps([self.class_names, va, self.group]).encode()).hexdigest()[:16]
 
 
 def parse_classes(name: str, classes: str) -> Dataset:

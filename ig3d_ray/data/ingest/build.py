@@ -93,6 +93,7 @@ def ingest(
     places = _pack(store, dataset, entries, skipped)
     samples = Samples(dataset, _table(about, entries, places, _splits(entries, shares, seed)))
     # An extraction that is about to publish waits, and then detects that the images have changed.
+    datasets.publish(store, about)
     with exclusive(store, f"samples/{dataset}"):
         forget_encoders(store, dataset)
         samples.save(store)

@@ -5,6 +5,7 @@ declaration's, stored with each model, and never depends on a file.
 """
 
 import hashlib
+import json
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -24,7 +25,7 @@ RESERVED = frozenset({"sample_id", "split", "image", "expression", "valence", "a
 class Group(Frozen):
     """Numbers that belong together: as many as `width`, or one for each of `names`."""
 
-    width: int | None = Field(default=None, ge=1)
+    width: int | None = Field(default=None, ge=1, le=100_000)
     names: tuple[str, ...] = ()
     """Columns by name, such as those of action units."""
     key: str | None = None
@@ -124,8 +125,9 @@ class Declaration(Frozen):
 
     @property
     def digest(self) -> str:
-        """16 hex digits over the groups and the subsets."""
-        content = self.model_dump_json(include={"groups", "subsets"})
+        """16 hex digits over the groups, the subsets and the view."""
+        names = {name: group.names for name, group in self.groups.items()}
+        content = json.dumps([self.sizes, names, self.subsets, self.view])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

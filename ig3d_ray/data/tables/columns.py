@@ -2,19 +2,26 @@
 
 from collections.abc import Iterable
 
+from ig3d_ray.data.datasets.class_names import normalized
 from ig3d_ray.data.tables.containers import Columns
 
 SHOWN = 10
+NAME_LENGTH, LINE_LENGTH = 40, 110
 
 
 def listed(names: Iterable[str]) -> str:
-    """Columns for a message, at most ten of them."""
-    everything = list(names)
-    more = f", ... ({len(everything)} columns)" if len(everything) > SHOWN else ""
-    return ", ".join(name[:40] for name in everything[:SHOWN]) + more
+    """Names for a message: at most ten of them, and about a hundred characters."""
+    everything, shown, length = list(names), list[str](), 0
+    for name in everything[:SHOWN]:
+        length += len(name[:NAME_LENGTH]) + 2
+        if length > LINE_LENGTH and shown:
+            break
+        shown.append(name[:NAME_LENGTH])
+    more = f", ... ({len(everything)} in all)" if len(everything) > len(shown) else ""
+    return ", ".join(shown) + more
 
 
 def find_column(columns: Columns, candidates: Iterable[str]) -> str | None:
-    """The first of some columns that is there, in any case."""
-    lower = {name.lower(): name for name in reversed(list(columns))}
-    return next((lower[name.lower()] for name in candidates if name.lower() in lower), None)
+    """The first of some columns that is there, in any case and with any separators."""
+    there = {normalized(name): name for name in reversed(list(columns))}
+    return next((there[normalized(name)] for name in candidates if normalized(name) in there), None)

@@ -24,20 +24,29 @@ def read_delimited(data: bytes, what: str) -> dict[str, np.ndarray]:
     Raises:
         Ig3dError: it is not text, has no rows or no header, or rows of different width.
     """
-    lines = [line for line in decoded(data, what).splitlines() if line.strip()]
+    lines = [line for line in re.split(r"\r\n|\n|\r", decoded(data, what)) if line.strip()]
     delimiter = ""
     if lines and re.fullmatch(r'"?sep=.?"?', lines[0].strip(), re.IGNORECASE):
         delimiter = lines.pop(0).strip().strip('"')[4:]
-    while lines and lines[0].lstrip().startswith("#"):
-        lines.pop(0)
+    lines = _without_comments(lines)
     if not lines:
         raise Ig3dError(f"{what}: no rows")
     delimiter = delimiter or _delimiter(lines)
     header, rows = _split(lines, delimiter, what)
     columns = {name: np.array([row[i] for row in rows], dtype=np.str_) for i, name in enumerate(header)}
-    if delimiter != ",":
+    if delimiter != " ":
         columns = {name: _with_decimal_points(values) for name, values in columns.items()}
-    return _without_index(columns)
+    return without_index(columns)
+
+
+def _without_comments(lines: list[str]) -> list[str]:
+    """Lines without comments at their beginning; a header after a # has as many fields as the line below it."""
+    while lines and lines[0].lstrip().startswith("#"):
+        first = lines.pop(0).lstrip().lstrip("#").strip()
+        mark = max(DELIMITERS, key=first.count)
+        if lines and first.count(mark) and first.count(mark) == lines[0].count(mark):
+            return [first, *lines]
+    return lines
 
 
 def decoded(data: bytes, what: str) -> str:
@@ -67,7 +76,10 @@ def _delimiter(lines: list[str]) -> str:
     some = lines[:LINES_LOOKED_AT]
     best, most = ",", 1
     for candidate in DELIMITERS:
-        widths = [len(row) for row in csv.reader(some, delimiter=candidate)]
+        try:
+            widths = [len(row) for row in csv.reader(some, delimiter=candidate)]
+        except csv.Error:
+            continue
         # A data row may end with a delimiter more, or begin with a row name that the header lacks.
         if widths[0] > most and all(width - widths[0] in (0, 1) for width in widths):
             best, most = candidate, widths[0]
@@ -126,8 +138,12 @@ def _with_decimal_points(values: np.ndarray) -> np.ndarray:
     return np.array([value.replace(",", ".") for value in values.tolist()], dtype=np.str_)
 
 
-def _without_index(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Without the column that pandas writes for its index, if that only counts rows; otherwise it has the ids."""
+def without_index(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Without the column that pandas writes for its index, if that only counts rows; otherwise it has the ids.
+
+    Args:
+        columns: of a file.
+    """
     name = next(iter(columns))
     if not INDEX_NAMES.fullmatch(name) or len(columns) == 1:
         return columns

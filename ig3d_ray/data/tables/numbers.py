@@ -4,7 +4,7 @@ import numpy as np
 
 from ig3d_ray.errors import Ig3dError
 
-MISSING_WORDS = frozenset({"", "nan", "none", "null", "na", "n/a", "-nan"})
+MISSING_WORDS = frozenset({"", "nan", "none", "null", "na", "n/a", "-nan", "-", "<na>", "no face", "noface", "n.a."})
 
 
 def numbers(what: str, name: str, values: np.ndarray) -> np.ndarray:

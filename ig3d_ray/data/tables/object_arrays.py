@@ -22,6 +22,12 @@ _ALLOWED = {
     "numpy dtype",
     "_codecs encode",
 }
+CONSTANTS = frozenset(
+    (
+        *("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", "SHORT_BINBYTES", "BINBYTES"),
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
+    )
+)
 _MARK = object()
 _MADE = object()
 
@@ -70,16 +76,16 @@ def _strings(pickled: bytes, what: str) -> list[str]:
     except (ValueError, IndexError, KeyError, AttributeError, TypeError) as error:
         raise refused from error
     longest = max(lists, key=len, default=[])
-    if not all(isinstance(value, str) for value in longest):
+    if not all(isinstance(value, str | int) for value in longest):
         raise refused
-    return list(longest)
+    return list(map(str, longest))
 
 
 def _step(name: str, argument: Any, stack: list[Any], memo: dict[int, Any], lists: list[list[Any]]) -> None:
     """One opcode; raises ValueError for those that a list of strings doesn't need."""
     if name in ("PROTO", "FRAME", "STOP"):
         return
-    if "UNICODE" in name or name in ("SHORT_BINBYTES", "BINBYTES") or "INT" in name or "LONG" in name:
+    if name in CONSTANTS:
         stack.append(argument)
     elif name in ("NONE", "NEWTRUE", "NEWFALSE"):
         stack.append(None)

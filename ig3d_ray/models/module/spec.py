@@ -57,7 +57,10 @@ class ModuleSpec(TrainedSpec):
         words = [
             f"{name}{value}" for name, value in sorted(self.arguments.items()) if isinstance(value, str | int | float)
         ]
-        parts = [self.factory.split(":")[1], *words, *([self.representation] if self.representation else [])]
+        image = [f"i{self.image_size}"] if self.image_size else []
+        subset = [self.subset] if self.representation and self.subset != "full" else []
+        parameters = [self.representation, *subset] if self.representation else []
+        parts = [self.factory.split(":")[1], *words, *image, *parameters]
         return "-".join(re.sub(r"[^A-Za-z0-9._+]", "", part) for part in parts)
 
     @property

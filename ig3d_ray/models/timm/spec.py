@@ -53,8 +53,10 @@ class TimmSpec(TrainedSpec):
 
     @property
     def size(self) -> str:
-        """The image's size where it is not the usual one."""
-        return "" if self.image_size == IMAGE_SIZE else f"-i{self.image_size}"
+        """The image's size, the layers' decay and the initial weights, where they are not the usual ones."""
+        size = "" if self.image_size == IMAGE_SIZE else f"-i{self.image_size}"
+        decay = "" if self.layer_decay == 1 else f"-d{self.layer_decay:g}"
+        return size + decay + (f"-{self.pretrained}" if self.pretrained else "")
 
     @property
     def packages(self) -> tuple[str, ...]:
