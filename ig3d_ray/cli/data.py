@@ -109,7 +109,7 @@ def data_folder(
     from ig3d_ray.data.ingest.folders import read_folders
 
     store, about = _target(storage, dataset, classes)
-    layout = read_folders(_folder(folder), about)
+    layout = read_folders(_folder(folder, ""), about)
     _ingest(store, about.name, layout, dev_share, test_share, seed, replace)
 
 
@@ -293,9 +293,9 @@ def _ingest(
     _print_ingested(store, done)
 
 
-def _folder(images: Path) -> Path:
+def _folder(images: Path, option: str = "--images ") -> Path:
     if not images.is_dir():
-        raise Ig3dError(f"--images {images}: no such folder")
+        raise Ig3dError(f"{option}{images}: no such folder")
     return images
 
 

@@ -44,8 +44,8 @@ FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
 
 _PARTS = {
     **dict.fromkeys(("train", "train_set", "training"), "train"),
-    **dict.fromkeys(("val", "val_set", "valid", "validation", "dev", "val_clean"), "val"),
-    **dict.fromkeys(("test", "test_set", "testing"), "test"),
+    **dict.fromkeys(("val", "val_set", "valid", "validation", "dev", "val_clean", "publictest"), "val"),
+    **dict.fromkeys(("test", "test_set", "testing", "privatetest"), "test"),
 }
 
 

@@ -163,7 +163,9 @@ def in_rgb(image: Image.Image) -> Image.Image:
     if EXIF_ORIENTATION in image.getexif():
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16") or image.mode == "I":
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+        values = np.asarray(image).astype(np.int64)
+        # Eight bits in a file of sixteen stay as they are.
+        image = Image.fromarray((values if values.max() <= 255 else values >> 8).clip(0, 255).astype(np.uint8))
     elif image.mode == "F":
         image = Image.fromarray(_eight_bits(np.asarray(image)))
     return image.convert("RGB")

@@ -48,10 +48,15 @@ def read_affectnet(images: Path, annotations: Mapping[str, Path], about: Dataset
         Ig3dError: a part is missing, a CSV can't be read, or there are neither annotations nor a folder per class.
     """
     layout = Layout()
+    walked: dict[Path, Found] = {}
+    seen: dict[Path, set[str]] = {}
+    words: dict[Path, str] = {}
     for is_train, word in ((True, "train"), (False, "val")):
         root = _root(images, is_train, word in annotations)
-        found, doubles = by_stem(root, layout, about)
-        layout.skipped += doubles
+        if root not in walked:
+            walked[root], doubles = by_stem(root, layout, about)
+            layout.skipped += doubles
+        found = walked[root]
         arrays = root.parent / "annotations" if root.name == "images" else root / "annotations"
         if word in annotations:
             rows = _annotations(annotations[word], layout, about)
@@ -61,15 +66,24 @@ def read_affectnet(images: Path, annotations: Mapping[str, Path], about: Dataset
         else:
             need_classes(root, found, f"no {word} annotations")
             for stem, (file, label) in sorted(found.items()):
-                layout.take(Entry(f"{word}/{stem}", split_of(is_train), file, label), about)
+                if label is None:
+                    layout.skipped.append((f"{word}/{stem}", f"in folder {file.parent.name}, which is no class"))
+                else:
+                    layout.take(Entry(f"{word}/{stem}", split_of(is_train), file, label), about)
             continue
-        _take(rows, found, word, layout, about)
+        seen.setdefault(root, set()).update(_take(rows, found, word, layout, about))
+        words.setdefault(root, word)
+    for root, stems in seen.items():
+        # One folder may hold the images of both parts.
+        found = walked[root]
+        layout.skipped += [(f"{words[root]}/{one}", "image without annotation") for one in sorted(set(found) - stems)]
     return layout
 
 
-def _take(rows: Iterator[Row], found: Found, word: str, layout: Layout, about: Dataset) -> None:
-    """The samples of annotated rows, with their images."""
-    seen, in_classes = set(), _has_class_folders(found, about)
+def _take(rows: Iterator[Row], found: Found, word: str, layout: Layout, about: Dataset) -> set[str]:
+    """Add the samples of annotated rows, with their images: the stems of these."""
+    seen: set[str] = set()
+    in_classes = _has_class_folders(found, about)
     for stem, expression, valence, arousal in rows:
         sample_id = f"{word}/{stem}"
         if stem in seen:
@@ -88,7 +102,7 @@ def _take(rows: Iterator[Row], found: Found, word: str, layout: Layout, about: D
         missing = about.va.missing_values if about.va else ()
         valence, arousal = (NAN if value in missing else value for value in (valence, arousal))
         layout.take(Entry(sample_id, split_of(word == "train"), image, expression, valence, arousal), about)
-    layout.skipped += [(f"{word}/{stem}", "image without annotation") for stem in sorted(set(found) - seen)]
+    return seen
 
 
 def _has_class_folders(found: Found, about: Dataset) -> bool:
@@ -163,8 +177,10 @@ def _arrays(folder: Path, found: Found, layout: Layout) -> Iterator[Row]:
     for stem in sorted(stems | set(found)):
         try:
             expression, valence, arousal = (_value(folder / f"{stem}_{key}.npy") for key in ("exp", "val", "aro"))
+            if not expression.is_integer():
+                raise ValueError(f"expression {expression:g}")
             yield stem, int(expression), valence, arousal
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError, EOFError, TypeError) as error:
             layout.skipped.append((f"{stem}", f"its annotation cannot be read ({str(error)[:60]})"))
 
 

@@ -90,8 +90,11 @@ def ingest(
         raise Ig3dError(f"{dataset}: no train sample is {', '.join(empty)}; check the folders, or the order of classes")
     entries = sorted(layout.entries, key=lambda entry: entry.sample_id)
     skipped = list(layout.skipped)
+    splits = _splits(entries, shares, seed)
+    # What is wrong with the table is found before anything is written.
+    Samples(dataset, _table(about, entries, {}, splits))
     places = _pack(store, dataset, entries, skipped)
-    samples = Samples(dataset, _table(about, entries, places, _splits(entries, shares, seed)))
+    samples = Samples(dataset, _table(about, entries, places, splits))
     # An extraction that is about to publish waits, and then detects that the images have changed.
     datasets.publish(store, about)
     with exclusive(store, f"samples/{dataset}"):

@@ -148,11 +148,21 @@ def _whole(content: Any, about: Declaration) -> list[float] | None:
     if not isinstance(content, list) or not content or isinstance(content[0], dict):
         return None
     if isinstance(content[0], list):
-        # Points, [[x, y], ...]: the vector has every x first.
-        content = [value for column in zip(*content, strict=True) for value in column]
+        content = _rows(content, about)
     if len(content) != about.width:
         raise ValueError(f"has {len(content)} numbers, not {about.width}")
     return list(map(_float, content))
+
+
+def _rows(content: list[Any], about: Declaration) -> list[Any]:
+    """A list of lists as one vector: a list per group, or for points [[x, y], ...] every x first."""
+    sizes = [size for _, size in about.sizes]
+    lengths = [len(row) if isinstance(row, list) else 0 for row in content]
+    if lengths == sizes:
+        return [value for row in content for value in row]
+    if set(sizes) == {len(content)} and set(lengths) == {len(sizes)}:
+        return [value for column in zip(*content, strict=True) for value in column]
+    raise ValueError(f"is {len(content)} lists of {lengths[0]} numbers; give one list of {about.width}")
 
 
 def _group(content: dict[str, Any], name: str, group: Group) -> list[float]:
@@ -211,27 +221,38 @@ def _read_folder(path: str, representation: Representation, into: np.ndarray) ->
 
 
 def _put(data: bytes, what: str, size: int, into: np.ndarray, about: Declaration | None = None) -> None:
-    dtype, offset, shape = _header(data[:128])
+    dtype, offset, shape, by_columns = _header(data[:128])
     count = int(np.prod(shape, dtype=int))
     if count != size:
         raise ValueError(f"{what} has {count} numbers, not {size}")
-    values = np.frombuffer(data, dtype, count, offset)
-    if about is not None and len(about.groups) > 1 and shape[-2:] == (size // len(about.groups), len(about.groups)):
-        # Points, [n, 2]: the vector has every x first.
-        values = values.reshape(-1, len(about.groups)).T.reshape(-1)
-    into[:] = values
+    values = np.frombuffer(data, dtype, count, offset).reshape(shape, order="F" if by_columns else "C")
+    into[:] = (values if about is None else as_vectors(values.reshape(1, *shape), about)).reshape(-1)
+
+
+def as_vectors(values: np.ndarray, about: Declaration) -> np.ndarray:
+    """Arrays of faces as vectors, `[N, W]`: dimensions of one are dropped, and points get every x first.
+
+    Args:
+        values: `[N, W]`, `[N, 1, W]`, or for points `[N, n, 2]`.
+        about: the representation.
+    """
+    shape = tuple(size for size in values.shape[1:] if size != 1)
+    sizes = {size for _, size in about.sizes}
+    if len(shape) == 2 and sizes == {shape[0]} and shape[1] == len(about.groups) != shape[0]:
+        values = values.reshape(len(values), *shape).transpose(0, 2, 1)
+    return values.reshape(len(values), -1)
 
 
 @lru_cache(64)
-def _header(head: bytes) -> tuple[str, int, tuple[int, ...]]:
-    """The type, offset and shape of a .npy file's numbers, by its first bytes."""
+def _header(head: bytes) -> tuple[str, int, tuple[int, ...], bool]:
+    """The type, offset and shape of a .npy file's numbers, and whether they lie by columns, by its first bytes."""
     file = io.BytesIO(head)
     try:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError
-        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
     except ValueError as error:
         raise ValueError("not a .npy file of numbers") from error
     if dtype.kind not in "fi":
         raise ValueError("not a .npy file of numbers")
-    return dtype.str, file.tell(), shape
+    return dtype.str, file.tell(), shape, by_columns

@@ -1,5 +1,7 @@
 """3D parameters from one merged file: CSV by column names or positions, NPZ, Parquet."""
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ig3d_ray.data.datasets.class_names import normalized
 from ig3d_ray.data.ids import SUFFIX
+from ig3d_ray.data.ingest.feature_files import as_vectors
 from ig3d_ray.data.representations import ALL_ZERO, Group, Representation, width_of
 from ig3d_ray.data.representations import representation as declaration
-from ig3d_ray.data.tables.columns import listed
+from ig3d_ray.data.tables.columns import find_column, listed
 from ig3d_ray.errors import Ig3dError
 
 ID_COLUMNS = (
@@ -63,7 +67,7 @@ def _read_csv(file: Path, representation: Representation, columns: Columns) -> t
         raw = [str(name) for name in pd.read_csv(file, nrows=0).columns]
         # OpenFace writes a blank after each comma.
         header = [name.strip() for name in raw]
-        texts = dict.fromkeys([raw[0], *(name for name in raw if name.strip() in ID_COLUMNS)], str)
+        texts = dict.fromkeys([raw[0], *(n for n in raw if normalized(n) in map(normalized, ID_COLUMNS))], str)
         frame = pd.read_csv(file, dtype=texts, low_memory=False).set_axis(header, axis=1)
     except (OSError, ValueError) as error:
         raise Ig3dError(f"{file}: cannot be read as CSV ({str(error).splitlines()[0]})") from error
@@ -71,8 +75,18 @@ def _read_csv(file: Path, representation: Representation, columns: Columns) -> t
     for name, group in declaration(representation).groups.items():
         places += _places(file, header, name, group, columns)
     numbers = frame.iloc[:, places].apply(pd.to_numeric, errors="coerce")
-    id_column = next((name for name in ID_COLUMNS if name in header), header[0])
+    id_column = find_column(dict.fromkeys(header, np.zeros(0)), ID_COLUMNS)
+    if id_column is None:
+        id_column = header[0]
+        if frame[id_column].tolist() == [str(i) for i in range(len(frame))] or header[0] in flat_names(representation):
+            raise Ig3dError(f"{file}: no column of ids, such as sample_id or image (there are: {listed(header)})")
     return [_stem(str(value)) for value in frame[id_column]], numbers.to_numpy(np.float32)
+
+
+def flat_names(representation: Representation) -> set[str]:
+    """The names of a representation's columns, one per number."""
+    groups = declaration(representation).groups.items()
+    return {one for name, group in groups for one in group.names or [f"{name}_{i}" for i in range(group.size)]}
 
 
 def _places(file: Path, header: list[str], name: str, group: Group, columns: Columns) -> list[int]:
@@ -97,15 +111,11 @@ def _places(file: Path, header: list[str], name: str, group: Group, columns: Col
 def _read_npz(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            content = {name: _without_ones(arrays[name]) for name in arrays.files}
-    except (OSError, ValueError) as error:
-        raise Ig3dError(f"{file}: cannot be read as NPZ ({str(error).splitlines()[0]})") from error
+            content = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
+        raise Ig3dError(f"{file}: cannot be read as NPZ ({reason})") from error
     return _from_arrays(file, representation, content)
-
-
-def _without_ones(values: np.ndarray) -> np.ndarray:
-    """`[N, 1, n]` as `[N, n]`: batches of one face."""
-    return values.reshape(len(values), -1) if values.ndim > 2 and 1 in values.shape[1:] else values
 
 
 def _read_parquet(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
@@ -125,7 +135,11 @@ def _read_parquet(file: Path, representation: Representation, columns: Columns) 
         # A column per number.
         flat = list(group.names) or [f"{name}_{i}" for i in range(group.size)]
         if name not in content and all(one in table.column_names for one in flat):
-            columns_NG = [table[one].cast(pa.float32()).fill_null(float("nan")).to_numpy() for one in flat]
+            try:
+                columns_NG = [table[one].cast(pa.float32()).fill_null(float("nan")).to_numpy() for one in flat]
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                reason = str(error).splitlines()[0][:80]
+                raise Ig3dError(f"{file}: columns {flat[0]!r}, ... are no numbers ({reason})") from error
             content[name] = np.stack(columns_NG, axis=1)
     return _from_arrays(file, representation, content)
 
@@ -153,20 +167,26 @@ def _from_arrays(
         raise Ig3dError(f"{file}: holds no sample_id; found: {listed(content)}")
     if representation in content:
         vectors = content[representation]
-        if vectors.ndim == 3:
-            # Points, [N, n, 2]: the vector has every x first.
-            vectors = vectors.transpose(0, 2, 1).reshape(len(vectors), -1)
     else:
         missing = [name for name in declaration(representation).groups if name not in content]
         if missing:
             raise Ig3dError(f"{file}: holds neither {representation} nor {missing[0]}; found: {listed(content)}")
+        content |= {name: _flat(content[name]) for name in declaration(representation).groups}
         for name, size in declaration(representation).sizes:
             if content[name].shape != (len(ids), size):
                 raise Ig3dError(f"{file}: {name} is {content[name].shape}, not {(len(ids), size)}")
         vectors = np.concatenate([content[name] for name in declaration(representation).groups], axis=1)
+    if vectors.dtype.kind not in "fiu" or vectors.ndim < 1 or ids.ndim != 1:
+        raise Ig3dError(f"{file}: {representation} or its ids are no plain arrays of numbers and of names")
+    vectors = as_vectors(vectors, declaration(representation)) if len(vectors) else vectors
     if vectors.shape != (len(ids), width_of(representation)):
         raise Ig3dError(f"{file}: {representation} is {vectors.shape}, not {(len(ids), width_of(representation))}")
     return [_stem(str(name)) for name in ids], vectors.astype(np.float32)
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """`[N, 1, n]` as `[N, n]`: batches of one face."""
+    return values.reshape(len(values), -1) if values.ndim > 2 and 1 in values.shape[1:] else values
 
 
 def _stem(name: str) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ig3d_ray.data.encoder_record import write_encoder_record
+from ig3d_ray.data.ids import part_of_id
 from ig3d_ray.data.ingest.build import Skips, write_skipped
 from ig3d_ray.data.ingest.feature_files import read_many
 from ig3d_ray.data.ingest.feature_tables import read_table
-from ig3d_ray.data.ingest.layouts import ALIGNED, TEST_FOLDERS, TRAIN_FOLDERS
+from ig3d_ray.data.ingest.layouts import ALIGNED
 from ig3d_ray.data.representations import Representation
 from ig3d_ray.data.representations import representation as declaration
 from ig3d_ray.data.samples import Samples
@@ -177,28 +178,28 @@ class _Matcher:
         ids = samples.ids.tolist()
         self.whole = {ids[i]: i for i in self.wanted}
         self.ids = ids
-        parts = {part for name in ids if (part := name.partition("/")[0]) != name and _part_word(part)}
+        parts = {part for name in ids if (part := part_of_id(name))}
         # Where parts number their images alike, a bare number is ambiguous, even if one part has no such image here.
         self.parts = sorted(parts) if split is None and len(parts) > 1 else []
         self.by_stem: dict[str, list[int]] = {}
         for i in self.wanted:
-            self.by_stem.setdefault(ids[i].rsplit("/", 1)[-1], []).append(i)
-
-    def _part(self, index: int) -> str:
-        """The split that a sample's id names, `train` or `val`; empty if it names none."""
-        return _part_word(self.ids[index].partition("/")[0]) if "/" in self.ids[index] else ""
+            self.by_stem.setdefault(ids[i].rsplit("/", 1)[-1].removesuffix(ALIGNED), []).append(i)
+        self.folders = {folder for name in ids if (folder := _last_folder(name))}
 
     def __call__(self, place: str) -> tuple[int | None, str]:
         """The sample's index, or None and why."""
         if place in self.whole:
             return self.whole[place], ""
-        *folders, stem = place.split("/")
+        stem = place.rsplit("/", 1)[-1]
         there = self.by_stem.get(stem.removesuffix(ALIGNED), [])
-        words = {_part_word(folder) for folder in folders} - {""}
-        if words:
+        part, last = part_of_id(place), _last_folder(place)
+        if part:
             # A file in a train folder never belongs to a val sample, even if it is the only one of this name.
-            there = [i for i in there if self._part(i) in {"", *words}]
-        if len(there) == 1 and self.parts and not words and self._part(there[0]):
+            there = [i for i in there if part_of_id(self.ids[i]) in {"", part}]
+        if last in self.folders:
+            # Nor one in a person's folder to a sample of another's.
+            there = [i for i in there if _last_folder(self.ids[i]) in {"", last}]
+        if len(there) == 1 and self.parts and not part and part_of_id(self.ids[there[0]]):
             return None, f"of {' or '.join(self.parts)}? give --split"
         if len(there) == 1:
             return there[0], ""
@@ -207,10 +208,10 @@ class _Matcher:
         return None, f"could be {self.ids[there[0]]} or {self.ids[there[1]]}; give --split"
 
 
-def _part_word(folder: str) -> str:
-    if folder in TRAIN_FOLDERS:
-        return "train"
-    return ("test" if folder == "test" else "val") if folder in TEST_FOLDERS else ""
+def _last_folder(name: str) -> str:
+    """The last folder of a path that names no split; empty if there is none."""
+    folders = name.split("/")[:-1]
+    return next((folder for folder in reversed(folders) if not part_of_id(f"{folder}/x")), "")
 
 
 def missing_by_split(samples: Samples, representation: str) -> Counter[str]:

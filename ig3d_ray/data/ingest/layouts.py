@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,9 +77,21 @@ def split_of(is_train: bool) -> Split:
     return "train" if is_train else "test"
 
 
-def part_of(images: Path, is_train: bool, or_else: str = "") -> Path:
-    names = TRAIN_FOLDERS if is_train else TEST_FOLDERS
-    for name in names:
+def part_of(images: Path, is_train: bool, or_else: str = "", test_folders: Sequence[str] = TEST_FOLDERS) -> Path:
+    """The folder of the train or of the test images, in any case.
+
+    Args:
+        images: that holds both.
+        is_train: which.
+        or_else: what else may be given, for the message.
+        test_folders: names of the test folder, the first that is there counts.
+
+    Raises:
+        Ig3dError: there is none.
+    """
+    names = TRAIN_FOLDERS if is_train else test_folders
+    there = {folder.name.lower(): folder.name for folder in images.iterdir() if folder.is_dir()}
+    for name in (there[name] for name in names if name in there):
         if (images / name).is_dir():
             inner = images / name / "images"
             return inner if inner.is_dir() else images / name
@@ -108,6 +120,9 @@ def by_stem(root: Path, layout: Layout, about: Dataset) -> tuple[Found, list[tup
     found: Found = {}
     doubles = []
     for file in image_files(root):
+        if not is_text(file):
+            doubles.append((ascii(file.name), "its name is not UTF-8"))
+            continue
         stem = file.stem.removesuffix(ALIGNED)
         label = folder_class(file.parent.name, about) if file.parent != root else None
         if stem in found:
@@ -119,15 +134,35 @@ def by_stem(root: Path, layout: Layout, about: Dataset) -> tuple[Found, list[tup
     return found, doubles
 
 
+def is_text(file: Path) -> bool:
+    """Whether a path is UTF-8, as ids must be."""
+    try:
+        str(file).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def folder_class(name: str, about: Dataset) -> int | None:
-    """The number of a class folder: its digits (`3`, `3_happy`), or the class that it names; None if neither.
+    """The class that a folder names (`happy`, `3_happy`), or the number that it is; None if neither.
 
     Args:
         name: of the folder.
         about: whose classes.
     """
-    digits = re.match(r"\d+(?=$|[_\W])", name)
-    return int(digits[0]) if digits else about.index(name)
+    named = named_class(name, about)
+    return named if named is not None else int(name) if name.isascii() and name.isdigit() else None
+
+
+def named_class(name: str, about: Dataset) -> int | None:
+    """The class that a folder names, with or without a number before it; None if it names none.
+
+    Args:
+        name: of the folder.
+        about: whose classes.
+    """
+    index = about.index(name)
+    return index if index is not None else about.index(re.sub(r"^\d+[\W_]+", "", name))
 
 
 def need_classes(root: Path, found: Found, lacking: str) -> None:
@@ -141,7 +176,7 @@ def first_class(root: Path, found: Found, about: Dataset) -> int:
     Raises:
         Ig3dError: it can't be known.
     """
-    numbered = {label for file, label in found.values() if label is not None and file.parent.name[:1].isdigit()}
+    numbered = {label for file, label in found.values() if label is not None and file.parent.name.isdigit()}
     if not numbered or 0 in numbered:
         return 0
     if about.width in numbered:

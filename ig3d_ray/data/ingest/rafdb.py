@@ -24,6 +24,7 @@ from ig3d_ray.data.ingest.layouts import (
 from ig3d_ray.errors import Ig3dError
 
 ATTRIBUTES = "_manu_attri"
+TEST_FIRST = ("test", "test_set", "val_set", "val")
 CODES = {
     "gender": ("male", "female", "unsure"),
     "race": ("Caucasian", "African-American", "Asian"),
@@ -50,7 +51,7 @@ def read_rafdb(images: Path, labels: Sequence[Path], about: Dataset, attributes:
         _labeled(images, labels, about, layout, known)
         return layout
     for is_train in (True, False):
-        root = part_of(images, is_train, ", or --labels for one folder of all images")
+        root = part_of(images, is_train, ", or --labels for one folder of all images", TEST_FIRST)
         found, doubles = by_stem(root, layout, about)
         layout.skipped += doubles
         need_classes(root, found, "no --labels")
@@ -58,7 +59,10 @@ def read_rafdb(images: Path, labels: Sequence[Path], about: Dataset, attributes:
         word = "train" if is_train else "test"
         for stem, (file, label) in sorted(found.items()):
             sample_id = stem if stem.startswith(word) else f"{word}/{stem}"
-            number = label if label is None or not file.parent.name[:1].isdigit() else label - first
+            if label is None:
+                layout.skipped.append((sample_id, f"in folder {file.parent.name}, which is no class"))
+                continue
+            number = label - first if file.parent.name.isdigit() else label
             layout.take(Entry(sample_id, split_of(is_train), file, number, attributes=known.get(stem, {})), about)
     return layout
 
@@ -82,7 +86,7 @@ def _label_lines(file: Path, layout: Layout, seen: dict[str, int]) -> Iterator[t
         parts = re.split(r"[\s,;]+", line.strip())
         if not line.strip() or parts[:2] in (["image", "label"], ["name", "label"]):
             continue
-        if len(parts) < 2 or not parts[1].isdigit():
+        if len(parts) < 2 or not (parts[1].isascii() and parts[1].isdigit()):
             layout.skipped.append((f"{file.name} line {number}", f"not a file name and a label: {line.strip()[:40]}"))
             continue
         stem = Path(parts[0]).name.rsplit(".", 1)[0].removesuffix(ALIGNED)
@@ -109,6 +113,8 @@ def _attributes(images: Path, given: Path | None, layout: Layout) -> Attributes:
         numbers = [line.strip() for line in lines_of(file) if len(line.split()) == 1]
         try:
             codes = dict(zip(CODES, map(int, numbers[:3]), strict=True))
+            if min(codes.values()) < 0:
+                raise ValueError
             known[file.stem.removesuffix(ATTRIBUTES)] = {name: CODES[name][code] for name, code in codes.items()}
         except (ValueError, IndexError):
             layout.skipped.append((file.name, "not gender, race and age as numbers after the landmarks"))

@@ -1,11 +1,13 @@
 """A table of images: path, class or soft labels, valence, arousal, split, group and attributes."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ig3d_ray.data.datasets import Dataset
+from ig3d_ray.data.datasets.class_names import normalized
 from ig3d_ray.data.ids import SUFFIX
 from ig3d_ray.data.images import IMAGE_SUFFIXES
 from ig3d_ray.data.ingest.folders import SPLIT_FOLDERS
@@ -13,14 +15,27 @@ from ig3d_ray.data.ingest.layouts import NAN, Entry, Layout
 from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column, listed
 from ig3d_ray.data.tables.containers import Columns, read_columns
-from ig3d_ray.data.tables.numbers import numbers
+from ig3d_ray.data.tables.numbers import MISSING_WORDS, numbers
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.types import Split
 
-PATHS = ("path", "image", "image_path", "img", "img_path", "file", "filename", "file_name", "filepath", "name")
+PATHS = (
+    "path",
+    "image",
+    "image_path",
+    "image_name",
+    "img",
+    "img_path",
+    "file",
+    "filename",
+    "file_name",
+    "filepath",
+    "name",
+)
 IDS = ("sample_id", "id", "image_id")
 LABELS = ("label", "expression", "emotion", "class", "target", "y")
 SPLITS = ("split", "usage", "set", "subset", "partition")
+NO_CLASS = frozenset({"unknown", "nf", "noface", "notface"})
 GROUPS = ("group", "subject", "subject_id", "video", "person", "identity")
 
 
@@ -48,9 +63,14 @@ def read_sheet(file: Path, images: Path | None, about: Dataset) -> Layout:
     attributes = {name: found for name in about.attributes if (found := find_column(columns, (name,))) is not None}
     root = images or file.parent
     layout.without_images = path is None
+    seen: set[str] = set()
     for row in range(rows):
         place = str(columns[path][row]).replace("\\", "/") if path else ""
-        sample_id = str(columns[given_id][row]) if given_id else SUFFIX.sub("", place).removeprefix("./")
+        sample_id = (_text(columns[given_id][row]) or "") if given_id else SUFFIX.sub("", place).removeprefix("./")
+        if sample_id in seen:
+            layout.skipped.append((sample_id, f"row {row + 1}: another row has this id"))
+            continue
+        seen.add(sample_id)
         image = _image(root, place) if place else None
         if place and image is None:
             layout.skipped.append((sample_id, f"there is no image {place}; kept without one"))
@@ -61,13 +81,21 @@ def read_sheet(file: Path, images: Path | None, about: Dataset) -> Layout:
             expression=None if classes[row] < 0 else int(classes[row]),
             valence=float(va[0][row]),
             arousal=float(va[1][row]),
-            group=str(columns[group][row]) if group else None,
-            attributes={name: str(columns[found][row]) for name, found in attributes.items()},
+            group=_text(columns[group][row]) if group else None,
+            attributes={name: text for name, found in attributes.items() if (text := _text(columns[found][row]))},
         )
         layout.take(entry, about)
     read = [one for one in (path, given_id, group, *attributes.values()) if one]
     layout.notes.append(f"columns {', '.join(read)}" + ("" if group else "; no group"))
     return layout
+
+
+def _text(value: object) -> str | None:
+    """A word or whole number as text; None where there is none."""
+    text = str(value).strip()
+    if text.lower() in MISSING_WORDS:
+        return None
+    return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text
 
 
 def _image(root: Path, place: str) -> Path | None:
@@ -105,6 +133,9 @@ def _majority(what: str, columns: Columns, names: Sequence[str], layout: Layout)
     votes = np.stack([np.nan_to_num(numbers(what, name, columns[name])) for name in names], axis=1)
     best = votes.argmax(axis=1)
     alone = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    for name in (one for one in columns if normalized(one) in NO_CLASS):
+        # FER+ has votes for "unknown" and "no face", too.
+        alone &= votes.max(axis=1) > np.nan_to_num(numbers(what, name, columns[name]))
     ties = int((~alone).sum())
     layout.notes.append(f"a column per class: the class with the most votes counts; {ties} samples have no such class")
     return np.where(alone, best, -1)
