@@ -1,12 +1,17 @@
 """`ig3d submit`: a run as a job of a cluster."""
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ig3d_ray.cli.options import Overrides, SpaceFile
+from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
+
+if TYPE_CHECKING:
+    from ig3d_ray.config.search_space import SearchSpace
 
 INTERRUPTED = 130
 
@@ -25,12 +30,11 @@ def submit(
     ] = False,
 ) -> None:
     """Run a search space on a cluster, as a job; print how to follow and stop it, and where its result will be."""
-    from ig3d_ray.config.load import load_space
     from ig3d_ray.on_ray import jobs
 
     # An error in the file is better reported here than by the job.
-    space = load_space(space_file, tuple(overrides or ()))
-    job = jobs.submit(space_file, storage, overrides or (), dashboard)
+    space = _load(space_file, storage, tuple(overrides or ()))
+    job = jobs.submit(space_file, space, storage, overrides or (), dashboard)
     print(f"job {job} on {dashboard}", file=sys.stderr)
     for what, words in (("follow", "logs --follow"), ("stop", "stop")):
         print(f"  {what}: ray job {words} {job} --address {dashboard}", file=sys.stderr)
@@ -46,6 +50,22 @@ def submit(
         print(f"\nig3d: no longer following; job {job} continues", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(code)
+
+
+def _load(space_file: Path, storage: str, overrides: tuple[str, ...]) -> "SearchSpace":
+    """The search space; declarations are read from the storage only if needed: this machine may not have access."""
+    from ig3d_ray.config.load import load_space
+    from ig3d_ray.data.declared import use_declarations
+    from ig3d_ray.storage.store import Store
+
+    try:
+        return load_space(space_file, overrides)
+    except Ig3dError as error:
+        try:
+            use_declarations(Store(storage))
+        except Ig3dError:
+            raise error from None
+        return load_space(space_file, overrides)
 
 
 def _write(text: str) -> None:

@@ -23,11 +23,10 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
     Raises:
         Ig3dError: one line: file, dotted field, value, what is allowed.
     """
-    text = read_yaml(path, "; the shipped ones are in search_spaces/")
-    content = yaml_mapping(text, str(path), "a search space is a mapping (dataset: ..., pool: ...)")
-    for override in overrides:
-        _override(content, override)
-    _declare_dataset(content, path)
+    content = _content(path, overrides)
+    declaration = _dataset_file(content, path)
+    if declaration is not None:
+        content["dataset"] = datasets.declare(datasets.read_declaration(declaration)).name
     try:
         _refuse_booleans(content)
         return SearchSpace.model_validate(content)
@@ -37,11 +36,31 @@ def load_space(path: Path, overrides: tuple[str, ...] = ()) -> SearchSpace:
         raise Ig3dError(f"{path}: {first_error(error)}") from error
 
 
-def _declare_dataset(content: dict[str, Any], path: Path) -> None:
-    """Replace the path of a declaration, relative to the search space, by the data set's name."""
+def dataset_file(path: Path, overrides: tuple[str, ...] = ()) -> Path | None:
+    """The file that declares the data set, if the search space names a file.
+
+    Args:
+        path: the search space.
+        overrides: as of `load_space`.
+
+    Raises:
+        Ig3dError: the search space can't be read.
+    """
+    return _dataset_file(_content(path, overrides), path)
+
+
+def _content(path: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
+    text = read_yaml(path, "; the shipped ones are in search_spaces/")
+    content = yaml_mapping(text, str(path), "a search space is a mapping (dataset: ..., pool: ...)")
+    for override in overrides:
+        _override(content, override)
+    return content
+
+
+def _dataset_file(content: dict[str, Any], path: Path) -> Path | None:
+    """The path of a declaration is relative to the search space."""
     given = content.get("dataset")
-    if isinstance(given, str) and given.endswith((".yaml", ".yml")):
-        content["dataset"] = datasets.declare(datasets.read_declaration(path.parent / given)).name
+    return path.parent / given if isinstance(given, str) and given.endswith((".yaml", ".yml")) else None
 
 
 def _refuse_booleans(content: Any, field: str = "") -> None:

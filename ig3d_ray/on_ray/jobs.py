@@ -2,19 +2,16 @@
 
 import os
 import shlex
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.on_ray.job_files import job_folder
 from ig3d_ray.storage.store import Store
 
-PACKAGE = Path(__file__).resolve().parents[1]
 # Ray kills a stopped job after 3 s by itself; writing checkpoints takes longer.
 STOP_SECONDS = 25
 POLL_SECONDS = 1.0
@@ -24,20 +21,25 @@ SILENCE_SECONDS = 300.0
 _PASSED_ON = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION", "AWS_REGION")
 
 
-def submit(space_file: Path, storage: str, overrides: Sequence[str], address: str) -> str:
+def submit(space_file: Path, space: SearchSpace, storage: str, overrides: Sequence[str], address: str) -> str:
     """Start a run as a job of a cluster.
 
-    This package and the space file are uploaded; the cluster must have the dependencies, and its machines must have
-    access to the storage.
+    This package, the space file and what it refers to by path are uploaded; the cluster must have the dependencies, and
+    its machines must have access to the storage.
 
     Args:
+        space_file: the search space's file.
+        space: what it holds.
+        storage: where members and results are.
+        overrides: of single fields of the search space, `dotted.field=value`.
         address: of the cluster's dashboard, such as http://127.0.0.1:8265.
 
     Returns:
         The job's id.
 
     Raises:
-        Ig3dError: no cluster answers, the token is not the cluster's, or the storage is a folder of this machine.
+        Ig3dError: no cluster answers, the token is not the cluster's, the storage is a folder of this machine, or
+            a file that the search space refers to can't be sent.
     """
     if Store(storage).is_local and not Path(storage.removeprefix("file://")).is_absolute():
         raise Ig3dError(
@@ -48,7 +50,7 @@ def submit(space_file: Path, storage: str, overrides: Sequence[str], address: st
     for override in overrides:
         words += ["--set", override]
     client = _client(address)
-    with _baggage(space_file) as folder:
+    with job_folder(space_file, space, overrides) as folder:
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment |= {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), "PYTHONUNBUFFERED": "1"}
         try:
@@ -116,17 +118,3 @@ def _client(address: str) -> Any:
 
 def _first_line(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-
-
-@contextmanager
-def _baggage(space_file: Path) -> Iterator[Path]:
-    """A folder with what the job needs and nothing else: no data, no virtual environment, no secrets."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(space_file, folder / space_file.name)
-        # So that the package has its version there, whatever is installed.
-        about = folder / f"ig3d_ray-{version('ig3d-ray')}.dist-info"
-        about.mkdir()
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: ig3d-ray\nVersion: {version('ig3d-ray')}\n")
-        yield folder
