@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from ig3d_ray.data import datasets, representations
-from ig3d_ray.data.images import in_rgb, open_image
+from ig3d_ray.data.images import ImageSet, in_rgb, open_image
+from ig3d_ray.data.ingest.build import Shares, ingest
 from ig3d_ray.data.ingest.features import read_parameters
 from ig3d_ray.data.ingest.folders import read_folders
 from ig3d_ray.data.ingest.layouts import Layout
@@ -19,6 +20,7 @@ from ig3d_ray.data.ingest.rafdb import read_rafdb
 from ig3d_ray.data.ingest.sheets import read_sheet
 from ig3d_ray.data.representations import Declaration
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.store import Store
 
 RAFDB, FERPLUS = datasets.dataset("rafdb"), datasets.dataset("ferplus")
 
@@ -197,3 +199,29 @@ def test_half_a_file_of_arrays_is_one_line(gaze: Declaration, tmp_path: Path, ke
     with pytest.raises(Ig3dError, match=r"all\.npz: cannot be read as NPZ \(.+\)") as refused:
         read_parameters(tmp_path / "all.npz", gaze.name, None)
     assert len(str(refused.value)) <= 300
+
+
+def test_fer2013_as_it_is_handed_out_has_its_images_in_a_column(tmp_path: Path) -> None:
+    about = datasets.dataset("fer2013")
+    splits = ["Training"] * 14 + ["PublicTest"] * 7 + ["PrivateTest"] * 7
+    images = np.random.default_rng(0).integers(0, 256, (28, 48, 48))
+    rows = [f'{i % 7},"{" ".join(map(str, images[i].ravel()))}",{split}' for i, split in enumerate(splits)]
+    (tmp_path / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows]))
+    store = Store(str(tmp_path / "s"))
+    layout = read_sheet(tmp_path / "fer2013.csv", None, about)
+    samples = ingest(store, "fer2013", layout, Shares(), 0, False).samples
+    assert samples.ids.tolist() == [f"fer{i:07d}" for i in range(28)]
+    assert [len(samples.in_split(split)) for split in ("train", "dev", "test")] == [14, 7, 7]
+    assert (ImageSet(store, samples, 48)[3] == images[3]).all()
+
+
+def test_pixels_that_are_no_image_are_said(tmp_path: Path) -> None:
+    rows = ["emotion,pixels", "0,1 2 3 4", "1,1 2 3", "2,1 2 3 256", "3,"]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    layout = read_sheet(tmp_path / "t.csv", None, datasets.dataset("fer2013"))
+    assert [entry.has_image for entry in layout.entries] == [True, False, False, False]
+    assert layout.skipped == [
+        ("fer0000001", "pixels: 3 numbers are no square image; kept without an image"),
+        ("fer0000002", "pixels: not whole numbers from 0 to 255, separated by blanks; kept without an image"),
+        ("fer0000003", "pixels: 0 numbers are no square image; kept without an image"),
+    ]

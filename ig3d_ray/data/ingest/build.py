@@ -74,14 +74,16 @@ def ingest(
     about = datasets.dataset(dataset)
     if store.exists(paths.samples_table(dataset)) and not replace:
         where = store.locate(paths.samples_table(dataset))
-        raise Ig3dError(f"{where}: is there already, and members may be trained on it; use --replace or another --out")
+        raise Ig3dError(
+            f"{where}: is there already, and members may be trained on it; use --replace or another --storage"
+        )
     if not layout.entries:
         raise Ig3dError(
             f"{dataset}: none of {len(layout.skipped)} files and rows is a sample; {_first(layout.skipped)}"
         )
     for part in ("train", "test"):
         of_part = [entry for entry in layout.entries if (entry.split or "train") == part]
-        if of_part and not layout.without_images and all(entry.file is None for entry in of_part):
+        if of_part and not layout.without_images and not any(entry.has_image for entry in of_part):
             message = f"not one of {len(of_part)} labeled {part} samples has an image, such as {of_part[0].sample_id}"
             raise Ig3dError(f"{dataset}: {message}; are the images called so?")
     counts = Counter(e.expression for e in layout.entries if e.split in ("train", None))
@@ -148,7 +150,7 @@ def _first(skipped: Skips) -> str:
 
 def _pack(store: Store, dataset: str, entries: Sequence[Entry], skipped: Skips) -> dict[str, str]:
     """sample_id -> location of its packed image; images that can't be decoded are skipped."""
-    with_image = [entry for entry in entries if entry.file is not None]
+    with_image = [entry for entry in entries if entry.has_image]
     places: dict[str, str] = {}
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         for start in range(0, len(with_image), PER_PACK):
@@ -166,7 +168,8 @@ def _pack(store: Store, dataset: str, entries: Sequence[Entry], skipped: Skips) 
 
 
 def _checked(entry: Entry) -> tuple[bytes | None, str]:
-    assert entry.file is not None
+    if entry.file is None:
+        return entry.encoded, ""
     try:
         data = entry.file.read_bytes()
         open_image(data, entry.file.name)

@@ -25,12 +25,13 @@ class Entry:
     Attributes:
         sample_id: `train/123`, `val/123` (AffectNet); `train_00001` (RAF-DB).
         split: the publisher's; None where there is none.
-        file: its image.
+        file: its image; None if there is none, or `encoded` has it.
         expression: class from 0, or None.
         valence: NaN where there is none.
         arousal: NaN where there is none.
         group: which samples belong together, such as a subject.
         attributes: of its subgroups, such as gender.
+        encoded: its image as the content of a file, where it has no file of its own.
     """
 
     sample_id: str
@@ -41,6 +42,12 @@ class Entry:
     arousal: float = NAN
     group: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    encoded: bytes | None = None
+
+    @property
+    def has_image(self) -> bool:
+        """Whether there is an image, in a file or not."""
+        return self.file is not None or self.encoded is not None
 
 
 @dataclass

@@ -12,6 +12,7 @@ from ig3d_ray.data.ids import SUFFIX
 from ig3d_ray.data.images import IMAGE_SUFFIXES
 from ig3d_ray.data.ingest.folders import SPLIT_FOLDERS
 from ig3d_ray.data.ingest.layouts import NAN, Entry, Layout
+from ig3d_ray.data.ingest.pixels import encoded_pixels
 from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column, listed
 from ig3d_ray.data.tables.containers import Columns, read_columns
@@ -33,6 +34,7 @@ PATHS = (
     "name",
 )
 IDS = ("sample_id", "id", "image_id")
+PIXELS = ("pixels",)
 LABELS = ("label", "expression", "emotion", "class", "target", "y")
 SPLITS = ("split", "usage", "set", "subset", "partition")
 NO_CLASS = frozenset({"unknown", "nf", "noface", "notface"})
@@ -43,8 +45,9 @@ def read_sheet(file: Path, images: Path | None, about: Dataset) -> Layout:
     """The samples of a table.
 
     Args:
-        file: CSV, Parquet, NPZ or JSON. A column of paths or of ids; classes in one column, or votes or probabilities
-            in a column per class, of which the largest counts if it is alone.
+        file: CSV, Parquet, NPZ or JSON. A column of paths, of ids, or of pixels (FER2013; ids are then numbers of rows
+            as in FER+, `fer0000000`); classes in one column, or votes or probabilities in a column per class, of which
+            the largest counts if it is alone.
         images: the folder that paths are relative to; that of the table by default.
         about: whose classes, range, group and attributes.
 
@@ -52,8 +55,8 @@ def read_sheet(file: Path, images: Path | None, about: Dataset) -> Layout:
         Ig3dError: a column is missing, or a class or number is invalid.
     """
     columns, what, layout = read_columns(file), str(file), Layout()
-    path, given_id = find_column(columns, PATHS), find_column(columns, IDS)
-    if path is None and given_id is None:
+    path, given_id, pixels = (find_column(columns, names) for names in (PATHS, IDS, PIXELS))
+    if path is None and given_id is None and pixels is None:
         raise Ig3dError(f"{what}: no column of paths or ids: path or sample_id (there are: {listed(columns)})")
     rows = len(next(iter(columns.values())))
     classes = _classes(what, columns, about, layout)
@@ -62,11 +65,13 @@ def read_sheet(file: Path, images: Path | None, about: Dataset) -> Layout:
     group = find_column(columns, ((about.group,) if about.group else ()) + GROUPS)
     attributes = {name: found for name in about.attributes if (found := find_column(columns, (name,))) is not None}
     root = images or file.parent
-    layout.without_images = path is None
+    layout.without_images = path is None and pixels is None
     seen: set[str] = set()
     for row in range(rows):
         place = str(columns[path][row]).replace("\\", "/") if path else ""
-        sample_id = (_text(columns[given_id][row]) or "") if given_id else SUFFIX.sub("", place).removeprefix("./")
+        sample_id = _text(columns[given_id][row]) or "" if given_id else SUFFIX.sub("", place).removeprefix("./")
+        if path is None and given_id is None:
+            sample_id = f"fer{row:07d}"
         if sample_id in seen:
             layout.skipped.append((sample_id, f"row {row + 1}: another row has this id"))
             continue
@@ -74,6 +79,7 @@ def read_sheet(file: Path, images: Path | None, about: Dataset) -> Layout:
         image = _image(root, place) if place else None
         if place and image is None:
             layout.skipped.append((sample_id, f"there is no image {place}; kept without one"))
+        encoded = _pixels(sample_id, columns[pixels][row], layout) if pixels and image is None else None
         entry = Entry(
             sample_id=sample_id,
             split=splits[row],
@@ -83,9 +89,10 @@ def read_sheet(file: Path, images: Path | None, about: Dataset) -> Layout:
             arousal=float(va[1][row]),
             group=_text(columns[group][row]) if group else None,
             attributes={name: text for name, found in attributes.items() if (text := _text(columns[found][row]))},
+            encoded=encoded,
         )
         layout.take(entry, about)
-    read = [one for one in (path, given_id, group, *attributes.values()) if one]
+    read = [one for one in (path, given_id, pixels, group, *attributes.values()) if one]
     layout.notes.append(f"columns {', '.join(read)}" + ("" if group else "; no group"))
     return layout
 
@@ -96,6 +103,15 @@ def _text(value: object) -> str | None:
     if text.lower() in MISSING_WORDS:
         return None
     return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text
+
+
+def _pixels(sample_id: str, value: object, layout: Layout) -> bytes | None:
+    """The image of a cell; without one, it is said why."""
+    try:
+        return encoded_pixels(value)
+    except ValueError as error:
+        layout.skipped.append((sample_id, f"pixels: {error}; kept without an image"))
+        return None
 
 
 def _image(root: Path, place: str) -> Path | None:
