@@ -30,9 +30,9 @@ def _replace_file(path: Path, data: bytes, only_new: bool) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        if path.parent.exists():
+        if path.parent.is_file():
             raise
-        raise FileNotFoundError(str(path.parent)) from error  # it was deleted after all
+        raise FileNotFoundError(str(path.parent)) from error  # it was deleted meanwhile
     writer = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
     partial = path.parent / f".{path.name}.{writer}{PARTIAL_SUFFIX}"
     try:

@@ -130,16 +130,18 @@ def processes_of(session: int) -> list[int]:
 
 def kill_when(store: Store, moment: Callable[[Store], bool]) -> None:
     """Start a run and `kill -9` its driver when the moment has come; see its Ray off too."""
-    driver = subprocess.Popen(
-        command("run", str(SMALL_SPACE), "--storage", store.uri, "--set", "resources.checkpoint_minutes=0"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    log = Path(f"{store.uri}.{moment.__name__}.log")
+    with log.open("w") as messages:
+        driver = subprocess.Popen(
+            command("run", str(SMALL_SPACE), "--storage", store.uri, "--set", "resources.checkpoint_minutes=0"),
+            stdout=messages,
+            stderr=messages,
+            start_new_session=True,
+        )
     try:
         deadline = time.monotonic() + SECONDS
         while not moment(store):
-            assert driver.poll() is None, f"over before {moment.__name__}"
+            assert driver.poll() is None, f"over before {moment.__name__}: {log.read_text()[-3000:]}"
             assert time.monotonic() < deadline, f"{moment.__name__} never came"
             time.sleep(0.01)
     finally:
