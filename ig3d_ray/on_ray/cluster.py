@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ig3d_ray.config.resources import Resources, places
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.user_code import working_directory_on_path
+from ig3d_ray.on_ray.local import start_here
 
 # Minus the startup time of this program, so that the result is available within 10 s.
 ANSWER_SECONDS = 8.0
@@ -64,7 +65,7 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         there = [{"CPU": float(os.cpu_count() or 1), "GPU": float(_local_gpus())}]
         _check_fits(there, training, "this machine")
-        ray.init(address="local", include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+        start_here()
     else:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     if threading.current_thread() is threading.main_thread():
