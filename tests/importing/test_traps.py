@@ -9,6 +9,7 @@ import pytest
 
 from ig3d_ray.data import datasets
 from ig3d_ray.data.ids import match_ids
+from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.predictions import import_predictions
 from ig3d_ray.importing.tables import Predictions, Reading, read_predictions
@@ -223,3 +224,13 @@ def test_other_forms_of_json(tmp_path: Path, orient: str) -> None:
         text = BY_NAME.to_json(orient=orient)  # type: ignore[call-overload]
     (tmp_path / "t.json").write_text(text)
     assert right(read_predictions(tmp_path / "t.json", RAFDB))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{[1]: 2}", "{__import__('os').getcwd(): 1}", "{" + "-" * 20000 + "1}", "{" + "(" * 500 + "}"],
+    ids=["no key", "a call", "long", "nested"],
+)
+def test_text_that_only_looks_like_a_mapping_stays_text(tmp_path: Path, text: str) -> None:
+    pd.DataFrame({"emotion": [text, text]}).to_csv(tmp_path / "t.csv", index=False)
+    assert read_columns(tmp_path / "t.csv")["emotion"].tolist() == [text, text]

@@ -26,6 +26,7 @@ Columns = dict[str, np.ndarray]
 MAX_BYTES = 4 << 30
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".dat")
 JSON_DEPTH = 50
+LITERAL_CHARACTERS = 10_000
 
 
 def read_columns(file: Path) -> Columns:
@@ -48,7 +49,10 @@ def read_columns(file: Path) -> Columns:
 
 
 def _with_objects(columns: Columns, what: str) -> Columns:
-    """Columns of Python's text for a mapping, as pandas writes DeepFace's results, become a column per key."""
+    """Columns of Python's text for a mapping, as pandas writes DeepFace's results, become a column per key.
+
+    Only literals are read, no expression is evaluated; longer texts than such results have stay text.
+    """
     found: Columns = {}
     for name, values in columns.items():
         texts = values.tolist()
@@ -56,9 +60,12 @@ def _with_objects(columns: Columns, what: str) -> Columns:
         if not (isinstance(first, str) and first.startswith("{") and first.endswith("}")):
             found[name] = values
             continue
+        if max(len(str(text)) for text in texts) > LITERAL_CHARACTERS:
+            found[name] = values
+            continue
         try:
             parts = [ast.literal_eval(text) if text.strip() else {} for text in texts]
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             found[name] = values
             continue
         if all(isinstance(part, dict) for part in parts):
