@@ -82,7 +82,8 @@ def smirk_checkpoint(folder: Path) -> Path:
     return file
 
 
-def quickly_trained(store: Store, samples: Samples, spec: TrainedSpec) -> tuple[Standardized, list[HistoryRow]]:
+def trainer_of(store: Store, samples: Samples, spec: TrainedSpec) -> Trainer:
+    """The trainer of a member's first stage, its network untrained."""
     torch.manual_seed(spec.seed)
     data = []
     for split in ("train", "dev"):
@@ -90,8 +91,13 @@ def quickly_trained(store: Store, samples: Samples, spec: TrainedSpec) -> tuple[
         x = member_inputs(spec, chosen, store)
         data.append(Labeled(x, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va)))
     network = build_network(spec, datasets.dataset("faces"))
-    trainer = Trainer(network, data[0], data[1], spec.stages[0], spec.seed, 7, spec.monitor)
-    return network, trainer.run(lambda epoch, state: None)
+    return Trainer(network, data[0], data[1], spec.stages[0], spec.seed, 7, spec.monitor)
+
+
+def quickly_trained(store: Store, samples: Samples, spec: TrainedSpec) -> tuple[Standardized, list[HistoryRow]]:
+    trainer = trainer_of(store, samples, spec)
+    history = trainer.run(lambda epoch, state: None)
+    return trainer.network, history
 
 
 def train_without_ray(store: Store, samples: Samples, run: Run, cohort: int = 1) -> None:

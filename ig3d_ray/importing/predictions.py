@@ -113,7 +113,7 @@ def import_predictions(
 
 
 def _known_rows(read: Predictions, known: Labels, file: Path, allow_missing: bool) -> Predictions:
-    """The rows whose samples are known, under their known ids; the others are dropped, and told.
+    """The rows whose samples are known, under their known ids; the others are dropped, and counted in the output.
 
     Raises:
         Ig3dError: fewer than 95 % of the ids are known.

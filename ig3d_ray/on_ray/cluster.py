@@ -51,10 +51,10 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    told_by = "--address" if address else "RAY_ADDRESS"
+    named_by = "--address" if address else "RAY_ADDRESS"
     address = address or os.environ.get("RAY_ADDRESS")
     if address is not None:
-        _probe(address, told_by)
+        _probe(address, named_by)
     import ray  # after the environment, which Ray reads while importing
 
     # Before Ray starts: its workers import from where this process does.
@@ -165,13 +165,13 @@ def _local_gpus() -> int:
     return torch.cuda.device_count()
 
 
-def _probe(address: str, told_by: str) -> None:
+def _probe(address: str, named_by: str) -> None:
     """Try the address in a separate process: Ray's connection attempt can't be canceled."""
-    nobody = f"{told_by} {address}: no Ray cluster answers"
+    nobody = f"{named_by} {address}: no Ray cluster answers"
     deadline = time.monotonic() + ANSWER_SECONDS
     if address.startswith("ray://"):
         raise Ig3dError(
-            f"{told_by} {address}: Ray client addresses are not supported; use host:port or `ray job submit`"
+            f"{named_by} {address}: Ray client addresses are not supported; use host:port or `ray job submit`"
         )
     if address != "auto":
         host, _, port = address.rpartition(":")

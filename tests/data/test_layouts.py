@@ -176,7 +176,7 @@ def test_every_defect_of_rafdb_is_listed(tmp_path: Path) -> None:
     for word in ("train", "test"):
         for file in (tmp_path / "folders" / word / "7").iterdir():
             file.unlink()
-    with pytest.raises(Ig3dError, match=r"folders \[1, 2, 3, 4, 5, 6\]: neither 0 nor 7 is there"):
+    with pytest.raises(Ig3dError, match=r"folders 1, 2, 3, 4, 5, 6: neither 0 nor 7 is there"):
         read_rafdb(tmp_path / "folders", (), RAFDB)
 
 

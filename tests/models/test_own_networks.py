@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from small_members import RECIPE, ignore, some_states_inside_epochs
-from trained import quickly_trained
+from trained import quickly_trained, trainer_of
 
 from ig3d_ray.data import datasets
 from ig3d_ray.data.samples import Samples
@@ -16,7 +16,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.build import build_network
 from ig3d_ray.models.checkpoint import load_checkpoint
 from ig3d_ray.models.inference import logit_table
-from ig3d_ray.models.inputs import Feeding, member_inputs, member_samples
+from ig3d_ray.models.inputs import Feeding
 from ig3d_ray.models.module.spec import ModuleSpec
 from ig3d_ray.models.recipe import LossSpec
 from ig3d_ray.models.spec import TrainedSpec, fingerprint
@@ -24,7 +24,6 @@ from ig3d_ray.models.timm.spec import TimmSpec
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.optim import make_optimizer
 from ig3d_ray.training.publish import publish
-from ig3d_ray.training.trainer import Labeled, Trainer
 
 FACES = datasets.dataset("faces")
 SHORT = RECIPE.model_copy(update={"epochs": 2})
@@ -67,22 +66,12 @@ def timm(**changes: object) -> TimmSpec:
     return TimmSpec(**(fields | changes))
 
 
-def trainer(store: Store, samples: Samples, spec: TrainedSpec) -> Trainer:
-    torch.manual_seed(spec.seed)
-    data = []
-    for split in ("train", "dev"):
-        chosen = member_samples(spec, samples, split)
-        x = member_inputs(spec, chosen, store)
-        data.append(Labeled(x, torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va)))
-    return Trainer(build_network(spec, FACES), data[0], data[1], spec.stages[0], spec.seed, 7, spec.monitor)
-
-
 def check_train_resume_and_publish(store: Store, samples: Samples, spec: TrainedSpec) -> None:
-    whole = trainer(store, samples, spec)
+    whole = trainer_of(store, samples, spec)
     states = some_states_inside_epochs(whole)
     wanted = {name: value.clone() for name, value in whole.network.state_dict().items()}
     for state in (states[0], states[-1]):
-        again = trainer(store, samples, spec)
+        again = trainer_of(store, samples, spec)
         again.run(ignore, torch.load(io.BytesIO(state), weights_only=True))
         assert all(torch.equal(wanted[name], value) for name, value in again.network.state_dict().items())
     mark = fingerprint("faces", samples.fingerprint, spec)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ig3d_ray.data.datasets import Dataset
-from ig3d_ray.data.ingest.layouts import Entry, Layout, folder_class, image_files, is_text, named_class
+from ig3d_ray.data.ingest.layouts import Entry, Layout, first_number, folder_class, image_files, is_text, named_class
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.types import Split
 
@@ -53,7 +53,7 @@ def read_folders(root: Path, about: Dataset) -> Layout:
         names = ", ".join(about.class_names[:10])
         example = f", such as {layout.skipped[0][0]}" if layout.skipped else ""
         raise Ig3dError(f"{root}: no image lies in a folder of a class ({names}, or 0, 1, ...){example}")
-    first = _first_number(root, {name for _, _, name in found if name.isdigit()}, about)
+    first = first_number(root, {int(name) for _, _, name in found if name.isdigit()}, about)
     splits = _splits({word for _, word, _ in found if word}, about)
     repeated = Counter((word, file.stem) for file, word, _ in found)
     unique = all(count == 1 for count in repeated.values())
@@ -77,19 +77,6 @@ def read_folders(root: Path, about: Dataset) -> Layout:
     read = ", ".join(f"{word or 'no split folder'} as {split or 'train'}" for word, split in splits.items())
     layout.notes.append(f"folders: {read}" if read else "no folders of splits: dev and test are drawn from all")
     return layout
-
-
-def _first_number(root: Path, folders: set[str], about: Dataset) -> int:
-    """The number of the first class folder, 0 or 1."""
-    numbers = {int(name) for name in folders}
-    if not numbers or 0 in numbers:
-        return 0
-    if about.width in numbers:
-        return 1
-    raise Ig3dError(
-        f"{root}: folders {', '.join(sorted(folders)[:10])}: neither 0 nor {about.width} is there, so they may count"
-        " from 0 or from 1; name them as the classes"
-    )
 
 
 def split_word(name: str, about: Dataset) -> Split | None:

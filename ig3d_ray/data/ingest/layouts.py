@@ -2,12 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.images import IMAGE_SUFFIXES
+from ig3d_ray.data.tables.columns import listed
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.types import Split
 
@@ -183,14 +184,29 @@ def first_class(root: Path, found: Found, about: Dataset) -> int:
     Raises:
         Ig3dError: it can't be known.
     """
-    numbered = {label for file, label in found.values() if label is not None and file.parent.name.isdigit()}
-    if not numbered or 0 in numbered:
+    numbers = {label for file, label in found.values() if label is not None and file.parent.name.isdigit()}
+    return first_number(root, numbers, about, ", or give a label file")
+
+
+def first_number(root: Path, numbers: Set[int], about: Dataset, or_else: str = "") -> int:
+    """The number of the first of numbered class folders, 0 or 1.
+
+    Args:
+        root: the folder.
+        numbers: of its class folders.
+        about: whose classes.
+        or_else: what else may be given, for the message.
+
+    Raises:
+        Ig3dError: neither the first nor the last class's number is there.
+    """
+    if not numbers or 0 in numbers:
         return 0
-    if about.width in numbered:
+    if about.width in numbers:
         return 1
     raise Ig3dError(
-        f"{root}: folders {sorted(numbered)}: neither 0 nor {about.width} is there, so they may count from 0 or from 1;"
-        " name them as the classes, or give a label file"
+        f"{root}: folders {listed(map(str, sorted(numbers)))}: neither 0 nor {about.width}"
+        f" is there, so they may count from 0 or from 1; name them as the classes{or_else}"
     )
 
 

@@ -1,43 +1,32 @@
 """Looks representations up by name: built in, declared in a file, or created in a storage."""
 
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator
 
+from ig3d_ray.data.declarations import parsed, shipped_names, shipped_text
 from ig3d_ray.data.representations.declaration import Declaration
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
-from ig3d_ray.storage.explain import first_error
 from ig3d_ray.storage.store import Store
-from ig3d_ray.storage.yaml_files import read_yaml, yaml_mapping
+from ig3d_ray.storage.yaml_files import read_yaml
 
-BUILT_IN: tuple[str, ...] = tuple(
-    sorted(
-        file.name.removesuffix(".yaml")
-        for file in resources.files("ig3d_ray.data.representations").iterdir()
-        if file.name.endswith(".yaml")
-    )
-)
+PACKAGE = "ig3d_ray.data.representations"
+BUILT_IN: tuple[str, ...] = shipped_names(PACKAGE)
 # Declarations of this process, as a registry of codecs: a name means the same everywhere in it.
 _DECLARED: dict[str, Declaration] = {}
 
 
 @cache
 def _built_in(name: str) -> Declaration:
-    text = (resources.files("ig3d_ray.data.representations") / f"{name}.yaml").read_text(encoding="utf-8")
-    return _parsed(text, f"{name}.yaml")
+    return _parsed(shipped_text(PACKAGE, name), f"{name}.yaml")
 
 
 def _parsed(text: str, what: str) -> Declaration:
-    try:
-        wanted = "a representation is a mapping (name: ..., groups: {...})"
-        return Declaration.model_validate(yaml_mapping(text, what, wanted))
-    except ValidationError as error:
-        raise Ig3dError(f"{what}: {first_error(error)}") from error
+    return parsed(Declaration, text, what, "a representation is a mapping (name: ..., groups: {...})")
 
 
 def read_declaration(file: Path) -> Declaration:
