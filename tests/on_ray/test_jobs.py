@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import SMALL_SPACE
 from ray_head import BIN, head
 
@@ -19,6 +20,30 @@ from ig3d_ray.storage.store import Store
 pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).resolve().parents[2]
 Head = tuple[str, dict[str, str]]
+# However late a job's log is read, a member whose network waits for a file to go is still in training.
+WAITING = """
+import time
+from pathlib import Path
+
+from torch import nn
+
+FILE = Path({file!r})
+
+
+class Waiting(nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.linear = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, outputs))
+
+    def forward(self, image):
+        if FILE.exists():
+            time.sleep(0.4)
+        return self.linear(image)
+
+
+def waiting(outputs):
+    return Waiting(outputs)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +52,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         yield found
 
 
-def call(cluster: Head, *words: str, seconds: int = 200) -> "subprocess.CompletedProcess[str]":
+def call(cluster: Head, *words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     _, environment = cluster
-    return subprocess.run(words, capture_output=True, text=True, timeout=seconds, env=environment)
+    return subprocess.run(words, capture_output=True, text=True, timeout=200, env=environment, cwd=cwd)
 
 
-def ray_job_submit(cluster: Head, *words: str) -> "subprocess.CompletedProcess[str]":
+def ray_job_submit(cluster: Head, *words: str, folder: Path = REPOSITORY) -> "subprocess.CompletedProcess[str]":
     url, _ = cluster
-    ray = [str(BIN / "ray"), "job", "submit", "--address", url, "--working-dir", str(REPOSITORY), "--"]
+    ray = [str(BIN / "ray"), "job", "submit", "--address", url, "--working-dir", str(folder), "--"]
     return call(cluster, *ray, "python", "-m", "ig3d_ray", *words)
 
 
-def ig3d(cluster: Head, *words: str) -> "subprocess.CompletedProcess[str]":
-    return call(cluster, sys.executable, "-m", "ig3d_ray", *words)
+def ig3d(cluster: Head, *words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    return call(cluster, sys.executable, "-m", "ig3d_ray", *words, cwd=cwd)
 
 
 def specs(store: Store) -> list[str]:
@@ -73,15 +98,22 @@ def test_a_folder_of_this_machine_is_refused(cluster: Head) -> None:
 def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head, tmp_path: Path) -> None:
     url, _ = cluster
     store = Store(str(tmp_path / "store"))
-    # A quarter of a minute of training: asking for a job's log takes seconds, and it must not be over by then.
-    long = ["--set", "pool.0.recipe.epochs=150", "--set", "pool.0.recipe.patience=150", "--set", "pool.0.width=12"]
-    long += ["--set", "search.budget=10"]
-    words = ["submit", str(SMALL_SPACE), "--dashboard", url, "--storage", store.uri, *long]
-    submitted = ig3d(cluster, *words)
+    there = tmp_path / "there"
+    there.touch()
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "networks_of_a_job.py").write_text(WAITING.format(file=str(there)))
+    small = yaml.safe_load(SMALL_SPACE.read_text())
+    small["search"]["budget"] = 10
+    recipe = small["pool"][0]["recipe"] | {"epochs": 40, "patience": 40}
+    small["pool"][0] = {"kind": "module", "factory": "networks_of_a_job:waiting", "image_size": 32, "recipe": recipe}
+    (project / "space.yaml").write_text(yaml.safe_dump(small))
+    words = ["submit", "space.yaml", "--dashboard", url, "--storage", store.uri]
+    submitted = ig3d(cluster, *words, cwd=project)
     assert submitted.returncode == 0, submitted.stderr
     job = submitted.stdout.strip()
     deadline = time.monotonic() + 120
-    while not re.search(r"train: .* epoch", logs := call(cluster, *ray_job("logs", job, url)).stdout):
+    while not re.search(r"train: waiting.* epoch", logs := call(cluster, *ray_job("logs", job, url)).stdout):
         assert time.monotonic() < deadline, logs
         time.sleep(0.5)
     started = time.monotonic()
@@ -92,7 +124,8 @@ def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head
     written = re.findall(r"train: (.*): terminated; written at (epoch \d+, step \d+)", logs)
     assert written, logs
     assert specs(store) == []
-    done = ig3d(cluster, *words, "--follow")
+    there.unlink()
+    done = ig3d(cluster, *words, "--follow", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     for name, where in written:
         assert f"{name} resumed at {where}" in done.stdout
@@ -101,7 +134,7 @@ def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head
     assert json.loads(store.read(spec))["dataset"] == "faces"
     assert store.names("train") == store.names("tune") == []
     # And the way that is Ray's own: nothing is left to do.
-    again = ray_job_submit(cluster, "run", "tests/small.yaml", "--storage", store.uri, *long)
+    again = ray_job_submit(cluster, "run", "space.yaml", "--storage", store.uri, folder=project)
     assert again.returncode == 0, again.stdout
     assert "nothing to do, 5 members cached" in again.stdout
 
