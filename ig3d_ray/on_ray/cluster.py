@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ig3d_ray.config.resources import Resources, places
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.user_code import working_directory_on_path
-from ig3d_ray.on_ray.local import start_here
+from ig3d_ray.on_ray.local import start_here, use_own_token
 
 # Minus the startup time of this program, so that the result is available within 10 s.
 ANSWER_SECONDS = 8.0
@@ -34,7 +34,14 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
-_PROBE = "import ray, sys; ray.init(address=sys.argv[1], logging_level='ERROR', log_to_driver=False); ray.shutdown()"
+# SkyPilot starts a Ray of its own on each machine, for its own jobs.
+SKYPILOT_PORT = "6380"
+_PROBE = """
+import ray, sys
+ray.init(address=sys.argv[1], logging_level="ERROR", log_to_driver=False)
+print(ray.get_runtime_context().gcs_address)
+ray.shutdown()
+"""
 
 
 @contextlib.contextmanager
@@ -47,7 +54,8 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
         training: what one training needs; checked before anything is started. None if nothing is trained.
 
     Raises:
-        Ig3dError: the address doesn't answer within 10 s; one training needs more than is available.
+        Ig3dError: the address doesn't answer within 10 s, or `auto` finds the Ray that SkyPilot keeps for itself; one
+            training needs more than is available.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -55,6 +63,8 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
     address = address or os.environ.get("RAY_ADDRESS")
     if address is not None:
         _probe(address, named_by)
+    else:
+        use_own_token()
     import ray  # after the environment, which Ray reads while importing
 
     # Before Ray starts: its workers import from where this process does.
@@ -188,6 +198,12 @@ def _probe(address: str, named_by: str) -> None:
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason given"
         raise Ig3dError(f"{nobody} ({reason})")
+    found = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+    if address == "auto" and found.endswith(f":{SKYPILOT_PORT}"):
+        raise Ig3dError(
+            f"{named_by} auto: found {found}, SkyPilot's internal Ray, not for runs; start your own (`ray start"
+            " --head --port 6379`, as clusters/skypilot.yaml does) and give its address: --address HOST:6379"
+        )
 
 
 def gpus_there() -> float:

@@ -3,7 +3,9 @@
 A new version of Ray is checked here first.
 """
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import ray
@@ -64,6 +66,22 @@ def validate_launcher_file(content: dict[str, Any]) -> None:
     from ray.autoscaler._private.util import prepare_config, validate_config
 
     validate_config(prepare_config(content))
+
+
+@contextlib.contextmanager
+def loopback_only() -> Iterator[str]:
+    """Context in which `ray.init(_node_ip_address=...)` takes the address that this gives, 127.0.0.1, as it is.
+
+    Ray replaces it by the machine's address in the network, and then all its processes listen on every interface.
+    """
+    from ray._private import services
+
+    replaced = services.resolve_ip_for_localhost
+    services.resolve_ip_for_localhost = lambda host: host
+    try:
+        yield "127.0.0.1"
+    finally:
+        services.resolve_ip_for_localhost = replaced
 
 
 @functools.lru_cache(maxsize=1)

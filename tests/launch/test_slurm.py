@@ -17,7 +17,8 @@ exec "$@"
 """
 # As Ray does: its own exit code is the command's, and 0 where it could not start.
 RAY = """#!/bin/bash
-printf '%s\\n' "$RAY_AUTH_MODE" "$RAY_ADDRESS" "$(stat -c %a "$RAY_AUTH_TOKEN_PATH")" "$*" >> {log}
+printf '%s\\n' "$RAY_AUTH_MODE" "$RAY_ADDRESS" "$(stat -c %a "$RAY_AUTH_TOKEN_PATH")" "$(umask)" >> {log}
+printf '%s\\n' "$RAY_TMPDIR" "$*" >> {log}
 [ -n "${{RAY_FAILS:-}}" ] && exit 0
 while [ "$1" != -- ]; do shift; done
 shift
@@ -46,7 +47,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def sbatch(environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     words = ["bash", str(SCRIPT), "space.yaml", "--storage", "/shared/a folder"]
-    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, umask=0o022)
 
 
 def left_behind(tmp_path: Path) -> list[str]:
@@ -58,8 +59,10 @@ def test_it_ends_as_the_run_does(environment: dict[str, str], tmp_path: Path, co
     done = sbatch(environment | {"RUN_ENDS": str(code)})
     assert done.returncode == code, done.stderr
     assert "run: -m ig3d_ray run space.yaml --storage /shared/a folder" in done.stdout
-    mode, address, permissions, words = (tmp_path / "ray.log").read_text().split("\n", 3)
+    mode, address, permissions, umask, temporary, words = (tmp_path / "ray.log").read_text().split("\n", 5)
     assert (mode, address, permissions) == ("token", "10.1.2.3:24711", "600")
+    assert umask == "0022", "what a run writes to a shared storage would be unreadable to others"
+    assert temporary == "/tmp/ig3d-4711", "sockets below a long TMPDIR can't be made"
     assert words.startswith("symmetric-run --address 10.1.2.3:24711 --min-nodes 2 --num-cpus 16 --num-gpus 4")
     assert left_behind(tmp_path) == []
 
