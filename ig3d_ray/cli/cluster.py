@@ -1,9 +1,12 @@
 """`ig3d cluster ...`: checks of cluster files before a launch."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ig3d_ray.launch.faults import Fault
 
 cluster_app = typer.Typer(help="Check cluster files before a launch.", no_args_is_help=True)
 
@@ -13,10 +16,14 @@ def _group() -> None:
     """Keeps `check` a subcommand while it is the only one."""
 
 
-@cluster_app.command("check", epilog="Example: ig3d cluster check clusters/aws.yaml")
+@cluster_app.command("check", epilog="Example: ig3d cluster check clusters/aws.yaml clusters/skypilot.yaml")
 def cluster_check(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A YAML file for `ray up`, or a RayJob, RayCluster or RayService.")
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="YAML files for `ray up`; of a RayJob, RayCluster or RayService; of a task of SkyPilot.",
+        ),
     ],
     crd: Annotated[
         Path | None,
@@ -30,13 +37,33 @@ def cluster_check(
     ] = Path("."),
 ) -> None:
     """Find what would not work, would cost money, or would give others access. Exit code 1 if anything is found."""
+    from ig3d_ray.launch.read import read_cluster
+
+    # All are read before any is judged, so that a file that is none ends the command with nothing printed.
+    clusters = [(file, *read_cluster(file)) for file in files]
+    wrong = False
+    for file, kind, content, text in clusters:
+        found, checked = _faults(kind, content, text, crd, mounts)
+        for fault in found:
+            print(f"{file}: {fault.where}: {fault.message} [{fault.rule}]")
+        here = any(fault.in_file for fault in found)
+        wrong = wrong or here
+        if not here:
+            print(f"{file}: nothing wrong by {checked}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _faults(
+    kind: str, content: dict[str, object], text: str, crd: Path | None, mounts: Path
+) -> "tuple[list[Fault], str]":
+    """What is wrong with a file, and by what it was checked."""
     from ig3d_ray.launch.crd import check_schema
     from ig3d_ray.launch.faults import Fault, placeholders, secrets
     from ig3d_ray.launch.kuberay import check_manifest
     from ig3d_ray.launch.launcher import LAUNCHER_RULES
-    from ig3d_ray.launch.read import read_cluster
+    from ig3d_ray.launch.skypilot import check_task
 
-    kind, content, text = read_cluster(file)
     found = [*secrets(text), *placeholders(text)]
     if kind == "launcher":
         from ig3d_ray.on_ray.ray_up import schema_error
@@ -44,16 +71,12 @@ def cluster_check(
         rejected = schema_error(content)
         if rejected is not None:
             found.append(Fault("schema", rejected[0], f"Ray rejects it: {rejected[1]}"))
-        found += [fault for rule in LAUNCHER_RULES for fault in rule(content, mounts)]
-        checked = "Ray's schema and these rules"
-    else:
-        found += check_manifest(content)
-        found += check_schema(content, crd) if crd else []
-        checked = (
-            "the operator's schema and these rules" if crd else "these rules; with --crd also by the operator's schema"
+        return [*found, *(fault for rule in LAUNCHER_RULES for fault in rule(content, mounts))], (
+            "Ray's schema and these rules"
         )
-    for fault in found:
-        print(f"{file}: {fault.where}: {fault.message} [{fault.rule}]")
-    if found:
-        raise typer.Exit(1)
-    print(f"{file}: nothing wrong by {checked}")
+    if kind == "skypilot":
+        return [*found, *check_task(content)], "these rules; `sky launch --dryrun` checks it by SkyPilot's schema"
+    found += check_manifest(content)
+    found += check_schema(content, crd) if crd else []
+    by = "the operator's schema and these rules" if crd else "these rules; with --crd also by the operator's schema"
+    return found, by

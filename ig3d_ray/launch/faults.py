@@ -14,11 +14,13 @@ class Fault:
         rule: its name.
         where: the field, such as `available_node_types.gpu.resources`.
         message: what is wrong and what to do, one line.
+        in_file: whether the file can be changed so that it is right; otherwise the message says what to do besides.
     """
 
     rule: str
     where: str
     message: str
+    in_file: bool = True
 
 
 _SECRETS = {

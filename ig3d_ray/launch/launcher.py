@@ -50,17 +50,17 @@ def placed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
 
 
 def closed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
-    """Anyone who can reach a Ray port can run code on the cluster."""
+    """Anyone who can reach a Ray port can run code on the cluster; strangers try out every open port 22."""
     for i, permission in enumerate(items(at(file, "provider", "security_group", "IpPermissions"))):
         ranges = [at(r, "CidrIp") for r in items(at(permission, "IpRanges"))]
         ranges += [at(r, "CidrIpv6") for r in items(at(permission, "Ipv6Ranges"))]
-        only_ssh = at(permission, "FromPort") == at(permission, "ToPort") == 22
-        if {"0.0.0.0/0", "::/0"} & {str(r) for r in ranges} and not only_ssh:
+        if {"0.0.0.0/0", "::/0"} & {str(r) for r in ranges}:
             where = f"provider.security_group.IpPermissions[{i}]"
             ports = f"ports {at(permission, 'FromPort')} to {at(permission, 'ToPort')}"
             yield Fault(
                 "open-port", where, f"{ports} are open to the world; use `ray dashboard` to reach the dashboard"
             )
+    yield from _port_22(file)
     starts = _commands(file, "head_start_ray_commands")
     if not starts and at(file, "provider", "type") == "aws":
         yield Fault("open-port", "head_start_ray_commands", "missing: Ray's default opens the dashboard to the network")
@@ -68,6 +68,35 @@ def closed(file: dict[str, Any], _: Path) -> Iterator[Fault]:
         if re.search(r"--dashboard-host[= ](0\.0\.0\.0|::)", command):
             message = "the dashboard listens to the network; use --dashboard-host=127.0.0.1 and `ray dashboard`"
             yield Fault("open-port", "head_start_ray_commands", message)
+
+
+# What a kind of machine names if its network is the user's own, and what Ray does otherwise.
+_OWN_NETWORK = {
+    "aws": (
+        ("SecurityGroupIds", "NetworkInterfaces", "LaunchTemplate"),
+        "missing: Ray's own group opens port 22 to the world; name a group that opens it to your addresses only",
+    ),
+    "gcp": (
+        ("networkInterfaces",),
+        "missing: the default network's firewall opens port 22 to the world; name a subnetwork of your own network",
+    ),
+}
+
+
+def _port_22(file: dict[str, Any]) -> Iterator[Fault]:
+    """Port 22 by the network that Ray makes or takes."""
+    provider = at(file, "provider", "type")
+    if at(file, "provider", "use_internal_ips") is True:
+        return
+    if provider == "azure":
+        message = (
+            "Ray's network opens port 22 to the world, and no key here changes it: run `az network nsg rule update"
+        )
+        yield Fault("open-port", "provider", f"{message} --source-address-prefixes` after `ray up`", in_file=False)
+    keys, message = _OWN_NETWORK.get(str(provider), ((), ""))
+    for name, kind in mapping(file.get("available_node_types")).items():
+        if keys and not any(at(kind, "node_config", key) for key in keys):
+            yield Fault("open-port", f"available_node_types.{name}.node_config.{keys[0]}", message)
 
 
 def guarded(file: dict[str, Any], _: Path) -> Iterator[Fault]:

@@ -7,14 +7,14 @@ import yaml
 
 from ig3d_ray.errors import Ig3dError
 
-Kind = Literal["launcher", "kuberay"]
+Kind = Literal["launcher", "kuberay", "skypilot"]
 
 
 def read_cluster(path: Path) -> tuple[Kind, dict[str, Any], str]:
     """A cluster file: its kind, its content, its text.
 
     Raises:
-        Ig3dError: it is not YAML, or not a file for `ray up` or KubeRay.
+        Ig3dError: it is not YAML, or not a file for `ray up`, KubeRay or SkyPilot.
     """
     try:
         text = path.read_text()
@@ -30,6 +30,9 @@ def read_cluster(path: Path) -> tuple[Kind, dict[str, Any], str]:
         return "kuberay", content, text
     if "provider" in content or "available_node_types" in content:
         return "launcher", content, text
+    if "run" in content or "resources" in content:
+        return "skypilot", content, text
     raise Ig3dError(
-        f"{path}: neither a file for `ray up` (provider, available_node_types) nor a RayJob, RayCluster or RayService"
+        f"{path}: neither a file for `ray up` (provider, available_node_types), nor a RayJob, RayCluster or RayService,"
+        " nor a task of SkyPilot (resources, run)"
     )

@@ -1,6 +1,8 @@
 """Cluster files: those of this repository are right, and every mistake that people make is found."""
 
 import copy
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def filled_in(name: str) -> str:
     """A file of ours as its user has it, who put names where it asks for them."""
     text = (CLUSTERS / name).read_text()
-    for placeholder in ("YOUR-BUCKET", "REGISTRY", "your-project-id"):
+    for placeholder in ("YOUR-BUCKET", "REGISTRY", "your-project-id", "YOURGROUP", "YOUR-ADDRESS"):
         text = text.replace(placeholder, "acme")
     return text
 
@@ -57,13 +59,15 @@ def test_our_own_files_are_right(name: str, tmp_path: Path) -> None:
         options = ["--crd", str(CRDS / f"ray.io_{kind}s.yaml")]
     code, lines = check(path, *options)
     assert code == 0, lines
-    assert "nothing wrong" in lines[0]
+    assert "nothing wrong" in lines[-1]
+    # What no key of the file changes is said.
+    assert len(lines) == 1 or (name == "azure.yaml" and "nsg rule update" in lines[0]), lines
 
 
-@pytest.mark.parametrize("name", LAUNCHER + KUBERAY)
+@pytest.mark.parametrize("name", LAUNCHER + KUBERAY + ["skypilot.yaml"])
 def test_only_what_is_left_to_fill_in_is_wrong_with_them(name: str) -> None:
     _, lines = check(CLUSTERS / name)
-    assert rules_of(lines) <= {"placeholder"}
+    assert rules_of(lines) <= {"placeholder", *(["open-port"] if name == "azure.yaml" else [])}
 
 
 def broken(name: str, change: Change, tmp_path: Path) -> list[str]:
@@ -91,6 +95,12 @@ AWS_MISTAKES: list[tuple[str, Change, str]] = [
     ("place", lambda f: f["provider"].pop("region"), "provider.region: missing"),
     ("provider-key", lambda f: f["provider"].update(regoin="x"), "did you mean region?"),
     ("open-port", lambda f: f["provider"].update(security_group=open_to_the_world((0, 65535))), "0 to 65535 are open"),
+    (
+        "open-port",
+        lambda f: kinds(f)["gpu_spot"]["node_config"].pop("SecurityGroupIds"),
+        "opens port 22 to the world; name a group",
+    ),
+    ("open-port", lambda f: f["provider"].update(security_group=open_to_the_world((22, 22))), "22 to 22 are open"),
     (
         "open-port",
         lambda f: f.update(
@@ -174,10 +184,11 @@ def test_mistakes_in_the_words_of_the_other_clouds(tmp_path: Path) -> None:
     def google(f: dict[str, Any]) -> None:
         f["available_node_types"]["gpu_spot"]["node_config"]["scheduling"] = [{"provisioningModel": "spot"}]
         f["available_node_types"]["cpu"]["node_config"].pop("serviceAccounts")
+        f["available_node_types"]["head"]["node_config"].pop("networkInterfaces")
         f["provider"].pop("project_id")
 
     lines = broken("gcp.yaml", google, tmp_path)
-    assert rules_of(lines) == {"spot", "role", "place"}, lines
+    assert rules_of(lines) == {"spot", "role", "place", "open-port"}, lines
 
     def microsoft(f: dict[str, Any]) -> None:
         f["available_node_types"]["gpu_spot"]["node_config"]["azure_arm_parameters"]["priority"] = "spot"
@@ -241,6 +252,75 @@ def test_a_mistake_in_a_manifest_is_found(rule: str, change: Change, message: st
     lines = broken("kuberay-rayjob.yaml", change, tmp_path)
     assert rule in rules_of(lines)
     assert any(message in line for line in lines), lines
+
+
+SKYPILOT_MISTAKES: list[tuple[str, Change, str]] = [
+    ("schema", lambda f: f.update(resource={}), "did you mean resources?"),
+    ("schema", lambda f: f["resources"].update(acelerators="L4:1"), "did you mean accelerators?"),
+    ("gpu", lambda f: f["resources"].pop("accelerators"), "nothing would train on a GPU"),
+    ("idle", lambda f: f["resources"].pop("autostop"), "would stay and cost"),
+    ("open-port", lambda f: f["resources"].update(ports=8265), "open to the world"),
+    ("open-port", lambda f: f.update(run=f["run"].replace("127.0.0.1", "0.0.0.0")), "listens to the network"),
+    ("internal-ray", lambda f: f.update(run=f["run"] + "\nray stop\n"), "stops SkyPilot's own Ray, too"),
+    ("internal-ray", lambda f: f.update(run="ray start --head --port=6380"), "that of SkyPilot's own Ray"),
+    ("internal-ray", lambda f: f.update(run="ig3d run x.yaml --address auto"), "finds SkyPilot's own Ray"),
+    ("token", lambda f: f["envs"].pop("RAY_AUTH_MODE"), "everyone who reaches a port"),
+    ("version", lambda f: f.update(setup="pip install torch"), "no version"),
+    ("secret", lambda f: f["secrets"].update(RAY_AUTH_TOKEN="ab" * 32), "a Ray token"),
+]
+
+
+@pytest.mark.parametrize(("rule", "change", "message"), SKYPILOT_MISTAKES)
+def test_a_mistake_in_a_task_of_skypilot_is_found(rule: str, change: Change, message: str, tmp_path: Path) -> None:
+    lines = broken("skypilot.yaml", change, tmp_path)
+    assert any(message in line and line.endswith(f"[{rule}]") for line in lines), lines
+
+
+def test_skypilots_own_schema_takes_the_task(tmp_path: Path) -> None:
+    schemas = pytest.importorskip("sky.utils.schemas", reason="SkyPilot is not installed")
+    import jsonschema
+
+    task = yaml.safe_load(filled_in("skypilot.yaml"))
+    jsonschema.validate(task, schemas.get_task_schema())
+    jsonschema.validate(task["resources"], schemas.get_resources_schema())
+
+
+def test_several_files_are_checked_at_once_and_all_is_said(tmp_path: Path) -> None:
+    right = tmp_path / "aws.yaml"
+    right.write_text(filled_in("aws.yaml"))
+    wrong = CLUSTERS / "kuberay-rayjob.yaml"
+    done = CliRunner().invoke(app, ["cluster", "check", str(right), str(wrong), "--mounts", str(REPOSITORY)])
+    assert done.exit_code == 1
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith(f"{right}: nothing wrong")
+    assert all(line.startswith(f"{wrong}: ") for line in lines[1:])
+    assert len(lines) > 1
+
+
+@pytest.mark.skipif(not CRDS.is_dir(), reason="KubeRay's schemas are not here")
+def test_the_option_that_is_commented_out_is_one_that_the_operator_takes(tmp_path: Path) -> None:
+    text = filled_in("kuberay-rayjob.yaml")
+    for line in ("historyServerOptions:", "  collectorOptions:", "    image: quay"):
+        assert f"# {line}" in text
+        text = text.replace(f"# {line}", line)
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    assert "historyServerOptions" in yaml.safe_load(text)["spec"]["rayClusterSpec"]
+    code, lines = check(path, "--crd", str(CRDS / "ray.io_rayjobs.yaml"))
+    assert code == 0, lines
+
+
+@pytest.mark.parametrize("name", ["launch", "head", "worker"])
+def test_the_permissions_are_json_that_amazon_takes(name: str) -> None:
+    policy = json.loads((CLUSTERS / "aws-policies" / f"{name}.json").read_text())
+    assert policy["Version"] == "2012-10-17"
+    for statement in policy["Statement"]:
+        assert re.fullmatch(r"[A-Za-z0-9]+", statement["Sid"])
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert all(re.fullmatch(r"(ec2|iam|s3|ssm):[A-Z][A-Za-z]+", action) for action in actions), actions
+    # Whoever may pass any role may become anyone.
+    passed = [s for s in policy["Statement"] if "iam:PassRole" in s["Action"]]
+    assert all("role/*" not in json.dumps(s["Resource"]) and s["Resource"] != "*" for s in passed)
 
 
 @pytest.mark.skipif(not CRDS.is_dir(), reason="KubeRay's schemas are not here")

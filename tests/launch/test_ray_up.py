@@ -4,6 +4,7 @@ Moto gives its machines addresses that belong to strangers: `ssh` and `rsync` ar
 write down what they were asked for.
 """
 
+import base64
 import json
 import os
 import re
@@ -61,6 +62,13 @@ def account(aws: str, tmp_path: Path) -> dict[str, str]:
         "TMPDIR": str(tmp_path),
         "PATH": f"{tmp_path / 'bin'}:{BIN}:{os.environ['PATH']}",
     }
+    ec2 = client("ec2", environment)
+    group = ec2.create_security_group(GroupName="ig3d", Description="ig3d")["GroupId"]
+    inside = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
+    ssh = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "203.0.113.7/32"}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[inside, ssh])
+    text = (REPOSITORY / "clusters" / "aws.yaml").read_text()
+    (tmp_path / "aws.yaml").write_text(text.replace("sg-YOURGROUP", group))
     iam = client("iam", environment)
     for name in ("ig3d-head", "ig3d-worker"):
         iam.create_instance_profile(InstanceProfileName=name)
@@ -82,6 +90,22 @@ def client(service: str, environment: dict[str, str]) -> "boto3.client":
     return boto3.client(service, endpoint_url=environment["AWS_ENDPOINT_URL"], region_name=REGION, **keys)
 
 
+def calls(environment: dict[str, str]) -> set[str]:
+    """What was asked of EC2, IAM and SSM since the recording began, as permissions are named."""
+    with urllib.request.urlopen(
+        f"{environment['AWS_ENDPOINT_URL']}/moto-api/recorder/download-recording", timeout=10
+    ) as answer:
+        lines = [json.loads(line) for line in answer.read().decode().splitlines()]
+    found = set()
+    for line in lines:
+        body = base64.b64decode(line["body"]).decode() if line.get("body_encoded") else str(line.get("body"))
+        headers = {name.lower(): value for name, value in line["headers"].items()}
+        service = re.findall(r"/([a-z0-9]+)/aws4_request", headers.get("authorization", "")) or ["?"]
+        action = re.findall(r"\bAction=(\w+)", body) or [headers.get("x-amz-target", "?.?").split(".")[1]]
+        found.add(f"{service[0]}:{action[0]}")
+    return found
+
+
 def machines(environment: dict[str, str]) -> list[dict[str, object]]:
     found = client("ec2", environment).describe_instances()["Reservations"]
     return [i for r in found for i in r["Instances"] if i["State"]["Name"] == "running"]
@@ -89,10 +113,16 @@ def machines(environment: dict[str, str]) -> list[dict[str, object]]:
 
 def test_ray_up_and_down_run_all_their_steps(account: dict[str, str], tmp_path: Path) -> None:
     def ray(verb: str, *options: str) -> None:
-        words = [str(BIN / "ray"), verb, "-y", *options, "clusters/aws.yaml"]
+        words = [str(BIN / "ray"), verb, "-y", *options, str(tmp_path / "aws.yaml")]
         done = subprocess.run(words, cwd=REPOSITORY, env=account, capture_output=True, text=True, timeout=200)
         assert done.returncode == 0, done.stdout + done.stderr
 
+    urllib.request.urlopen(
+        f"{account['AWS_ENDPOINT_URL']}/moto-api/recorder/reset-recording", data=b"", timeout=10
+    ).close()
+    urllib.request.urlopen(
+        f"{account['AWS_ENDPOINT_URL']}/moto-api/recorder/start-recording", data=b"", timeout=10
+    ).close()
     ray("up", "--no-config-cache")
     (head,) = machines(account)
     assert head["InstanceType"] == "m6i.xlarge"
@@ -113,15 +143,25 @@ def test_ray_up_and_down_run_all_their_steps(account: dict[str, str], tmp_path: 
     assert not any("ab" * 32 in words for words in asked + copied)
     ray("down")
     assert machines(account) == []
+    policy = json.loads((REPOSITORY / "clusters" / "aws-policies" / "launch.json").read_text())
+    allowed = {
+        action
+        for s in policy["Statement"]
+        for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])
+    }
+    called = calls(account)
+    assert {"ec2:RunInstances", "ec2:CreateKeyPair", "ec2:TerminateInstances"} <= called
+    assert called - allowed == set(), "`ray up` needs what the policy does not give"
 
 
-def test_workers_come_as_spot_machines_and_go(account: dict[str, str]) -> None:
+def test_workers_come_as_spot_machines_and_go(account: dict[str, str], tmp_path: Path) -> None:
     script = """
+import sys
 import yaml
 from ray.autoscaler._private.aws.config import bootstrap_aws
 from ray.autoscaler._private.providers import _get_node_provider
 from ray.autoscaler._private.util import prepare_config
-file = bootstrap_aws(prepare_config(yaml.safe_load(open("clusters/aws.yaml"))))
+file = bootstrap_aws(prepare_config(yaml.safe_load(open(sys.argv[1]))))
 provider = _get_node_provider(file["provider"], file["cluster_name"])
 for name, kind in file["available_node_types"].items():
     if name != "head":
@@ -143,7 +183,12 @@ provider.terminate_nodes(provider.non_terminated_nodes({}))
 print(len(provider.non_terminated_nodes({})))
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, env=account, capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", script, str(tmp_path / "aws.yaml")],
+        cwd=REPOSITORY,
+        env=account,
+        capture_output=True,
+        text=True,
+        timeout=200,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
@@ -153,5 +198,5 @@ print(len(provider.non_terminated_nodes({})))
         "g5.xlarge spot ig3d-worker",
         "m6i.2xlarge on-demand ig3d-worker",
     ]
-    assert {line for line in lines if line.startswith("open")} == {"open 22 22 ['0.0.0.0/0']"}
+    assert {line for line in lines if line.startswith("open")} == {"open 22 22 ['203.0.113.7/32']"}
     assert lines[-1] == "0"
