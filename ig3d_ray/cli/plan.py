@@ -37,9 +37,10 @@ def plan(
     from ig3d_ray.cli.terminal import stdout_console
     from ig3d_ray.config.load import load_space
     from ig3d_ray.data.declared import use_declarations
+    from ig3d_ray.storage import paths
     from ig3d_ray.storage.store import Store
     from ig3d_ray.workflow.inventory import take_inventory
-    from ig3d_ray.workflow.train import Machines, forecast_training, what_is_missing
+    from ig3d_ray.workflow.train import Machines, forecast_training, to_train, what_is_missing
 
     store, console = Store(storage), stdout_console()
     use_declarations(store)
@@ -50,6 +51,9 @@ def plan(
     forecast = forecast_training(store, space, inventory, machines)
     if forecast is not None:
         console.print(render_forecast(forecast, space.resources, machines.device, machines.count, price))
+    elif to_train(inventory):
+        where = store.locate(paths.samples_table(space.dataset))
+        print(f"time:   no estimate: {where} does not exist, so there are no samples to count; see docs/own-data.md")
     for problem in what_is_missing(store, space, inventory):
         print(f"missing: {problem}")
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from ig3d_ray.config.resources import Resources, places
 from ig3d_ray.config.search_space import SearchSpace
-from ig3d_ray.data.samples import load_samples
+from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.registry import has_network
-from ig3d_ray.models.spec import TrainedSpec
+from ig3d_ray.models.spec import TrainedSpec, fingerprint
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.leases import WAIT_SECONDS, Leases, Owner
 from ig3d_ray.storage.store import Store
@@ -55,19 +55,28 @@ def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]
     is available: a run that another cluster started must be the same here.
     """
     found = _members(inventory)
-    if not found:
-        return []
+    return _runs(store, space, found, load_samples(store, space.dataset)) if found else []
+
+
+def _runs(store: Store, space: SearchSpace, found: Sequence[tuple[str, TrainedSpec]], samples: Samples) -> list[Run]:
     needs = space.resources
     device = USUAL_GPU if needs.gpus_per_worker else "cpu"
     together = _together(needs)
-    expected = estimates(found, load_samples(store, space.dataset), [], device, together)
-    seconds = {fingerprint: one.seconds for fingerprint, one in expected.items()}
+    expected = estimates(found, samples, [], device, together)
+    seconds = {mark: one.seconds for mark, one in expected.items()}
     return make_runs(store, space.dataset, found, needs.members_per_run, seconds)
 
 
-def _members(inventory: Inventory) -> list[tuple[str, TrainedSpec]]:
-    wanted = [(w.fingerprint, w.spec) for w in inventory.wanted]
-    return [(mark, spec) for mark, spec in wanted if mark and has_network(spec)]
+def _members(inventory: Inventory, samples: Samples | None = None) -> list[tuple[str, TrainedSpec]]:
+    """The trained members, with the fingerprints that they have, or that they would have on these samples."""
+
+    def mark(wanted: Wanted) -> str | None:
+        if wanted.fingerprint or samples is None:
+            return wanted.fingerprint
+        return fingerprint(samples.dataset, samples.fingerprint, wanted.spec)
+
+    found = [(mark(wanted), wanted.spec) for wanted in inventory.wanted]
+    return [(mark, spec) for mark, spec in found if mark and has_network(spec)]
 
 
 def _together(needs: Resources) -> int:
@@ -185,14 +194,28 @@ def device_of(space: SearchSpace, known: Sequence[Timing]) -> str:
 
 
 def forecast_training(store: Store, space: SearchSpace, inventory: Inventory, machines: Machines) -> Forecast | None:
-    """The estimated duration of the missing trainings; None if none is missing, or there are no data to count."""
-    wanted = {w.fingerprint for w in to_train(inventory) if w.fingerprint}
-    if not wanted:
+    """The estimated duration of the missing trainings; None if none is missing, or if there are no samples to count:
+    no samples table, and no data set that the run would draw."""
+    todo = to_train(inventory)
+    samples = samples_to_train_on(store, space) if todo else None
+    if samples is None:
         return None
-    runs, samples = runs_of(store, space, inventory), load_samples(store, space.dataset)
+    members = _members(inventory, samples)
+    wanted = {mark for (mark, spec) in members if any(w.spec == spec for w in todo)}
     known, together = read_timings(store, space.dataset), _together(space.resources)
-    expected = estimates(_members(inventory), samples, known, machines.device, together)
-    return forecast(runs, expected, wanted, machines.places)
+    expected = estimates(members, samples, known, machines.device, together)
+    return forecast(_runs(store, space, members, samples), expected, wanted, machines.places)
+
+
+def samples_to_train_on(store: Store, space: SearchSpace) -> Samples | None:
+    """The samples of a data set, or those that a run would draw; None if there are none."""
+    if store.exists(paths.samples_table(space.dataset)):
+        return load_samples(store, space.dataset)
+    if space.dataset != "faces" or space.data is None:
+        return None
+    from ig3d_ray.data.synthetic.faces import undrawn_faces
+
+    return undrawn_faces(space.data.samples, space.data.seed)
 
 
 def _claimed(leases: Leases, runs: Sequence[Run], left: set[str]) -> tuple[set[str], dict[str, Owner]]:

@@ -67,6 +67,32 @@ def make_faces(store: Store, samples: int = 4000, seed: int = 0) -> Samples:
     Raises:
         Ig3dError: fewer than 200 samples, or the store can't be written.
     """
+    table, coefficients, looks = _table(samples, seed)
+    ids = table["sample_id"].to_pylist()
+    encoded = {i: encode_face(Expression(*c), look) for i, c, look in zip(ids, coefficients, looks, strict=True)}
+    places = pack_images(store, "faces", encoded)
+    table = table.set_column(2, "image", pa.array([places[i] for i in ids]))
+    made = Samples("faces", table)
+    forget_encoders(store, "faces")
+    made.save(store)
+    return made
+
+
+def undrawn_faces(samples: int, seed: int) -> Samples:
+    """The table of the data set that `make_faces` would draw, with images that are not there: for forecasts.
+
+    Args:
+        samples: how many faces, at least 200.
+        seed: random seed.
+
+    Raises:
+        Ig3dError: fewer than 200 samples.
+    """
+    return Samples("faces", _table(samples, seed)[0])
+
+
+def _table(samples: int, seed: int) -> tuple[pa.Table, np.ndarray, list[Look]]:
+    """The samples table with images that are still to be drawn, the coefficients `[N, 8]`, and the looks."""
     if samples < MIN_SAMPLES:
         raise Ig3dError(f"--samples {samples}: at least {MIN_SAMPLES}, so that each split has every expression")
     rng = np.random.default_rng([seed, samples])
@@ -76,13 +102,11 @@ def make_faces(store: Store, samples: int = 4000, seed: int = 0) -> Samples:
     emoca = _emoca(coefficients, looks, rng)
     smirk = _smirk(coefficients, looks, rng)
     ids = [f"face-{number:05d}" for number in range(samples)]
-    encoded = {i: encode_face(Expression(*c), look) for i, c, look in zip(ids, coefficients, looks, strict=True)}
-    places = pack_images(store, "faces", encoded)
     table = pa.table(
         {
             "sample_id": ids,
             "split": split,
-            "image": [places[i] for i in ids],
+            "image": [f"{i}.png" for i in ids],
             "expression": labels.astype(np.int8),
             "valence": va[:, 0].astype(np.float32),
             "arousal": va[:, 1].astype(np.float32),
@@ -90,10 +114,7 @@ def make_faces(store: Store, samples: int = 4000, seed: int = 0) -> Samples:
             "smirk": _feature_column("smirk", smirk, rng),
         }
     )
-    made = Samples("faces", table)
-    forget_encoders(store, "faces")
-    made.save(store)
-    return made
+    return table, coefficients, looks
 
 
 def contact_sheet(seed: int = 0, columns: int = 10) -> bytes:
