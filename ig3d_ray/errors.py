@@ -1,5 +1,7 @@
 """The one exception that a user sees as a line of text instead of a traceback."""
 
+import re
+
 
 class Ig3dError(Exception):
     """Something that the user can put right.
@@ -22,3 +24,12 @@ def is_termination(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, Terminated):
         error = error.__cause__ or error.__context__
     return error is not None
+
+
+def without_password(text: str) -> str:
+    """URIs in a text without the part between `//` and `@`.
+
+    Args:
+        text: a URI, or a message that holds some.
+    """
+    return re.sub(r"//[^/\s@]*:[^/\s]*@", "//...@", text)

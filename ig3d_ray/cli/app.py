@@ -21,7 +21,7 @@ from ig3d_ray.cli.search import search
 from ig3d_ray.cli.serve import serve
 from ig3d_ray.cli.show import show
 from ig3d_ray.cli.submit import submit
-from ig3d_ray.errors import Ig3dError
+from ig3d_ray.errors import Ig3dError, without_password
 
 USER_ERROR, INTERRUPTED = 2, 130
 MESSAGE_LENGTH = 240
@@ -80,7 +80,7 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except Ig3dError as error:
-        print(f"ig3d: {_one_line(str(error))}", file=sys.stderr)
+        print(f"ig3d: {_one_line(without_password(str(error)))}", file=sys.stderr)
     except typer.Abort:
         sys.exit(INTERRUPTED)
     except Exception as error:

@@ -21,6 +21,7 @@ def ls(
     from ig3d_ray.storage.store import Store
 
     store = Store(storage)
+    store.check_there()
     names = [datasets.use(store, dataset).name] if dataset else datasets.known_in(store)
     if not sum(_print_dataset(store, name) for name in names):
         print(f"{store.uri}: holds {'nothing of ' + dataset if dataset else 'no data set, member or search'}")

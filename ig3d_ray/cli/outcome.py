@@ -1,6 +1,7 @@
 """What `ig3d run` and `ig3d search` print and log at the end."""
 
 import json
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from ig3d_ray.storage.store import Store
     from ig3d_ray.workflow.pipeline import Outcome
 
+logger = logging.getLogger(__name__)
 OptunaStorage = Annotated[
     str | None,
     typer.Option(
@@ -58,20 +60,41 @@ def show_outcome(
         as_json: print one line of JSON instead of tables.
         tracking: an MLflow experiment, or None.
     """
-    from ig3d_ray.workflow.reports import write_report
-
-    page = write_report(store, outcome.findings, outcome.folder)
+    page = _report(store, outcome)
     if as_json:
         _print_json(space, outcome, store, page)
     else:
         _print_tables(space, outcome, store, page)
-    if tracking is not None:
-        tracking.log(store, outcome.findings, outcome.folder)
-        if not as_json:
-            print(f"mlflow: {tracking.where}")
+    if tracking is not None and _logged(tracking, store, outcome) and not as_json:
+        print(f"mlflow: {tracking.where}")
 
 
-def _print_json(space: "SearchSpace", outcome: "Outcome", store: "Store", page: str) -> None:
+def _report(store: "Store", outcome: "Outcome") -> str | None:
+    """The report's address; None if it could not be written, which ends no search."""
+    from ig3d_ray.workflow.reports import write_report
+
+    try:
+        return write_report(store, outcome.findings, outcome.folder)
+    except Exception as error:  # of any library that draws
+        name = store.locate(outcome.folder)
+        logger.warning(f"report: not written ({type(error).__name__}: {error}); try again: ig3d report {name}")
+        return None
+
+
+def _logged(tracking: "Tracking", store: "Store", outcome: "Outcome") -> bool:
+    """Whether MLflow has it, tried twice: a server that is away ends no search."""
+    from ig3d_ray.errors import Ig3dError
+
+    for left in (1, 0):
+        try:
+            tracking.log(store, outcome.findings, outcome.folder)
+            return True
+        except Ig3dError as error:
+            logger.warning(f"mlflow: {error}" + ("; once more" if left else ""))
+    return False
+
+
+def _print_json(space: "SearchSpace", outcome: "Outcome", store: "Store", page: str | None) -> None:
     from ig3d_ray.report.text import verdict
 
     scores = outcome.spec.scores
@@ -92,7 +115,7 @@ def _print_json(space: "SearchSpace", outcome: "Outcome", store: "Store", page: 
     print(json.dumps(content))
 
 
-def _print_tables(space: "SearchSpace", outcome: "Outcome", store: "Store", page: str) -> None:
+def _print_tables(space: "SearchSpace", outcome: "Outcome", store: "Store", page: str | None) -> None:
     from ig3d_ray.cli.terminal import stdout_console
     from ig3d_ray.report.text import render
 
@@ -104,5 +127,6 @@ def _print_tables(space: "SearchSpace", outcome: "Outcome", store: "Store", page
         print(f"{len(outcome.failed)} members could not be trained (above); the others were searched")
     if outcome.unused:
         print(f"{outcome.unused} trained members in the storage are not in this space; repeat the --set of their run")
-    print(f"report: {page}")
+    if page is not None:
+        print(f"report: {page}")
     print(f"spec: {store.locate(paths.ensemble_spec(outcome.folder))}")

@@ -25,6 +25,7 @@ def search(
     store = Store(storage)
     use_declarations(store)
     space = load_space(space_file, tuple(overrides or ()))
+    store.check_there()
     store.prepare()
     tracking = tracking_at(mlflow, space)
     with interruptible():

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console, ConsoleRenderable
 from rich.logging import RichHandler
 
-from ig3d_ray.errors import Terminated
+from ig3d_ray.errors import Terminated, without_password
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -32,7 +32,7 @@ class _Elapsed(logging.Formatter):
         self.started = time.time()
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"[{record.created - self.started:6.1f} s] {record.getMessage()}"
+        return f"[{record.created - self.started:6.1f} s] {without_password(record.getMessage())}"
 
 
 def log_to_stderr() -> Console:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ig3d_ray.config.search_space import SearchSpace
-from ig3d_ray.errors import Ig3dError
+from ig3d_ray.errors import Ig3dError, without_password
 from ig3d_ray.on_ray.job_files import job_folder
 from ig3d_ray.storage.store import Store
 
@@ -45,6 +45,11 @@ def submit(space_file: Path, space: SearchSpace, storage: str, overrides: Sequen
         raise Ig3dError(
             f"--storage {storage}: a job runs on another machine; use s3://bucket/prefix, or the full path of a folder"
             " that all its machines see"
+        )
+    if without_password(storage) != storage:
+        raise Ig3dError(
+            f"--storage {without_password(storage)}: holds a password, which Ray shows to everyone who may see the job;"
+            " give the machines access by their role, or by files on them"
         )
     words = ["python", "-m", "ig3d_ray", "run", space_file.name, "--storage", storage]
     for override in overrides:

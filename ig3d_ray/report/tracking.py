@@ -2,14 +2,13 @@
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ig3d_ray.ensembles.spec import EnsembleSpec
-from ig3d_ray.errors import Ig3dError
+from ig3d_ray.errors import Ig3dError, without_password
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.parquet import table_from_bytes
@@ -163,11 +162,6 @@ def _flattened(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, A
             yield from _flattened(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def without_password(text: str) -> str:
-    """URIs in a text without the part between `//` and `@`."""
-    return re.sub(r"//[^/\s]+@", "//...@", text)
 
 
 def _page(store: Store, folder: str) -> dict[str, bytes]:

@@ -17,8 +17,11 @@ import fsspec
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage.local_files import PARTIAL_SUFFIX, remove_tree, replace_file, sweep_partials
+from ig3d_ray.storage.refusals import has_no_conditions, reason_of, takes_no_checksums, warn_unsafe
 from ig3d_ray.storage.retry import PATIENCE_SECONDS, patiently
 
+# Extras of this package that a protocol needs.
+EXTRAS = {"gs": "gcs", "gcs": "gcs", "abfs": "azure", "abfss": "azure", "az": "azure", "adl": "azure"}
 A = TypeVar("A")
 T = TypeVar("T")
 
@@ -56,7 +59,13 @@ class Store:
         protocol = uri.split("://", 1)[0] if "://" in uri else "file"
         if protocol not in fsspec.available_protocols():
             raise Ig3dError(f"storage {uri}: unknown protocol {protocol!r}; use a folder or s3://bucket/prefix")
+        try:
+            fsspec.get_filesystem_class(protocol)
+        except ImportError as error:
+            extra = f"pip install 'ig3d-ray[{EXTRAS[protocol]}]'" if protocol in EXTRAS else str(error)
+            raise Ig3dError(f"storage {uri}: {protocol}:// needs a package that is not installed: {extra}") from error
         self.is_local = protocol in ("file", "local")
+        self._bucket_is_there = False
         if self.is_local:
             self.uri = str(Path(uri.removeprefix("file://").removeprefix("local://")).expanduser().absolute())
 
@@ -104,8 +113,10 @@ class Store:
         except FileNotFoundError as error:
             missing = "the bucket or object does not exist" if not self.is_local else "no such file"
             raise Ig3dError(f"{doing} {self.locate(name)}: {missing}; check --storage") from error
+        except Ig3dError:
+            raise
         except Exception as error:
-            raise Ig3dError(f"{doing} {self.locate(name)}: {_reason(error)}") from error
+            raise Ig3dError(f"{doing} {self.locate(name)}: {reason_of(error)}") from error
 
     def exists(self, name: str) -> bool:
         """Whether this name exists."""
@@ -173,6 +184,14 @@ class Store:
                 there = self.read_if_there(name)
                 # Removed in the meantime: the name is available again.
                 return put() if there is None else there == data
+            except Exception as error:
+                if self.is_local or not has_no_conditions(error):
+                    raise
+                warn_unsafe(self.uri, "takes no conditional writes")
+                there = self.read_if_there(name)
+                if there is None:
+                    self._fs.pipe_file(self._path(name), data)
+                return there is None or there == data
             return True
 
         return self._ask("cannot write", name, put)
@@ -189,7 +208,9 @@ class Store:
             try:
                 found = self._fs.find(self._path(prefix) if prefix else self._root, detail=True)
             except FileNotFoundError:
-                return {}
+                found = {}
+            if not found:
+                self._check_bucket()
             start = len(self._root) + 1
             named = ((str(path)[start:], _version(about)) for path, about in found.items())
             # s3fs returns the folder itself if its first file is created during the listing.
@@ -205,9 +226,27 @@ class Store:
                 remove_tree(Path(self._path(prefix)))
                 return
             with contextlib.suppress(FileNotFoundError):
-                self._fs.rm(self._path(prefix), recursive=True)
+                try:
+                    self._fs.rm(self._path(prefix), recursive=True)
+                except OSError as error:
+                    if not takes_no_checksums(error):
+                        raise
+                    # A deletion of many objects has a checksum by S3's definition; one of one object has none.
+                    for path in self._fs.find(self._path(prefix)):
+                        self._fs.rm_file(path)
 
         self._ask("cannot delete", prefix, delete)
+
+    def check_there(self) -> None:
+        """Check that this storage exists, for commands that only make sense on one that something was put into.
+
+        Raises:
+            Ig3dError: there is no such folder or bucket.
+        """
+        if self.is_local and not Path(self._root).is_dir():
+            raise Ig3dError(f"{self.uri}: no such folder; check --storage")
+        if not self.is_local:
+            self._ask("cannot look up", "", self._check_bucket)
 
     def prepare(self) -> None:
         """Check that this storage is writable, and delete unpublished files left by killed writers.
@@ -225,23 +264,32 @@ class Store:
             raise Ig3dError(str(error).replace(f"/{probe}", "")) from error
         if self.is_local:
             sweep_partials(Path(self._root))
+        else:
+            self._try_conditions(probe)
+
+    def _try_conditions(self, probe: str) -> None:
+        """Warn if a name that exists can be created once more: leases and claims rest on that being refused."""
+        try:
+            if self.create(probe, b"1") and self.create(probe, b"2"):
+                warn_unsafe(self.uri, "ignores the condition of conditional writes")
+        finally:
+            self.remove(probe)
+
+    def _check_bucket(self) -> None:
+        """Check, once, that what nothing is listed in exists at all.
+
+        Raises:
+            Ig3dError: there is no such bucket.
+        """
+        if self.is_local or self._bucket_is_there:
+            return
+        bucket = self._root.split("/", 1)[0]
+        if bucket and not self._fs.exists(bucket):
+            raise Ig3dError(f"{self.uri}: the bucket does not exist; create it or check --storage")
+        self._bucket_is_there = True
 
 
 def _version(about: dict[str, Any]) -> str | None:
     """The version in an entry of a listing; S3 and Google call it ETag and etag, Azure etag too."""
     found = about.get("ETag") or about.get("etag")
     return str(found) if found else None
-
-
-def _reason(error: Exception) -> str:
-    """A one-line message for an exception of a storage library, with a suggested fix."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    if "credentials" in text.lower():
-        return "no S3 credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a machine role"
-    if "bucket does not exist" in text:
-        return "the bucket does not exist; create it or check --storage"
-    if isinstance(error, PermissionError):
-        return "permission denied; choose a --storage that you can write"
-    if isinstance(error, NotADirectoryError | FileExistsError):
-        return f"{text}; choose a --storage that is a folder"
-    return text

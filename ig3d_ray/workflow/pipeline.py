@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ig3d_ray.config.resources import Resources
 from ig3d_ray.config.search_space import SearchSpace
@@ -31,6 +32,9 @@ from ig3d_ray.workflow.early_scores import EarlyScores
 from ig3d_ray.workflow.inventory import Inventory, check_startable, check_trainable, load_pools, take_inventory
 from ig3d_ray.workflow.progress import Reporter
 from ig3d_ray.workflow.train import runs_of, to_train, train_missing
+
+if TYPE_CHECKING:
+    from ig3d_ray.search.optuna_mirror import StudyCopy
 
 logger = logging.getLogger(__name__)
 
@@ -160,9 +164,10 @@ def search_store(
             early = early_scores.remembered(arranged.parts) if early_scores else {}
             if early:
                 logger.info(f"search: {len(early)} candidates were scored while members trained")
-            on_round = _after_round(reporter, journal, optuna_storage, copy_name)
+            after = _AfterRound(reporter, journal, _study_copy(optuna_storage, copy_name))
             how, short = search or _in_process, paths.parse_search(folder).search
-            results = how(space, arranged.parts, short, on_round, {**early, **journal.remembered})
+            results = how(space, arranged.parts, short, after.write, {**early, **journal.remembered})
+            after.close()
         board = build_leaderboard(space, arranged, results)
         spec = build_spec(store, space, name, arranged, board, cards, inventory.dataset_fingerprint)
         published = known is not None and store.read(paths.ensemble_spec(folder)) == spec.to_json().encode()
@@ -213,21 +218,38 @@ def _in_process(
     return run_local(space, parts, on_round, remembered)
 
 
-def _after_round(reporter: Reporter, journal: Journal, optuna_storage: str | None, name: str) -> OnRound:
+def _study_copy(url: str | None, name: str) -> "StudyCopy | None":
+    """The copy of the study in a database; None without a URL.
+
+    Raises:
+        Ig3dError: it cannot be opened.
+    """
+    if url is None:
+        return None
+    from ig3d_ray.search.optuna_mirror import StudyCopy
+
+    return StudyCopy(url, name)
+
+
+@dataclass
+class _AfterRound:
     """What happens after each round: it is written to the journal, copied to the database, and logged."""
-    copy = None
-    if optuna_storage is not None:
-        from ig3d_ray.search.optuna_mirror import StudyCopy
 
-        copy = StudyCopy(optuna_storage, name)
+    reporter: Reporter
+    journal: Journal
+    copy: "StudyCopy | None"
+    last: Explorer | None = None
 
-    def after(explorer: Explorer) -> None:
-        journal.write([study.order for study in explorer.studies])
-        if copy is not None:
-            copy.write(explorer)
-        reporter.searching(explorer)
+    def write(self, explorer: Explorer) -> None:
+        self.last = explorer
+        self.journal.write([study.order for study in explorer.studies])
+        if self.copy is not None:
+            self.copy.write(explorer)
+        self.reporter.searching(explorer)
 
-    return after
+    def close(self) -> None:
+        if self.copy is not None and self.last is not None:
+            self.copy.close(self.last)
 
 
 def run(
@@ -250,6 +272,8 @@ def run(
         Ig3dError: an error that the user can correct.
     """
     store.prepare()
+    # What would end the search after the trainings ends the run before them.
+    _study_copy(optuna_storage, name)
     publish_declaration(store, space)
     prepare_data(store, space)
     inventory = take_inventory(store, space)

@@ -276,7 +276,9 @@ MISTAKES = [
     (("data", "faces", "--sheet", "sheet.jpg"), "--sheet sheet.jpg: the format follows from the suffix; allowed: .png"),
     (("search", "gone.yaml", "--storage", "s"), "gone.yaml: no such file"),
     (("run", str(SMALL_SPACE), "--storage", "s", "--set", "search.budget=x"), "search.budget: 'x'"),
-    (("search", str(SMALL_SPACE), "--storage", "store"), "the pool is empty"),
+    (("search", str(SMALL_SPACE), "--storage", "."), "the pool is empty"),
+    (("search", str(SMALL_SPACE), "--storage", "store"), "store: no such folder; check --storage"),
+    (("ls", "--storage", "store"), "store: no such folder; check --storage"),
     (("search", str(SMALL_SPACE), "--storage", "nfs://x"), "unknown protocol 'nfs'"),
     (("predict", "gone.json", "--storage", "s", "--out", "o.parquet"), "gone.json: no such file"),
     (

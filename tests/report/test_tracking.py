@@ -9,8 +9,8 @@ import yaml
 from trained import World
 
 from ig3d_ray.cli.app import main
-from ig3d_ray.errors import Ig3dError
-from ig3d_ray.report.tracking import Tracking, flat, without_password
+from ig3d_ray.errors import Ig3dError, without_password
+from ig3d_ray.report.tracking import Tracking, flat
 from ig3d_ray.storage.parquet import table_from_bytes
 
 
@@ -105,3 +105,41 @@ def test_a_database_that_cannot_be_had_is_told_in_a_line(uri: str) -> None:
     with pytest.raises(Ig3dError, match=r"^--mlflow [^\n]*$") as message:
         Tracking(uri, "faces")
     assert "pw" not in str(message.value)
+
+
+def search_again(world: World, patch: pytest.MonkeyPatch, place: Path, *more: str) -> None:
+    """`ig3d search` of the world's space: its exit code is 0."""
+    space = place / "small.yaml"
+    space.write_text(yaml.safe_dump(world.space.model_dump(mode="json")))
+    patch.setattr(sys, "argv", ["ig3d", "search", str(space), "--storage", world.store.uri, *more])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code
+
+
+def test_a_server_that_goes_away_ends_no_search(
+    world: World, uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def gone(*_: object) -> None:
+        raise ConnectionError("http://me:secret@host is gone")
+
+    monkeypatch.setattr(Tracking, "_logged", gone)
+    search_again(world, monkeypatch, tmp_path, "--mlflow", uri)
+    written = capsys.readouterr()
+    assert "spec: " in written.out
+    assert "mlflow: " not in written.out
+    assert written.err.count("is gone") == 2, "it is tried again"
+    assert "secret" not in written.err
+
+
+def test_a_report_that_cannot_be_drawn_ends_no_search(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no fonts here")
+
+    monkeypatch.setattr("ig3d_ray.workflow.reports.write_report", broken)
+    search_again(world, monkeypatch, tmp_path)
+    written = capsys.readouterr()
+    assert "spec: " in written.out
+    assert "report: not written (RuntimeError: no fonts here)" in " ".join(written.err.split())

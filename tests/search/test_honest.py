@@ -1,5 +1,6 @@
 """Whether the result says what is so: no gain from noise, a gain where a member adds something, and how optimistic."""
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ig3d_ray.importing.predictions import import_predictions
 from ig3d_ray.importing.tables import read_columns
 from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.report.text import optimism, verdict
+from ig3d_ray.search import optuna_mirror
 from ig3d_ray.search.explorer import Explorer, run_local
 from ig3d_ray.search.leaderboard import Leaderboard, build_leaderboard
 from ig3d_ray.search.protocol import plan
@@ -161,9 +163,32 @@ def test_optunas_study_is_copied_to_a_data_base_for_its_dashboard(tmp_path: Path
     assert 0 < best <= outcome.board.chosen.scores.selection.metrics["accuracy"].value + 0.05
     other, nowhere = space(seed=5), "sqlite:////no/such/folder/study.db"
     protocol = {"protocol": what.protocol}
-    with pytest.raises(Ig3dError, match=r"--optuna-storage sqlite:////no/such/folder/study\.db: OperationalError"):
+    with pytest.raises(Ig3dError, match=r"--optuna-storage sqlite:////no/such/folder/study\.db: unable to open"):
         pipeline.search_store(store, other.model_copy(update=protocol), "other", Reporter(), nowhere)
     unknown = "nonsense://me:secret@host/name"
     with pytest.raises(Ig3dError, match="--optuna-storage nonsense://host/name") as refused:
         pipeline.search_store(store, other.model_copy(update=protocol), "other", Reporter(), unknown)
     assert "secret" not in str(refused.value)
+
+
+def test_a_database_that_is_locked_for_a_moment_ends_no_search(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    what = space(fusion=MANY, protocol={"kind": "cross_fitted", "folds": 3}, search={"budget": 20, "batch": 5})
+    store, url = brought(tmp_path), f"sqlite:///{tmp_path}/locked.db?timeout=0.05"
+    optuna.storages.get_storage(url)
+    other = sqlite3.connect(f"{tmp_path}/locked.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    caplog.set_level("INFO", "ig3d_ray")
+    close = optuna_mirror.StudyCopy.close
+
+    def closed_after_the_lock(self: optuna_mirror.StudyCopy, explorer: Explorer) -> None:
+        other.execute("COMMIT")
+        close(self, explorer)
+
+    monkeypatch.setattr(optuna_mirror.StudyCopy, "close", closed_after_the_lock)
+    outcome = pipeline.search_store(store, what, "locked", Reporter(), url)
+    assert outcome.spec.members
+    assert len([line for line in caplog.messages if "database is locked; the search goes on" in line]) == 1
+    (name,) = optuna.get_all_study_names(url)
+    assert len(optuna.load_study(study_name=name, storage=url).trials) == 20
