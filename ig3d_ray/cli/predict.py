@@ -83,6 +83,8 @@ def _predict_images(
             writer.write(batch.frame)
             excluded += batch.excluded
             by_fallback += int((batch.frame["missing"] != "").sum())
+        if not writer.rows:
+            raise Ig3dError(f"none of {len(items)} images could be predicted; {excluded[0][0]}: {excluded[0][1]}")
     if as_json:
         print(
             json.dumps({"out": str(out), "images": writer.rows, "by_fallback": by_fallback, "excluded": dict(excluded)})
@@ -156,7 +158,7 @@ def _predict_split(spec: str, storage: str | None, split: SplitName, out: Path, 
     ensemble, store = read_ensemble(spec, storage), Store(storage or storage_of(spec))
     done = reproduce(ensemble, store, split)
     with Writer(out) as writer:
-        writer.write(prediction_table(done, ensemble.class_names).to_pandas())
+        writer.write(prediction_table(ensemble, done))
     if as_json:
         content: dict[str, Any] = {"out": str(out), "samples": len(done.pool), "scores": done.scores}
         content |= {"compared": done.compared, "compared_score": done.compared_score, "reported": done.reported}

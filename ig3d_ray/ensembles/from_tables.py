@@ -22,7 +22,7 @@ Table = Path | str | pd.DataFrame
 
 
 def fused_frame(spec: EnsembleSpec, fusion: Fusion, ids: list[str], fused: np.ndarray) -> pd.DataFrame:
-    """Fused outputs as a table: `sample_id`, `label` and a `probability_<class>` each, or `valence` and
+    """Fused outputs as a table: `sample_id`, `predicted` and a `probability_<class>` each, or `valence` and
     `arousal` in the data set's range.
 
     Args:
@@ -36,7 +36,7 @@ def fused_frame(spec: EnsembleSpec, fusion: Fusion, ids: list[str], fused: np.nd
         about = datasets.find(spec.dataset)
         va = about.va.native(fused) if about is not None and about.va is not None else fused
         return pd.DataFrame(columns | {"valence": va[:, 0], "arousal": va[:, 1]})
-    columns["label"] = pd.array([spec.class_names[i] for i in fused.argmax(axis=1)], dtype="string")
+    columns["predicted"] = pd.array([spec.class_names[i] for i in fused.argmax(axis=1)], dtype="string")
     likely = fusion.probabilities(fused)
     return pd.DataFrame(columns | {f"probability_{name}": likely[:, i] for i, name in enumerate(spec.class_names)})
 

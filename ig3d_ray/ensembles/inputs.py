@@ -11,25 +11,42 @@ from PIL import Image
 from ig3d_ray.data.images import IMAGE_SUFFIXES, UNDECODABLE, UnreadableImageError, decode_image, in_rgb
 from ig3d_ray.errors import Ig3dError
 
+# Dimensions of an array that holds several images.
+SEVERAL = 4
 ImageLike = str | Path | bytes | np.ndarray | Image.Image
 
 
 @dataclass(frozen=True)
 class Item:
-    """One image: its name, and its encoded or decoded content; None if it could not be read."""
+    """One image.
+
+    Attributes:
+        name: of it.
+        content: encoded, or decoded `[H, W, 3]`; None if it could not be read.
+        why: the reason, if it could not be read.
+    """
 
     name: str
     content: bytes | np.ndarray | None
+    why: str = "cannot be read"
 
 
-def items_of(images: str | Path | Sequence[ImageLike]) -> list[tuple[str, ImageLike]]:
+def items_of(images: ImageLike | Sequence[ImageLike]) -> list[tuple[str, ImageLike]]:
     """(name, content) of each image; names are relative paths in a folder, given paths of files, or numbers.
+
+    Args:
+        images: a folder, or one image or several: files, encoded bytes, `[H, W, 3]` arrays or Pillow images. An array
+            `[N, H, W, 3]` is N images.
 
     Raises:
         Ig3dError: no such file, or a folder without images; an empty list.
     """
     if isinstance(images, str | Path):
         return _files(Path(images))
+    if isinstance(images, bytes | bytearray | memoryview | Image.Image) or (
+        isinstance(images, np.ndarray) and images.ndim != SEVERAL
+    ):
+        images = [bytes(images) if isinstance(images, bytearray | memoryview) else images]
     found: list[tuple[str, ImageLike]] = []
     for number, image in enumerate(images):
         if isinstance(image, str | Path):
@@ -63,13 +80,16 @@ def read_item(name: str, content: ImageLike) -> Item:
     if isinstance(content, str | Path):
         try:
             return Item(name, Path(content).read_bytes())
-        except OSError:
-            return Item(name, None)
+        except OSError as error:
+            return Item(name, None, f"cannot be read ({error.strerror or type(error).__name__})")
     if isinstance(content, Image.Image):
         try:
             return Item(name, np.asarray(in_rgb(content)))
-        except UNDECODABLE:
-            return Item(name, None)
+        except UNDECODABLE as error:
+            return Item(name, None, f"cannot be decoded ({type(error).__name__})")
+    if not isinstance(content, bytes | np.ndarray):
+        why = f"a {type(content).__name__} is no image; give a file, bytes, an array or a Pillow image"
+        return Item(name, None, why)
     return Item(name, content)
 
 
@@ -82,7 +102,7 @@ def decoded(item: Item, size: int) -> np.ndarray:
     if isinstance(item.content, bytes):
         return decode_image(item.content, size, item.name)
     if item.content is None:
-        raise UnreadableImageError(f"{item.name}: cannot be read")
+        raise UnreadableImageError(f"{item.name}: {item.why}")
     image = _pillow(item.content, item.name)
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
@@ -98,7 +118,7 @@ def encoded(item: Item) -> bytes:
     if isinstance(item.content, bytes):
         return item.content
     if item.content is None:
-        raise UnreadableImageError(f"{item.name}: cannot be read")
+        raise UnreadableImageError(f"{item.name}: {item.why}")
     buffer = io.BytesIO()
     _pillow(item.content, item.name).save(buffer, "bmp")
     return buffer.getvalue()

@@ -142,14 +142,14 @@ class Ensemble:
 
     def predict(
         self,
-        images: str | Path | Sequence[ImageLike],
+        images: ImageLike | Sequence[ImageLike],
         missing: Missing = "fail",
         parameters: Mapping[str, np.ndarray | Parameters] | None = None,
     ) -> pd.DataFrame:
         """Predictions for images, aligned and cropped as the data set's are.
 
         Args:
-            images: a folder, a file, or a list of files, encoded bytes, `[H, W, 3]` uint8 RGB arrays or
+            images: a folder, or one image or a list of images: files, encoded bytes, `[H, W, 3]` uint8 RGB arrays or
                 Pillow images.
             missing: what to do where an input of a member is missing. `fail`: raise; `skip`: leave the
                 image out; `fallback`: use the best fusion of the other members, which the spec contains.
@@ -157,11 +157,13 @@ class Ensemble:
                 spec has no encoder for.
 
         Returns:
-            A row for each image: `sample_id`, `label` and `probability_<class>`, or `valence` and `arousal`; and
-            `missing`, the missing inputs, if any. A list of images without names is numbered from 0.
+            A row for each predicted image: `sample_id`, `predicted` and `probability_<class>`, or `valence` and
+            `arousal`; and `missing`, the missing inputs, if any. Images without names are numbered from 0. Those that
+            were left out are in `attrs["excluded"]`, name -> reason.
 
         Raises:
-            Ig3dError: under `fail`, an input is missing; there are no images; parameters have the wrong width.
+            Ig3dError: under `fail`, an input is missing; there are no images, or none could be predicted; parameters
+                have the wrong width.
         """
         items = items_of(images)
         names = [name for name, _ in items]
@@ -173,7 +175,12 @@ class Ensemble:
             else:
                 given[representation] = parameters_of(names, values, representation)
         batches = list(self.stream((read_item(name, content) for name, content in items), missing, given))
-        return pd.concat([batch.frame for batch in batches], ignore_index=True)
+        excluded = [one for batch in batches for one in batch.excluded]
+        if len(excluded) == len(items):
+            raise Ig3dError(f"none of {len(items)} images could be predicted; {excluded[0][0]}: {excluded[0][1]}")
+        frame = pd.concat([batch.frame for batch in batches], ignore_index=True)
+        frame.attrs["excluded"] = dict(excluded)
+        return frame
 
     def stream(
         self, items: Iterable[Item], missing: Missing = "fail", given: Mapping[str, Parameters] | None = None
@@ -211,13 +218,13 @@ class Ensemble:
         return Batch(frame.sort_index().reset_index(drop=True), excluded)
 
     def _reason(self, row: int, lacking: tuple[str, ...], why: Mapping[tuple[str, int], str]) -> str:
-        if not lacking:
-            return ""
-        # An image that can't be read is why its parameters are missing, too.
-        first = IMAGE if IMAGE in lacking else lacking[0]
-        unable = [member.name for member in self.spec.members if first in member.features]
-        message = why.get((first, row), "it was imported as predictions, so it has none for new images")
-        return f"{unable[0]} needs {first}, which is missing ({message})"
+        """Why what is missing is missing: each cause once, the image's first, which may be that of the others."""
+        causes: dict[str, str] = {}
+        for feature in sorted(lacking, key=lambda name: name != IMAGE):
+            unable = next(member.name for member in self.spec.members if feature in member.features)
+            cause = why.get((feature, row), "it was imported as predictions, so it has none for new images")
+            causes.setdefault(cause, f"{unable} needs {feature}, which is missing ({cause})")
+        return "; ".join(causes.values())
 
     def _sizes(self) -> set[int]:
         specs = [spec for spec in self._specs.values() if has_network(spec)]

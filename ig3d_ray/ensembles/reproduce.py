@@ -1,13 +1,14 @@
 """Predictions of an exported ensemble on a split of its data set, and whether the reported score is reproduced."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 
+from ig3d_ray.data import datasets
 from ig3d_ray.data.labels import find_labels
 from ig3d_ray.data.samples import load_samples
+from ig3d_ray.ensembles.from_tables import fused_frame
 from ig3d_ray.ensembles.spec import EnsembleMember, EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
@@ -102,18 +103,21 @@ def _imported(spec: EnsembleSpec, member: EnsembleMember, store: Store, split: S
     return table
 
 
-def prediction_table(prediction: Prediction, names: Sequence[str]) -> pa.Table:
-    """Predictions with ids: `label` and a fused `score_<class>` each, or `valence` and `arousal`.
+def prediction_table(spec: EnsembleSpec, prediction: Prediction) -> pd.DataFrame:
+    """Predictions with ids: `predicted`, `true` and a `probability_<class>` each; or `valence`, `arousal`,
+    `true_valence` and `true_arousal`, in the data set's range.
 
     Args:
+        spec: whose fusion and classes.
         prediction: of a split.
-        names: of the spec's classes.
     """
     pool = prediction.pool
-    columns: dict[str, object] = {"sample_id": pool.ids.tolist()}
-    if not pool.task.has_classes:
-        columns |= {"valence": prediction.fused[:, 0], "arousal": prediction.fused[:, 1]}
-        return pa.table(columns)
-    columns["label"] = [names[i] for i in prediction.fused.argmax(axis=1)]
-    columns |= {f"score_{name}": prediction.fused[:, i] for i, name in enumerate(names)}
-    return pa.table(columns)
+    frame = fused_frame(spec, spec.fusion, pool.ids.tolist(), prediction.fused)
+    if spec.task.has_classes:
+        true = [spec.class_names[label] for label in pool.labels.tolist()]
+        frame.insert(2, "true", pd.Series(true, dtype="string"))
+    else:
+        about = datasets.find(spec.dataset)
+        known = about.va.native(pool.labels) if about is not None and about.va is not None else pool.labels
+        frame["true_valence"], frame["true_arousal"] = known[:, 0], known[:, 1]
+    return frame

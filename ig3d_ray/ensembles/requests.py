@@ -64,7 +64,7 @@ class PredictResponse(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     predictions: list[dict[str, Any]]
-    """For each image: `sample_id`, `label` and `probability_<class>`, or `valence` and `arousal`; and `missing`."""
+    """For each image: `sample_id`, `predicted` and `probability_<class>`, or `valence` and `arousal`; and `missing`."""
     excluded: dict[str, str]
     """Images without a prediction, and why."""
 

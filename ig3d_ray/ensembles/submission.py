@@ -33,7 +33,7 @@ def submission_text(spec: EnsembleSpec, frame: pd.DataFrame, form: Submission) -
         pairs = zip(frame["valence"].tolist(), frame["arousal"].tolist(), strict=True)
         rows = [f"{one},{v:.6f},{a:.6f}" for one, (v, a) in zip(ids, pairs, strict=True)]
         return "\n".join(["image_location,valence,arousal", *rows]) + "\n"
-    numbers = [spec.class_names.index(label) for label in frame["label"].tolist()]
+    numbers = [spec.class_names.index(label) for label in frame["predicted"].tolist()]
     if form == "labels":
         return "".join(f"{one} {number}\n" for one, number in zip(ids, numbers, strict=True))
     rows = [f"{one},{number}" for one, number in zip(ids, numbers, strict=True)]

@@ -114,7 +114,7 @@ def _is_prediction(name: str, columns: Columns, classes: np.ndarray, logits: np.
         return False
     there = ~np.isnan(logits).any(axis=1)
     same = bool((classes[there] == logits[there].argmax(axis=1)).all()) and bool(there.any())
-    own = all(one in ("sample_id", "label", "missing") or one.startswith(OWN_PREFIXES) for one in columns)
+    own = all(one in ("sample_id", "predicted", "label", "missing") or one.startswith(OWN_PREFIXES) for one in columns)
     weak = normalized(name) in {normalized(one) for one in WEAK_LABELS}
     return same and (own or (weak and int(there.sum()) >= FEW))
 

@@ -88,7 +88,15 @@ def test_your_own_logits_in_two_commands(
     assert "accuracy 1.000000; the spec has 1.000000" in capsys.readouterr().out
     table = pq.read_table(out).to_pydict()
     assert table["sample_id"][:2] == ["s00", "s01"]
-    assert table["label"][:2] == ["Surprise", "Fear"]
+    assert list(table)[:3] == ["sample_id", "predicted", "true"]
+    assert table["predicted"][:2] == table["true"][:2] == ["Surprise", "Fear"]
+    likely = [name for name in table if name.startswith("probability_")]
+    assert len(likely) == len(table) - 3 == 7
+    assert sum(table[name][0] for name in likely) == pytest.approx(1)
+    # It is read again as what it is: the true classes are the truth, the predicted ones aren't.
+    words = ("--dataset", "rafdb", "--member", "fused", "--view", "2d", "--storage", str(preds / "again"))
+    assert ig3d(monkeypatch, "import", "predictions", str(out), *words) == 0
+    assert "column true has the true classes" in capsys.readouterr().out
 
 
 def test_predict_covers_every_sample_and_checks_its_number_on_those_that_were_compared(

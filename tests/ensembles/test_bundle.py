@@ -83,6 +83,28 @@ def test_it_runs_where_neither_torch_nor_ray_nor_this_package_is(bundle: Path, b
     assert max(differences) < 1e-3  # the example resizes by itself, and SMIRK's encoder is in it
 
 
+def test_photographs_alone_are_predicted_as_the_package_does(world: World, bundle: Path, tmp_path: Path) -> None:
+    names, contents = world.images()
+    for name, content in list(zip(names, contents, strict=True))[:5]:
+        (tmp_path / f"{name}.png").write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, str(bundle / "example.py"), str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    first, *lines = done.stdout.splitlines()
+    assert first == "without emoca: the spec's fallback"
+    ours = load_ensemble(world.uri, device="cpu").predict(tmp_path, missing="fallback")
+    assert [Path(line.split()[0]).name for line in lines] == ours["sample_id"].tolist()
+    assert [line.split()[1] for line in lines] == ours["predicted"].tolist()
+    theirs = np.array([json.loads(line[line.index("[") :]) for line in lines])
+    assert np.abs(theirs - ours.filter(like="probability_").to_numpy()).max() < 1e-3
+    nothing = subprocess.run(
+        [sys.executable, str(bundle / "example.py"), str(bundle)], capture_output=True, text=True, timeout=120
+    )
+    assert nothing.returncode == 1
+    assert "no photographs in" in nothing.stderr
+
+
 def test_onnxruntime_says_of_the_test_images_what_the_search_fused(world: World, bundle: Path) -> None:
     import onnxruntime
 

@@ -71,7 +71,7 @@ def test_the_fusion_is_the_specs_on_rows_matched_by_id_in_the_first_files_order(
     assert frame["sample_id"].tolist() == ids
     order = [int(member.name[1]) for member in spec.members]
     fused = spec.fusion.apply(parts[order], spec.task)
-    assert frame["label"].tolist() == [spec.class_names[i] for i in fused.argmax(axis=1)]
+    assert frame["predicted"].tolist() == [spec.class_names[i] for i in fused.argmax(axis=1)]
     likely = frame[[f"probability_{name}" for name in spec.class_names]].to_numpy()
     assert likely == pytest.approx(spec.fusion.probabilities(fused), abs=1e-6)
     from_frames = load_ensemble(uri).predict_from({name: pd.read_csv(file) for name, file in tables.items()})
@@ -100,7 +100,7 @@ def test_the_command_writes_tables_abaws_files_and_labels(
     tables, ids, _ = new_tables(tmp_path)
     given = [word for name, file in tables.items() for word in ("--predictions", f"{name}={file}")]
     frame, _ = predict_from(spec, tables)
-    numbers = [spec.class_names.index(label) for label in frame["label"]]
+    numbers = [spec.class_names.index(label) for label in frame["predicted"]]
     for form, out in (("table", "t.csv"), ("abaw", "a.txt"), ("labels", "l.txt")):
         words = ["ig3d", "predict", uri, *given, "--format", form, "--out", str(tmp_path / out), "--json"]
         monkeypatch.setattr("sys.argv", words)

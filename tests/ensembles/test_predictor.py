@@ -58,7 +58,7 @@ def test_from_images_comes_what_the_search_fused(world: World, folder: Path, mon
     columns = [f"probability_{name}" for name in world.spec.class_names]
     assert len(found) == len(pool) > 20
     assert np.abs(found[columns].to_numpy()[rows] - expected).max() < 1e-5
-    assert (found["label"].iloc[rows] == [world.spec.class_names[i] for i in expected.argmax(axis=1)]).all()
+    assert (found["predicted"].iloc[rows] == [world.spec.class_names[i] for i in expected.argmax(axis=1)]).all()
     assert (found["missing"] == "").all()
 
 
@@ -71,7 +71,7 @@ def test_the_specs_own_number_comes_out(world: World) -> None:
     emoca = parameters_of(names, part.params("emoca"), "emoca")
     items = [Item(name, content) for name, content in zip(names, contents, strict=True)]
     frame = pd.concat([batch.frame for batch in ensemble.stream(items, "fail", {"emoca": emoca})])
-    right = frame["label"].to_numpy() == np.array([spec.class_names[i] for i in part.expression])
+    right = frame["predicted"].to_numpy() == np.array([spec.class_names[i] for i in part.expression])
     reported = spec.scores.report
     assert reported.n == len(frame)
     assert right.mean() == pytest.approx(reported.metrics["accuracy"].value, abs=1e-9)
@@ -89,6 +89,60 @@ def test_every_form_of_a_image_gives_the_same(world: World, folder: Path) -> Non
     for table in tables[1:]:
         pd.testing.assert_frame_equal(table, tables[0])
     assert tables[0].filter(like="probability").sum(axis=1).to_numpy() == pytest.approx(np.ones(3))
+
+
+def test_one_image_is_an_image_in_every_form(world: World, folder: Path) -> None:
+    ensemble = load_ensemble(world.uri)
+    names, contents = world.images()
+    file = folder / "faces" / f"{names[0]}.png"
+    opened = Image.open(file)
+    array = np.asarray(opened.convert("RGB"))
+    vectors = world.samples.in_split("test").with_feature("smirk").with_feature("image").with_feature("emoca")
+    given = {"emoca": vectors.params("emoca")[:1]}
+    forms = [contents[0], bytearray(contents[0]), array, array[None], opened, file, str(file), [array]]
+    tables = [ensemble.predict(form, parameters=given).drop(columns="sample_id") for form in forms]
+    assert len(tables[0]) == 1
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0])
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        (np.zeros((4, 4), np.uint8), r"an array \(4, 4\) of uint8; images are \[height, width, 3\] uint8 RGB"),
+        (np.zeros((0, 4, 4, 3), np.uint8), "no images; give a folder, files"),
+        ([object()], "a object is no image; give a file, bytes, an array or a Pillow image"),
+        (b"", "0: .*not a readable image"),
+    ],
+)
+def test_what_is_no_image_is_refused_and_never_an_empty_table(world: World, image: object, why: str) -> None:
+    ensemble = load_ensemble(world.uri)
+    for missing in ("fail", "skip", "fallback"):
+        with pytest.raises(Ig3dError, match=why):
+            ensemble.predict(image, missing)  # type: ignore[arg-type]
+
+
+def test_a_reason_is_the_true_one_also_where_several_things_are_missing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    _, contents = world.images()
+    (tmp_path / "cut.png").write_bytes(contents[0][:200])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "good.png").write_bytes(contents[0])
+    frame = load_ensemble(world.uri).predict(tmp_path, "fallback")
+    assert frame["sample_id"].tolist() == ["good.png"]
+    reasons = frame.attrs["excluded"]
+    assert set(reasons) == {"cut.png", "empty.png"}
+    for name, reason in reasons.items():
+        assert f"needs image, which is missing ({name}: not a readable image" in reason
+        assert "needs emoca, which is missing (the spec has no encoder for them" in reason
+        assert reason.index("image") < reason.index("emoca")
+    (tmp_path / "good.png").unlink()
+    out = tmp_path / "preds.csv"
+    words = ("predict", world.uri, "--images", tmp_path, "--out", out, "--missing", "fallback")
+    assert ig3d(monkeypatch, *words) == 2
+    assert "none of 2 images could be predicted; cut.png: " in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_what_a_member_lacks_is_refused_left_out_or_done_without(world: World) -> None:
@@ -147,7 +201,7 @@ def test_other_forms_of_output(world: World, folder: Path, monkeypatch: pytest.M
     for ending in ("csv", "jsonl"):
         numbers = [table.select_dtypes("number").to_numpy() for table in (tables[ending], tables["parquet"])]
         assert np.abs(numbers[0] - numbers[1]).max() < 1e-9
-        assert tables[ending]["label"].tolist() == tables["parquet"]["label"].tolist()
+        assert tables[ending]["predicted"].tolist() == tables["parquet"]["predicted"].tolist()
 
 
 def test_a_failed_prediction_leaves_what_was_there(

@@ -121,13 +121,13 @@ def test_requests_that_are_answered_together_get_what_they_would_alone(world: Wo
             assert isinstance(alone, RefusedError)
             continue
         assert isinstance(alone, dict)
-        assert [p["label"] for p in alone["predictions"]] == [p["label"] for p in answer["predictions"]]
+        assert [p["predicted"] for p in alone["predictions"]] == [p["predicted"] for p in answer["predictions"]]
         for mine, theirs in zip(alone["predictions"], answer["predictions"], strict=True):
             assert mine["probability_Happy"] == pytest.approx(theirs["probability_Happy"], abs=1e-5)
     first, second, third, fourth, fifth = together
     assert isinstance(first, dict)
     frame = ensemble.predict(contents[:3], parameters={"emoca": part.params("emoca")[:3]})
-    assert [p["label"] for p in first["predictions"]] == frame["label"].tolist()
+    assert [p["predicted"] for p in first["predictions"]] == frame["predicted"].tolist()
     assert isinstance(second, RefusedError)
     assert "image 0: emoca missing" in second.why
     assert isinstance(third, dict)
@@ -185,7 +185,7 @@ def test_many_ask_at_the_same_time_and_some_ask_wrongly(service: str, world: Wor
     ] * 4
     wanted = (
         load_ensemble(world.uri, device="cpu")
-        .predict(contents, parameters={"emoca": part.params("emoca")})["label"]
+        .predict(contents, parameters={"emoca": part.params("emoca")})["predicted"]
         .tolist()
     )
     with ThreadPoolExecutor(64) as pool:
@@ -195,7 +195,7 @@ def test_many_ask_at_the_same_time_and_some_ask_wrongly(service: str, world: Wor
         for answer, status in refused:
             assert answer.result()[0] == status
     assert {status for status, _ in found} == {200}
-    labels = [json.loads(text)["predictions"][0]["label"] for _, text in found]
+    labels = [json.loads(text)["predictions"][0]["predicted"] for _, text in found]
     assert labels == [wanted[i % rows] for i in range(200)]
     status, text = ask(f"{service}/predict?missing=fallback", contents[0], "image/png")
     assert (status, json.loads(text)["predictions"][0]["missing"]) == (200, "emoca")

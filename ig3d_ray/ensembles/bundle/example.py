@@ -1,10 +1,20 @@
-"""Runs this bundle on images; needs onnxruntime and numpy alone. Usage: python example.py [images.npz]"""
+"""Runs this bundle on photographs; needs onnxruntime, numpy and, to read photographs, Pillow.
 
+python example.py                                the example, and how far it is from torch's outputs
+python example.py face.jpg folder_of_faces       photographs, aligned and cropped as the data set's
+python example.py faces.npz                      arrays: images [N, H, W, 3] uint8 RGB; emoca [N, 334], and so on
+"""
+
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+
+here = Path(__file__).parent
+spec = json.loads((here / "best_ensemble.json").read_text())
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 def resized(image, size):  # type: ignore[no-untyped-def]
@@ -18,20 +28,54 @@ def resized(image, size):  # type: ignore[no-untyped-def]
     return image.transpose(2, 0, 1).astype(np.uint8)
 
 
-here = Path(__file__).parent
-# `images` [N, H, W, 3] uint8 RGB, aligned as the data set's; `emoca` [N, 334], `smirk` [N, 358] where no encoder is.
-given = dict(np.load(sys.argv[1] if len(sys.argv) > 1 else here / "example.npz"))
+def photographs(words):  # type: ignore[no-untyped-def]
+    """Names and [H, W, 3] arrays of files and folders."""
+    from PIL import Image, ImageOps
+
+    files = [f for w in map(Path, words) for f in (sorted(w.rglob("*")) if w.is_dir() else [w])]
+    files = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if not files:
+        sys.exit(f"no photographs in {' '.join(words)}; known endings: {' '.join(sorted(SUFFIXES))}")
+    return files, [np.asarray(ImageOps.exif_transpose(Image.open(file)).convert("RGB")) for file in files]
+
+
+def inputs_of(graph, given):  # type: ignore[no-untyped-def]
+    """What a graph takes as input: images resized, parameters as given or by an encoder of this bundle."""
+    found = {}
+    for name in (i.name for i in graph.get_inputs()):
+        if name.startswith("image_"):
+            found[name] = np.stack([resized(image, int(name[6:])) for image in given["images"]])
+        elif name in given:
+            found[name] = given[name].astype(np.float32)
+        else:
+            faces = np.stack([resized(image, 224) for image in given["images"]])
+            (found[name],) = ort.InferenceSession(here / f"encoder_{name}.onnx").run(None, {"image_224": faces})
+    return found
+
+
+words = sys.argv[1:]
+if not words or words[0].endswith(".npz"):
+    given = dict(np.load(words[0] if words else here / "example.npz"))
+    names = [str(number) for number in range(len(next(iter(given.values()))))]
+else:
+    names, images = photographs(words)
+    given = {"images": images}
 graph = ort.InferenceSession(here / "ensemble.onnx")
-inputs = {}
-for name in (i.name for i in graph.get_inputs()):
-    if name.startswith("image_"):
-        inputs[name] = np.stack([resized(image, int(name[6:])) for image in given["images"]])
-    elif name in given:
-        inputs[name] = given[name]
+takes = [i.name for i in graph.get_inputs() if not i.name.startswith("image_")]
+lacking = sorted(n for n in takes if n not in given and not (here / f"encoder_{n}.onnx").exists())
+if lacking:
+    fallback = here / f"fallback_{'_'.join(lacking)}.onnx"
+    if not fallback.exists():
+        sys.exit(f"{', '.join(lacking)}: missing, and no member does without; give them in an .npz file")
+    print(f"without {', '.join(lacking)}: the spec's fallback")
+    graph = ort.InferenceSession(fallback)
+outputs = {o.name: v for o, v in zip(graph.get_outputs(), graph.run(None, inputs_of(graph, given)), strict=True)}
+for row, name in enumerate(names):
+    if "probabilities" in outputs:
+        likely = outputs["probabilities"][row]
+        print(name, spec["class_names"][likely.argmax()], np.round(likely, 4).tolist())
     else:
-        faces = np.stack([resized(image, 224) for image in given["images"]])
-        (inputs[name],) = ort.InferenceSession(here / f"encoder_{name}.onnx").run(None, {"image_224": faces})
-for output, values in zip(graph.get_outputs(), graph.run(None, inputs), strict=True):
-    print(output.name, np.round(values, 4).tolist())
-    if f"expected_{output.name}" in given:
-        print("largest difference from torch:", float(np.abs(values - given[f"expected_{output.name}"]).max()))
+        print(name, "valence, arousal", np.round(outputs["valence_arousal"][row], 4).tolist())
+for name, values in outputs.items():
+    if f"expected_{name}" in given and not lacking:
+        print(f"largest difference of {name} from torch:", float(np.abs(values - given[f"expected_{name}"]).max()))

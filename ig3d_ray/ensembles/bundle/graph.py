@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ig3d_ray.data.representations import width_of
 from ig3d_ray.ensembles.predictor import Ensemble
+from ig3d_ray.ensembles.spec import EnsembleMember, EnsembleSpec, Fallback
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import combine, to_space
 from ig3d_ray.models.face3d.encoders import IMAGE_SIZE
@@ -29,20 +30,22 @@ class EnsembleGraph(nn.Module):
 
     Args:
         ensemble: whose members all have networks.
+        fallback: the fusion of fewer of them; None for the ensemble itself.
 
     Raises:
         Ig3dError: a member was imported as predictions.
     """
 
-    def __init__(self, ensemble: Ensemble) -> None:
+    def __init__(self, ensemble: Ensemble, fallback: Fallback | None = None) -> None:
         super().__init__()
         self.weights: Tensor
         self.temperatures: Tensor
         spec = ensemble.spec
-        self.fusion, self.task, self.classes = spec.fusion, spec.task, len(spec.class_names)
+        self.fusion = (fallback or spec).fusion
+        self.task, self.classes = spec.task, len(spec.class_names)
         self.specs: list[TrainedSpec] = []
         networks = []
-        for member in spec.members:
+        for member in _in_order(spec, fallback):
             parsed = member.parsed
             if not has_network(parsed):
                 raise Ig3dError(f"{member.name}: was imported as predictions; there is no network to export")
@@ -50,7 +53,8 @@ class EnsembleGraph(nn.Module):
             networks.append(ensemble.network(member.name))
         self.networks = nn.ModuleList(networks)
         sizes = sorted({spec.image.size for spec in self.specs if spec.image is not None})
-        self.inputs = [f"image_{size}" for size in sizes] + list(ensemble.representations)
+        used = {feature for spec in self.specs for feature in spec.features}
+        self.inputs = [f"image_{size}" for size in sizes] + [n for n in ensemble.representations if n in used]
         given = self.fusion.all_weights
         self.register_buffer("weights", torch.tensor(given if given is not None else [1.0], dtype=torch.float32))
         warm = self.fusion.temperatures or (1.0,) * len(networks)
@@ -91,6 +95,14 @@ class EnsembleGraph(nn.Module):
             return outputs[0]
         fused: Tensor = combine(self.fusion.strategy, outputs, self.weights, torch)
         return fused
+
+
+def _in_order(spec: EnsembleSpec, fallback: Fallback | None) -> list[EnsembleMember]:
+    """The members whose outputs are fused, in the order of the weights."""
+    if fallback is None:
+        return list(spec.members)
+    by_name = {member.name: member for member in spec.members}
+    return [by_name[name] for name in fallback.members]
 
 
 def _input(one: Input, named: dict[str, Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from ig3d_ray.ensembles.bundle.card import model_card
 from ig3d_ray.ensembles.bundle.graph import EncoderGraph, EnsembleGraph, onnx_bytes
 from ig3d_ray.ensembles.predictor import Ensemble
+from ig3d_ray.ensembles.spec import Fallback
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 
@@ -63,6 +64,13 @@ def packed_encoders(ensemble: Ensemble) -> list[str]:
     return [name for name, used in ensemble.spec.encoders.items() if used.landmarks is None]
 
 
+def fallbacks_of(ensemble: Ensemble) -> list[Fallback]:
+    """The fallbacks that photographs alone, or photographs and some of the parameters, may need: those without
+    parameters that no encoder in the bundle computes."""
+    given = set(ensemble.representations) - set(packed_encoders(ensemble))
+    return [one for one in ensemble.spec.fallbacks if set(one.missing) <= given]
+
+
 def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
     """Every file of a bundle but its manifest."""
     try:
@@ -80,6 +88,9 @@ def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
         "example.py": (Path(__file__).parent / "example.py").read_bytes(),
         "example.npz": _npz(_example(ensemble, graph)),
     }
+    for fallback in fallbacks_of(ensemble):
+        name = f"fallback_{'_'.join(fallback.missing)}"
+        files[f"{name}.onnx"] = onnx_bytes(copy.deepcopy(EnsembleGraph(ensemble, fallback)).cpu().eval(), name)
     for member in spec.members:
         weights = {k: v.cpu().contiguous() for k, v in ensemble.network(member.name).state_dict().items()}
         files[f"weights/{member.name}.safetensors"] = save(weights, {"fingerprint": member.fingerprint})
