@@ -44,11 +44,20 @@ def _print_dataset(store: "Store", dataset: str) -> bool:
         parts = ", ".join(f"{len(samples.in_split(split))} {split}" for split in SPLITS)
         print(f"  samples: {parts}; fingerprint {samples.fingerprint}")
     for card in cards:
-        print(f"  member {card.fingerprint}  {card.view:6} {card.name}  ({', '.join(card.splits)})")
+        table = paths.logit_table(dataset, card.fingerprint, card.splits[0])
+        print(
+            f"  member {card.fingerprint}  {card.view:6} {card.name}  ({', '.join(card.splits)}){_date(store, table)}"
+        )
     for name in specs:
         spec = read_ensemble(store.locate(name))
         score = spec.scores.report.metrics[spec.objective]
         value = f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
         folder = name.removesuffix(f"/{paths.SPEC_FILE}")
-        print(f"  search {folder}: {spec.objective} {value}, {len(spec.members)} members")
+        print(f"  search {folder}: {spec.objective} {value}, {len(spec.members)} members{_date(store, name)}")
     return True
+
+
+def _date(store: "Store", name: str) -> str:
+    """When a file was last written, in local time."""
+    found = store.modified(name)
+    return f"  {found.astimezone():%Y-%m-%d %H:%M}" if found is not None else ""

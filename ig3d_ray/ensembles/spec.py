@@ -1,5 +1,6 @@
 """The exported result: an ensemble, its scores, and how they were obtained."""
 
+import hashlib
 import json
 from collections.abc import Collection
 from pathlib import Path
@@ -208,6 +209,19 @@ def read_ensemble(path: str, storage: str | None = None) -> EnsembleSpec:
     except UnicodeDecodeError as error:
         raise Ig3dError(f"{path}: not a text file, so no spec; give a best_ensemble.json") from error
     return parse_ensemble(text, path)
+
+
+def spec_digest(path: str) -> str:
+    """The SHA-256 of a spec's file, which says which ensemble a service answers by.
+
+    Args:
+        path: of a `best_ensemble.json`, a local file or any storage URI.
+
+    Raises:
+        Ig3dError: it can't be read.
+    """
+    folder, slash, file = path.rpartition("/")
+    return hashlib.sha256(Store(folder or slash or ".").read(file)).hexdigest()
 
 
 def storage_of(uri: str) -> str:

@@ -1,16 +1,21 @@
 """An ensemble as an HTTP service on Ray Serve: predictions, health, metrics, OpenAPI."""
 
 import asyncio
+import logging
 import time
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Response
 from fastapi import Request as HttpRequest
+from fastapi.responses import HTMLResponse
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from ray import serve
 
-from ig3d_ray.ensembles.predictor import load_ensemble
+from ig3d_ray.ensembles.http_page import describing_page
+from ig3d_ray.ensembles.predictor import Ensemble, load_ensemble
 from ig3d_ray.ensembles.requests import (
+    MISSING,
     TOO_LARGE,
     TOO_SLOW,
     Limits,
@@ -21,6 +26,7 @@ from ig3d_ray.ensembles.requests import (
     parse_request,
 )
 from ig3d_ray.ensembles.service import Answer, answer_together
+from ig3d_ray.ensembles.spec import spec_digest
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.on_ray.autoscaling import has_autoscaler
 from ig3d_ray.on_ray.cluster import encoders_that_fit
@@ -31,9 +37,32 @@ WAITING_AT_MOST = 512
 ANSWER_SECONDS = 120
 NAME = "ig3d"
 _SCHEMA = PredictRequest.model_json_schema()
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMA}, "image/*": {}}}}
+_MISSING: dict[str, Any] = {"name": "missing", "in": "query", "required": False}
+_MISSING["schema"] = {"type": "string", "enum": list(MISSING), "default": "fail"}
+_MISSING["description"] = "What to do where an input of a member is missing; a field of the body overrides it."
+_REFUSALS = {400: "Not as described here.", 408: "The body did not arrive in time.", 413: "Too large."}
+_REFUSALS |= {415: "Neither image/... nor application/json.", 422: "An image or parameters that can't be used."}
+_PREDICT: dict[str, Any] = {
+    "parameters": [_MISSING],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _SCHEMA},
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+    "responses": {str(status): {"description": why} for status, why in _REFUSALS.items()},
+}
+logger = logging.getLogger(__name__)
 
-api = FastAPI(title="ig3d_ray", description="Facial expressions by late fusion; see POST /predict.")
+# The usual pages at /docs load their scripts from the internet; the one below doesn't.
+api = FastAPI(
+    title="ig3d_ray",
+    version=version("ig3d-ray"),
+    description="Facial expressions by late fusion of image networks and 3D face models.",
+    docs_url=None,
+    redoc_url=None,
+)
 
 
 # Serve retries requests beyond a replica's limit with increasing delays, so all requests queue in the replica.
@@ -48,13 +77,31 @@ class Service:
     """
 
     def __init__(self, spec: str, storage: str | None = None) -> None:
-        self.ensemble, self.limits = load_ensemble(spec, storage), Limits()
+        self.uri, self.storage, self.limits = spec, storage, Limits()
+        self.ensemble, self.digest = self._load()
         self.registry = CollectorRegistry()
         self.requests = Counter("ig3d_requests", "Requests by status.", ["status"], registry=self.registry)
         self.images = Counter("ig3d_images", "Images predicted.", registry=self.registry)
         self.seconds = Histogram("ig3d_seconds", "From a request to its answer.", registry=self.registry)
 
-    @api.post("/predict", openapi_extra=_BODY, response_model=PredictResponse)
+    def _load(self) -> tuple[Ensemble, str]:
+        digest = spec_digest(self.uri)
+        return load_ensemble(self.uri, self.storage), digest
+
+    async def reconfigure(self, config: dict[str, str]) -> None:
+        """Serve another spec, which has been put where the first one was; requests are answered meanwhile.
+
+        Args:
+            config: `sha256` of the spec.
+        """
+        if config["sha256"] == self.digest:
+            return
+        try:
+            self.ensemble, self.digest = await asyncio.to_thread(self._load)
+        except Ig3dError as error:
+            logger.error("the new spec cannot be served, the old one is: %s", error)
+
+    @api.post("/predict", openapi_extra=_PREDICT, response_model=PredictResponse)
     async def predict(self, request: HttpRequest) -> dict[str, Any]:
         """One image (image/...), or JSON: {"images": [base64, ...], "parameters": {...}, "missing": "fail"}."""
         started = time.monotonic()
@@ -98,6 +145,16 @@ class Service:
         spec = self.ensemble.spec
         return {"status": "ok", "dataset": spec.dataset, "task": spec.task, "class_names": list(spec.class_names)}
 
+    @api.get("/version")
+    async def version(self) -> dict[str, str]:
+        """The SHA-256 of the spec that answers, and this package's version."""
+        return {"spec_sha256": self.digest, "ig3d_ray": version("ig3d-ray")}
+
+    @api.get("/docs", include_in_schema=False)
+    async def docs(self) -> HTMLResponse:
+        """A page that describes the service."""
+        return HTMLResponse(describing_page(api.openapi()))
+
     @api.get("/metrics")
     async def metrics(self) -> Response:
         """The metrics of this replica, in Prometheus format."""
@@ -108,6 +165,7 @@ def application(args: dict[str, Any]) -> Any:
     """For `serve.run` and KubeRay's RayService: `spec` and, where it lies elsewhere, `storage`; `replicas`, `gpus`."""
     options: dict[str, Any] = {"num_replicas": int(args.get("replicas", 1))}
     options["ray_actor_options"] = {"num_gpus": float(args.get("gpus", 0)), "num_cpus": float(args.get("cpus", 1))}
+    options["user_config"] = {"sha256": args.get("sha256") or spec_digest(args["spec"])}
     return Service.options(**options).bind(args["spec"], args.get("storage"))  # type: ignore[attr-defined]
 
 
@@ -141,6 +199,21 @@ def run_service(args: dict[str, Any], host: str, port: int) -> None:
     """
     options = {"host": host, "port": port, "request_timeout_s": ANSWER_SECONDS}
     serve.start(http_options=options, logging_config={"log_level": "WARNING"})
+    serve.run(application(args), name=NAME, route_prefix="/", logging_config={"log_level": "WARNING"})
+
+
+def update_service(args: dict[str, Any]) -> None:
+    """Have the replicas of a running service load the spec that is now where the first one was.
+
+    Only their configuration changes, so Ray Serve keeps the replicas: each answers by the old spec until it has loaded
+    the new one, and no request is dropped.
+
+    Args:
+        args: as given to `run_service`, with the new spec's `sha256`.
+
+    Raises:
+        RuntimeError: a replica failed.
+    """
     serve.run(application(args), name=NAME, route_prefix="/", logging_config={"log_level": "WARNING"})
 
 

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -131,6 +132,18 @@ class Store:
             except FileNotFoundError:
                 return None
             return int(about["size"]) if about["type"] == "file" else None
+
+        return self._ask("cannot look up", name, look)
+
+    def modified(self, name: str) -> datetime | None:
+        """When the file under a name was last written; None if there is none, or if the storage doesn't say."""
+
+        def look() -> datetime | None:
+            try:
+                found = self._fs.modified(self._path(name))
+            except (FileNotFoundError, NotImplementedError):
+                return None
+            return found if isinstance(found, datetime) else None
 
         return self._ask("cannot look up", name, look)
 

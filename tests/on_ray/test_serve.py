@@ -1,17 +1,23 @@
 """The service: what it answers, what it refuses and with which status, and many asking at the same time."""
 
 import base64
+import hashlib
 import io
 import json
+import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,23 +144,30 @@ def test_requests_that_are_answered_together_get_what_they_would_alone(world: Wo
     assert isinstance(fifth, RefusedError)
 
 
-@pytest.fixture(scope="module")
-def service(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+@contextmanager
+def serving(spec: str | Path, place: Path, *more: str) -> Iterator[tuple[str, Path]]:
+    """`ig3d serve` of a spec: its URL, and what it logs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("service") / "log"
-    words = [sys.executable, "-m", "ig3d_ray", "serve", world.uri, "--port", str(port)]
+    log = place / "service.log"
+    words = [sys.executable, "-m", "ig3d_ray", "serve", str(spec), "--port", str(port), *more]
     with log.open("wb") as lines:
         running = subprocess.Popen(words, stdout=lines, stderr=lines, start_new_session=True)
     deadline = time.monotonic() + 150
     while "/predict answers" not in log.read_text() and time.monotonic() < deadline and running.poll() is None:
         time.sleep(0.2)
     assert "/predict answers" in log.read_text(), log.read_text()
-    yield f"http://127.0.0.1:{port}"
+    yield f"http://127.0.0.1:{port}", log
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == 0
     assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture(scope="module")
+def service(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(world.uri, tmp_path_factory.mktemp("service")) as (url, _):
+        yield url
 
 
 def ask(url: str, content: bytes | None = None, kind: str = JSON) -> tuple[int, Any]:
@@ -240,3 +253,63 @@ def test_one_service_does_not_take_anothers_place(monkeypatch: pytest.MonkeyPatc
         others_serve()
     running.applications = {"theirs": object()}
     assert others_serve()
+
+
+@pytest.mark.slow
+def test_it_describes_itself_without_the_internet(service: str, world: World) -> None:
+    status, page = ask(f"{service}/docs")
+    assert status == 200
+    assert not re.findall(r"<script|(?:src|href)=[\"']?(?:https?:)?//", page)
+    schema = json.loads(ask(f"{service}/openapi.json")[1])
+    predict = schema["paths"]["/predict"]["post"]
+    assert [p["name"] for p in predict["parameters"]] == ["missing"]
+    assert predict["parameters"][0]["schema"]["enum"] == ["fail", "skip", "fallback"]
+    assert {"200", "400", "408", "413", "415", "422"} <= set(predict["responses"])
+    for word in ("POST /predict", "GET /version", "GET /healthz", "missing", "excluded", "413"):
+        assert word in page
+    version = json.loads(ask(f"{service}/version")[1])
+    assert version["spec_sha256"] == hashlib.sha256(Path(world.uri).read_bytes()).hexdigest()
+
+
+@pytest.mark.slow
+def test_a_new_spec_is_served_and_no_request_is_dropped(world: World, tmp_path: Path) -> None:
+    spec = json.loads(Path(world.uri).read_text())
+    live = tmp_path / "live.json"
+    live.write_text(json.dumps(spec))
+    before = hashlib.sha256(live.read_bytes()).hexdigest()
+    alone = spec["fallbacks"][0]
+    new = spec | {
+        "members": [m for m in spec["members"] if m["name"] in alone["members"]],
+        "fusion": alone["fusion"],
+        "fallbacks": [],
+    }
+    new["members"].sort(key=lambda m: alone["members"].index(m["name"]))
+    _, contents = world.images()
+    with serving(live, tmp_path, "--storage", world.store.uri, "--watch") as (url, log):
+        ended, answers = threading.Event(), []
+
+        def keep_asking() -> None:
+            while not ended.is_set():
+                answers.append(ask(f"{url}/predict?missing=fallback", contents[0], "image/png")[0])
+
+        with ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(keep_asking) for _ in range(4)]
+            try:
+                assert json.loads(ask(f"{url}/version")[1])["spec_sha256"] == before
+                for text, served in ((json.dumps(spec | {"members": []}), False), (json.dumps(new), True)):
+                    (tmp_path / "next.json").write_text(text)
+                    os.replace(tmp_path / "next.json", live)
+                    digest = hashlib.sha256(text.encode()).hexdigest()
+                    deadline = time.monotonic() + 90
+                    message = "serving the new one" if served else "the former spec is served on"
+                    while message not in log.read_text() and time.monotonic() < deadline:
+                        time.sleep(0.2)
+                    assert message in " ".join(log.read_text().split()), log.read_text()
+                    found = json.loads(ask(f"{url}/version")[1])["spec_sha256"]
+                    assert found == (digest if served else before)
+            finally:
+                ended.set()
+            for one in asking:
+                one.result()
+    assert len(answers) > 8
+    assert set(answers) == {200}
