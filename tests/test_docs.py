@@ -15,6 +15,8 @@ from ig3d_ray.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+# Pages that go on where another one ends: both are run one after the other, the first one only so.
+CONTINUES = {"application.md": "getting-started.md"}
 # Of a page: text before a block, its language, its content.
 BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<kind>\w+)\n(?P<content>.*?)```", re.DOTALL)
 SAVE = re.compile(r"[Ss]ave this as `([\w.]+)`:$")
@@ -35,7 +37,7 @@ def commands_of(page: str, folder: Path) -> list[str]:
 
 
 def test_there_are_pages_with_commands(tmp_path: Path) -> None:
-    assert {"index.md", "getting-started.md", "own-predictions.md", "own-data.md"} <= set(PAGES)
+    assert {"index.md", "application.md", "getting-started.md", "own-predictions.md", "own-data.md"} <= set(PAGES)
     assert len(commands_of("own-predictions.md", tmp_path)) == 12
     assert {file.name for file in tmp_path.iterdir()} == {"make_predictions.py", "mine.yaml", "fuse.py"}
 
@@ -51,7 +53,7 @@ def shown_commands() -> list[str]:
 @pytest.mark.parametrize("line", shown_commands())
 def test_every_shown_command_has_these_options(line: str) -> None:
     command: Any = typer.main.get_command(app)
-    words = shlex.split(line.partition("||")[0].removesuffix("&"))[1:]
+    words = shlex.split(re.split(r"\|\||&| >", line)[0])[1:]
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         command = command.commands[words.pop(0)]
     if not {"--help", "--version"} & set(words):
@@ -73,9 +75,9 @@ def test_every_message_in_troubleshooting_is_one_of_the_package() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in CONTINUES.values()])
 def test_every_command_of_a_page_works(page: str, tmp_path: Path) -> None:
-    commands = commands_of(page, tmp_path)
+    commands = [one for part in (CONTINUES.get(page), page) if part for one in commands_of(part, tmp_path)]
     if not commands:
         pytest.skip("no commands on it")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}

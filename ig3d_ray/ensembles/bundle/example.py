@@ -73,9 +73,9 @@ outputs = {o.name: v for o, v in zip(graph.get_outputs(), graph.run(None, inputs
 for row, name in enumerate(names):
     if "probabilities" in outputs:
         likely = outputs["probabilities"][row]
-        print(name, spec["class_names"][likely.argmax()], np.round(likely, 4).tolist())
+        print(name, spec["class_names"][likely.argmax()], [round(float(value), 4) for value in likely])
     else:
-        print(name, "valence, arousal", np.round(outputs["valence_arousal"][row], 4).tolist())
+        print(name, "valence, arousal", [round(float(value), 4) for value in outputs["valence_arousal"][row]])
 for name, values in outputs.items():
     if f"expected_{name}" in given and not lacking:
         print(f"largest difference of {name} from torch:", float(np.abs(values - given[f"expected_{name}"]).max()))
