@@ -16,6 +16,7 @@ from ig3d_ray.cli.ls import ls
 from ig3d_ray.cli.plan import plan
 from ig3d_ray.cli.predict import predict
 from ig3d_ray.cli.report import report
+from ig3d_ray.cli.rm import rm_app
 from ig3d_ray.cli.run import run
 from ig3d_ray.cli.search import search
 from ig3d_ray.cli.serve import serve
@@ -46,6 +47,7 @@ for command, example in (
     app.command(epilog=f"Example: {example}")(command)
 app.add_typer(data_app, name="data")
 app.add_typer(import_app, name="import")
+app.add_typer(rm_app, name="rm")
 app.add_typer(audit_app, name="audit")
 app.add_typer(cluster_app, name="cluster")
 

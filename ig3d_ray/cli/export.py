@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ig3d_ray.cli.locate import spec_at
 from ig3d_ray.cli.options import SpecStorage, SpecUri
 
 
@@ -17,6 +18,7 @@ def export(
     from ig3d_ray.ensembles.bundle.writing import write_bundle
     from ig3d_ray.ensembles.predictor import load_ensemble
 
+    spec = spec_at(spec, storage)
     files = write_bundle(load_ensemble(spec, storage, "cpu"), out)
     size = sum((out / name).stat().st_size for name in files) / 2**20
     print(f"{out}: {len(files)} files, {size:.1f} MiB; to try it: python {out / 'example.py'}")

@@ -24,7 +24,13 @@ SpecStorage = Annotated[
 SpaceFile = Annotated[
     Path, typer.Argument(metavar="SPACE", help="A search space in YAML, such as search_spaces/faces.yaml.")
 ]
-SpecUri = Annotated[str, typer.Argument(metavar="SPEC", help="An exported best_ensemble.json, as a file or URI.")]
+SpecUri = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        help="A best_ensemble.json, as a file or URI; its folder; or, with --storage, its search's name.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Override one field, such as search.budget=500. Repeatable."),

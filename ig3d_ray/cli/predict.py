@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ig3d_ray.cli.locate import spec_at
 from ig3d_ray.cli.options import AsJson, MissingName, SpecStorage, SpecUri, SplitName, check_suffix
 from ig3d_ray.errors import Ig3dError
 
@@ -42,6 +43,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict new images; or a split of the ensemble's data set, and check the reported score."""
+    spec = spec_at(spec, storage)
     check_suffix(out, FORMATS if form == "table" else (".txt", ".csv"), "--out")
     if predictions:
         if images or parameters or missing == "fallback":

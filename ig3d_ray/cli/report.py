@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ig3d_ray.cli.options import check_suffix
+from ig3d_ray.cli.locate import spec_at
+from ig3d_ray.cli.options import SpecStorage, check_suffix
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 
 def report(
     searches: Annotated[
-        list[str], typer.Argument(metavar="SEARCH...", help="Folders of searches, or their best_ensemble.json.")
+        list[str], typer.Argument(metavar="SEARCH...", help="Folders of searches, their best_ensemble.json, or names.")
     ],
+    storage: SpecStorage = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="File of the page; required for several searches.")
     ] = None,
@@ -39,11 +41,12 @@ def report(
     if len(searches) > 1:
         if out is None or figures or thumbnails or paper:
             raise Ig3dError("several searches are compared on a page of their own: give --out FILE.html alone")
-        page = comparison_page({label: findings for label, (_, _, findings) in map(_finished, searches)})
+        found = [_finished(spec_at(one, storage)) for one in searches]
+        page = comparison_page({label: findings for label, (_, _, findings) in found})
         Store(str(out.absolute().parent)).write(out.name, page.encode())
         print(f"report: {out}")
         return
-    _, (store, folder, findings) = _finished(searches[0])
+    _, (store, folder, findings) = _finished(spec_at(searches[0], storage))
     location = write_report(store, findings, folder, paper, thumbnails)
     if out is not None:
         Store(str(out.absolute().parent)).write(out.name, store.read(paths.report(folder)))

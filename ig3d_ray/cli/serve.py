@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ig3d_ray.cli.locate import spec_at
 from ig3d_ray.cli.options import Address, SpecStorage, SpecUri
 from ig3d_ray.errors import Ig3dError
 
@@ -41,6 +42,7 @@ def serve(
         raise Ig3dError("fastapi is not installed, and serving needs it: pip install 'ig3d-ray[serve]'")
     from ig3d_ray.on_ray.cluster import connected
 
+    spec = spec_at(spec, storage)
     read_ensemble(spec, storage)
     # A replica starts in another folder.
     uri = spec if "://" in spec else str(Path(spec).absolute())

@@ -1,28 +1,35 @@
 """`ig3d show`: one member or one exported ensemble."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ig3d_ray.cli.locate import spec_at
 from ig3d_ray.errors import Ig3dError
 
 
 def show(
     what: Annotated[
-        str, typer.Argument(metavar="MEMBER|SPEC", help="A member's fingerprint or name, or a best_ensemble.json.")
+        str,
+        typer.Argument(
+            metavar="MEMBER|SPEC",
+            help="A member's fingerprint or name; a best_ensemble.json, its folder or its search's name.",
+        ),
     ],
     storage: Annotated[
         str | None, typer.Option("--storage", metavar="URI", help="Storage of the member; not needed for a spec.")
     ] = None,
 ) -> None:
     """Show a member's spec and outputs; or an exported ensemble's members, weights and scores."""
-    if what.endswith(".json"):
-        _show_spec(what)
+    if what.endswith(".json") or Path(what).is_dir() or "://" in what:
+        _show_spec(spec_at(what, storage))
         return
     if storage is None:
-        raise Ig3dError(f"{what}: for a member also give --storage URI; the name of a spec ends with .json")
-    _show_member(what, storage)
+        raise Ig3dError(f"{what}: no such file or folder; for a member's or a search's name also give --storage URI")
+    if not _show_member(what, storage):
+        _show_spec(spec_at(what, storage))
 
 
 def _show_spec(uri: str) -> None:
@@ -44,7 +51,7 @@ def _show_spec(uri: str) -> None:
         print(f"  without {', '.join(fallback.missing)}: {others}, {fallback.selection:.4f} (selection)")
 
 
-def _show_member(what: str, storage: str) -> None:
+def _show_member(what: str, storage: str) -> bool:
     from ig3d_ray.data import datasets
     from ig3d_ray.evaluation.logits import LogitStore
     from ig3d_ray.storage.store import Store
@@ -59,5 +66,4 @@ def _show_member(what: str, storage: str) -> None:
             print(f"{dataset}: {card.name} ({card.view}, {card.fingerprint}); outputs on {', '.join(card.splits)}")
             for field, value in json.loads(card.spec).items():
                 print(f"  {field}: {json.dumps(value)}")
-    if not found:
-        raise Ig3dError(f"{store.uri}: no member {what}; `ig3d ls --storage {storage}` lists them")
+    return found > 0

@@ -63,7 +63,8 @@ def import_predictions(
         split: of the samples.
         row_order_is_id: number the rows instead of requiring ids; then every file imported for this
             split must agree with the others in its labels, row by row.
-        replace: accept other predictions than those already imported under this name.
+        replace: accept other predictions than those already imported under this name; and other labels, if those came
+            with them.
         reading: what can't be found out about the file.
         allow_missing: accept a file of whose ids fewer than 95 % are known.
 
@@ -83,12 +84,15 @@ def import_predictions(
     if read.logits is None and read.va is None:
         raise Ig3dError(f"{file}: no predictions for {' or '.join(about.tasks)}, which {dataset} is searched for")
     known = find_labels(store, dataset, split)
+    member = fingerprint(dataset, "", spec)
+    if known is not None and replace and read.has_labels and _brought_labels(store, dataset, split, member):
+        known = None
     if known is not None and not read.numbered:
         read = _known_rows(read, known, file, allow_missing)
     table = LogitTable(
         dataset=dataset,
         split=split,
-        member=fingerprint(dataset, "", spec),
+        member=member,
         name=spec.name,
         view=spec.view,
         member_spec=spec_json(spec),
@@ -110,6 +114,15 @@ def import_predictions(
     labels = find_labels(store, dataset, split)
     notes = (*read.notes, *_coverage(labels, table))
     return Imported(table, found, read.numbered, _scores(labels, table), notes)
+
+
+def _brought_labels(store: Store, dataset: str, split: Split, member: str) -> bool:
+    """Whether a split's labels came with this member's file, which is to be replaced: no other member has outputs there,
+    and there is no samples table. What was wrong with that file, such as its ids, is then wrong with the labels."""
+    cache = LogitStore(store)
+    if store.exists(paths.samples_table(dataset)) or not cache.has(dataset, member, split):
+        return False
+    return not any(split in card.splits for card in cache.members(dataset) if card.fingerprint != member)
 
 
 def _known_rows(read: Predictions, known: Labels, file: Path, allow_missing: bool) -> Predictions:
