@@ -117,8 +117,8 @@ def import_predictions(
 
 
 def _brought_labels(store: Store, dataset: str, split: Split, member: str) -> bool:
-    """Whether a split's labels came with this member's file, which is to be replaced: no other member has outputs there,
-    and there is no samples table. What was wrong with that file, such as its ids, is then wrong with the labels."""
+    """Whether a split's labels came with this member's file, which is to be replaced: no other member has outputs
+    there, and there is no samples table. What is wrong with that file, such as its ids, is wrong with the labels."""
     cache = LogitStore(store)
     if store.exists(paths.samples_table(dataset)) or not cache.has(dataset, member, split):
         return False

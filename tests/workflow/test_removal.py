@@ -70,7 +70,7 @@ def test_a_member_goes_with_the_searches_that_contain_it(
     assert {name: Store(storage).read(name) for name in Store(storage).names()} == before
     assert ig3d(monkeypatch, *words, "--yes") == 0
     assert searches(storage) == []
-    assert len([name for name in Store(storage).names("logits")]) == 1
+    assert len(Store(storage).names("logits")) == 1
     # The last one takes the labels along that came with it: other ids may be imported then.
     assert ig3d(monkeypatch, "rm", "member", "a", "--dataset", "rafdb", "--storage", storage, "--yes") == 0
     assert "labels-test.parquet, since rafdb has no other member" in capsys.readouterr().out
