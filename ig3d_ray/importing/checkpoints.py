@@ -15,6 +15,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.logits import LogitStore
 from ig3d_ray.importing.identify import ClassOrder, Identified, VaOrder, Weights, identify
+from ig3d_ray.models.archive import check_archive
 from ig3d_ray.models.checkpoint import save_checkpoint, to_bytes
 from ig3d_ray.models.inference import logit_table
 from ig3d_ray.models.inputs import Feeding
@@ -49,6 +50,7 @@ def read_state_dict(file: Path) -> tuple[Weights, str]:
     """
     try:
         data = file.read_bytes()
+        check_archive(data, str(file), "fetch it again")
         content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except OSError as error:
         raise Ig3dError(f"{file}: cannot be read ({error.strerror})") from error
@@ -57,9 +59,11 @@ def read_state_dict(file: Path) -> tuple[Weights, str]:
         raise Ig3dError(
             f"{file}: not weights alone but pickled objects, whose loading would run code; {way_out}"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Ig3dError:
+        raise
+    except Exception as error:  # of many types, as the file has it
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Ig3dError(f"{file}: not a whole checkpoint ({reason})") from error
+        raise Ig3dError(f"{file}: not a whole checkpoint ({reason[:100]}); fetch it again") from error
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
             content = content[wrapper]

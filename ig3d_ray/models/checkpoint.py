@@ -2,13 +2,13 @@
 
 import hashlib
 import io
-import pickle
 from typing import Any
 
 import torch
 
 from ig3d_ray.data import datasets
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.models.archive import DIGEST, content_digest, load_plain
 from ig3d_ray.models.build import build_network
 from ig3d_ray.models.registry import parse_trained_spec
 from ig3d_ray.models.scaling import Standardized
@@ -17,6 +17,8 @@ from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 
 FORMAT = 3
+KEYS = {"format", "dataset", "spec", "class_names", "parameter_groups", "state_dict"}
+WAY_OUT = "delete it and run again to retrain"
 
 
 def save_checkpoint(
@@ -35,6 +37,7 @@ def save_checkpoint(
         "parameter_groups": [list(group) for group in spec.parameter_groups],
         "state_dict": {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()},
     }
+    content[DIGEST] = content_digest(content)
     store.write(name or paths.checkpoint(dataset, member), to_bytes(content))
 
 
@@ -54,12 +57,36 @@ def load_checkpoint(store: Store, dataset: str, member: str, sha256: str | None 
             f"{store.locate(name)}: SHA-256 is not the one in the spec ({sha256[:12]}...); it is not the"
             " checkpoint that was scored: restore it, or run the search again"
         )
-    content = from_bytes(data, store.locate(name))
+    what = store.locate(name)
+    content = from_bytes(data, what)
     if content.get("format") != FORMAT or content.get("dataset") != dataset:
-        raise Ig3dError(f"{store.locate(name)}: not a format {FORMAT} checkpoint of {dataset}; train the member again")
+        raise Ig3dError(f"{what}: not a format {FORMAT} checkpoint of {dataset}; train the member again")
+    # Those of older versions have no digest; other keys no version has.
+    if content.keys() - {DIGEST} != KEYS or (DIGEST in content and content[DIGEST] != content_digest(content)):
+        raise Ig3dError(f"{what}: damaged, its content is not what was written; {WAY_OUT}")
     network = build_network(parse_trained_spec(content["spec"]), datasets.dataset(dataset))
+    _check_tensors(content["state_dict"], network, what)
     network.load_state_dict(content["state_dict"], strict=True)
     return network.eval()
+
+
+def _check_tensors(state: dict[str, torch.Tensor], network: Standardized, what: str) -> None:
+    """Check names, types, shapes and numbers of a state dict: torch converts types, and takes NaN.
+
+    Raises:
+        Ig3dError: a tensor is missing, too many, or not as the network's.
+    """
+    own = network.state_dict()
+    if state.keys() != own.keys():
+        name = min(state.keys() ^ own.keys())
+        raise Ig3dError(f"{what}: tensor {name} is {'missing' if name in own else 'not one of the network'}; {WAY_OUT}")
+    for name, value in state.items():
+        wanted = own[name]
+        if (value.dtype, value.shape) != (wanted.dtype, wanted.shape):
+            found = f"{value.dtype} {tuple(value.shape)}, the network's is {wanted.dtype} {tuple(wanted.shape)}"
+            raise Ig3dError(f"{what}: tensor {name} is {found}; {WAY_OUT}")
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise Ig3dError(f"{what}: tensor {name} is not finite; {WAY_OUT}")
 
 
 def read_weights(store: Store, name: str) -> dict[str, torch.Tensor]:
@@ -87,9 +114,7 @@ def from_bytes(data: bytes, what: str) -> dict[str, Any]:
     Raises:
         Ig3dError: other content, or a truncated file; the message begins with `what`.
     """
-    try:
-        content: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Ig3dError(f"{what}: not a whole checkpoint ({reason}); delete it and run again to retrain") from error
+    content = load_plain(data, what, WAY_OUT)
+    if not isinstance(content, dict):
+        raise Ig3dError(f"{what}: not a whole checkpoint (a {type(content).__name__}); {WAY_OUT}")
     return content

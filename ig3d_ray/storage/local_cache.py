@@ -7,6 +7,7 @@ no cost) and stores the SHA-256 of its bytes: a damaged copy is downloaded again
 import contextlib
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from ig3d_ray.storage.local_files import replace_file
@@ -36,8 +37,18 @@ def read_through(store: Store, name: str, version: str | None) -> bytes:
     found = _read(copy)
     if found is None:
         found = store.read(name)
-        _keep(copy, found)
+        # A proxy or a gateway may answer with an older content than the one that was listed: that is no copy to keep.
+        if _may_be(found, version):
+            _keep(copy, found)
     return found
+
+
+def _may_be(content: bytes, version: str) -> bool:
+    """Whether a content is that of a version, where this can be told: S3's ETag is the MD5 of what one put wrote."""
+    tag = version.strip('"').lower()
+    if not re.fullmatch(r"[0-9a-f]{32}", tag):
+        return True
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() == tag
 
 
 def _read(copy: Path) -> bytes | None:

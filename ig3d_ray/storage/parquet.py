@@ -1,25 +1,49 @@
-"""Parquet tables as bytes, so that stores publish them whole."""
+"""Parquet tables as bytes, so that stores publish them whole, with a hash that is verified at reading."""
 
+import hashlib
 import io
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+# In the file's footer. Its value is the SHA-256 of the file's bytes with zeros in place of the value.
+SEAL = b"ig3d_sha256"
+_ZEROS = b"0" * 64
+# Between the key and the value, in the footer's encoding: the type of the next field, and the value's length.
+_BETWEEN = b"\x18\x40"
+
 
 def table_to_bytes(table: pa.Table, **options: Any) -> bytes:
-    """A table as Parquet, zstd by default; `options` are those of `pyarrow.parquet.write_table`."""
+    """A table as Parquet, zstd by default; the same content gives the same bytes.
+
+    Args:
+        table: what to write.
+        options: those of `pyarrow.parquet.ParquetWriter`.
+    """
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, **({"compression": "zstd"} | options))
-    return buffer.getvalue()
+    with pq.ParquetWriter(buffer, table.schema, **({"compression": "zstd"} | options)) as writer:
+        writer.write_table(table)
+        writer.add_key_value_metadata({SEAL.decode(): _ZEROS.decode()})
+    data = buffer.getvalue()
+    at = _seal_in(data)
+    assert at is not None
+    return b"".join((data[:at], _digest(data, at), data[at + len(_ZEROS) :]))
 
 
 def table_from_bytes(data: bytes, schema: pa.Schema | None = None) -> pa.Table:
-    """Read a table from Parquet bytes.
+    """Read a table from Parquet bytes; those that `table_to_bytes` wrote are checked against their hash.
+
+    Args:
+        data: the file.
+        schema: of the columns that are wanted; all by default.
 
     Raises:
-        pyarrow.ArrowInvalid, OSError: the bytes are truncated or not Parquet.
+        pyarrow.ArrowInvalid, OSError: the bytes are truncated, damaged or not Parquet.
     """
+    at = _seal_in(data)
+    if at is not None and _digest(data, at) != data[at : at + len(_ZEROS)]:
+        raise pa.ArrowInvalid("damaged: its SHA-256 is not the one that was written")
     # Not by `read_table`: it scans with Arrow's own threads whatever its arguments, and a program that ends soon after
     # reading is sometimes aborted while these threads are still being shut down.
     with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
@@ -30,3 +54,17 @@ def table_from_bytes(data: bytes, schema: pa.Schema | None = None) -> pa.Table:
     if missing:
         raise pa.ArrowInvalid(f"column {missing[0]!r} is missing")
     return table.select(schema.names).cast(schema)
+
+
+def _seal_in(data: bytes) -> int | None:
+    """Where the hash is in a file; None in a file without one, such as a user's or one of an older version."""
+    found = data.rfind(SEAL + _BETWEEN)
+    return None if found < 0 else found + len(SEAL) + len(_BETWEEN)
+
+
+def _digest(data: bytes, at: int) -> bytes:
+    view = memoryview(data)
+    content = hashlib.sha256(view[:at])
+    content.update(_ZEROS)
+    content.update(view[at + len(_ZEROS) :])
+    return content.hexdigest().encode()

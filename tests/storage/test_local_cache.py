@@ -9,7 +9,7 @@ from pools import make_pool
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.storage import local_cache
-from ig3d_ray.storage.local_cache import copies_folder
+from ig3d_ray.storage.local_cache import copies_folder, read_through
 from ig3d_ray.storage.store import Store
 
 MARK = "0123456789abcdef"
@@ -116,3 +116,17 @@ def test_the_longest_unused_copies_make_room(tmp_path: Path, monkeypatch: pytest
         time.sleep(0.05)
     held = {copy.read_bytes()[-1:] for copy in copies_folder().iterdir()}
     assert held == {b"a", b"c"}
+
+
+def test_an_older_content_beside_a_fresh_listing_is_not_kept(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(f"{bucket}/x")
+    store.write("a", b"old")
+    store.write("a", b"new")
+    version = store.versions()["a"]
+    read = Store.read
+    monkeypatch.setattr(Store, "read", lambda self, name: b"old")
+    assert read_through(store, "a", version) == b"old"
+    monkeypatch.setattr(Store, "read", read)
+    assert read_through(store, "a", version) == b"new"
+    monkeypatch.setattr(Store, "read", lambda self, name: pytest.fail("it was kept"))
+    assert read_through(store, "a", version) == b"new"

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from ig3d_ray.data.representations import Representation
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.models.archive import check_archive
 from ig3d_ray.models.face3d.encoders import EmocaEncoder, SmirkEncoder
 
 PARTS = ("E_flame", "E_expression", "E_detail")
@@ -80,10 +80,13 @@ def _tensors(file: Path) -> tuple[dict[str, Tensor], str]:
     """All tensors of a checkpoint by dotted name, without running anything that it names."""
     try:
         data = file.read_bytes()
+        check_archive(data, str(file), "fetch it again")
         content = _load(data)
     except OSError as error:
         raise Ig3dError(f"{file}: cannot be read ({error.strerror})") from error
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except Ig3dError:
+        raise
+    except Exception as error:  # of many types, as the file has it
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise Ig3dError(f"{file}: not a whole checkpoint ({reason}); fetch it again") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
