@@ -1,5 +1,6 @@
 """`ig3d data ...`: data sets from what their publishers hand out, and checks of them."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -219,8 +220,10 @@ def data_features(
     representations.representation(representation)
     places = parse_columns(columns) if columns else None
     # Nobody else changes the table between reading and writing it, or one of the two changes would be lost.
-    with exclusive(store, f"samples/{dataset}"):
-        done = import_features(store, load_samples(store, dataset), representation, source, split, places)
+    table = f"samples/{dataset}"
+    with exclusive(store, table) as leases:
+        samples, verify = load_samples(store, dataset), partial(leases.verify, table)
+        done = import_features(store, samples, representation, source, split, places, verify)
     _print_imported(store, done, representation, source)
 
 

@@ -1,14 +1,18 @@
 """Leases and heartbeats: two drivers on one storage never train the same member or run the same search at once.
 
 A driver shows that it is alive by a heartbeat: a small file that it rewrites every few seconds. It leases work by
-creating a name that must not exist yet; the lease is valid while its driver is alive. The lease of a dead driver
-is not deleted, which two others could do at once, but superseded by the next number, which only one can create.
+creating a numbered name that must not exist yet, and then looks again: the lease is its own if no other lease of that
+work belongs to a living driver. Of two that create leases at the same time at least one sees the other's, and whoever
+sees one gives way. The leases of dead drivers are superseded by higher numbers, and deleted with the last one.
+
+Whether a driver elsewhere lives is judged by the times that the storage itself gives to the heartbeats, not by clocks.
 """
 
 import contextlib
 import json
 import logging
 import os
+import random
 import socket
 import threading
 import time
@@ -26,6 +30,8 @@ BEAT_SECONDS = 10.0
 # Allows for three lost heartbeats, or half a minute of retries against the storage.
 EXPIRES_SECONDS = 60.0
 WAIT_SECONDS = 2.0
+# At most this long a driver that gave way to one that gave way to it waits before it tries again.
+AGAIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -37,29 +43,37 @@ class Owner:
         host: where it runs.
         pid: number of its process there.
         machine: distinguishes its process numbers from other machines'.
-        beats: time of the last heartbeat, in seconds since 1970.
+        beats: time of the last heartbeat by its own clock, in seconds since 1970; for people.
         began: start time of its process on its machine, because process numbers are reused; 0 if unknown.
     """
 
     token: str
-    host: str
-    pid: int
-    machine: str
-    beats: float
+    host: str = "an unknown machine"
+    pid: int = 0
+    machine: str = ""
+    beats: float = 0.0
     began: int = 0
 
-    @property
-    def lives(self) -> bool:
-        """Whether it may still be running: judged by its process on this machine, elsewhere by its last heartbeat."""
-        if self.machine == _machine():
-            return _process_exists(self.pid, self.began)
-        return time.time() - self.beats < EXPIRES_SECONDS
+    @staticmethod
+    def parse(token: str, data: bytes) -> "Owner":
+        """A heartbeat of this version or another: fields that it doesn't know are passed over, and so is what is no
+        heartbeat at all, which is then judged by its age alone.
+
+        Args:
+            token: of the driver.
+            data: the file.
+        """
+        try:
+            content = json.loads(data)
+            texts = {name: content[name] for name in ("host", "machine") if isinstance(content.get(name), str)}
+            numbers = {name: content[name] for name in ("pid", "began") if isinstance(content.get(name), int)}
+            return Owner(token, **texts, **numbers, beats=float(content.get("beats", 0.0)))
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            return Owner(token)
 
 
 class Leases:
     """The leases of this driver. A context manager: it writes heartbeats inside, and releases all leases at exit.
-
-    Machines' clocks must agree to a few seconds, as cloud machines' do.
 
     Args:
         store: shared by all drivers.
@@ -69,11 +83,15 @@ class Leases:
         self.store, self.token = store, uuid.uuid4().hex
         self.held: dict[str, str] = {}
         self._over = threading.Event()
-        self._shown, self._was_silent = time.time(), False
+        self._shown, self._was_silent, self._lost = time.monotonic(), False, ""
+        # The storage's time at the last heartbeat, and this process's; None if the storage gives none.
+        self._clock: tuple[float, float] | None = None
+        # Of other drivers, where the storage gives no times: the last heartbeat, and when it was first seen.
+        self._seen: dict[str, tuple[bytes, float]] = {}
 
     def __enter__(self) -> "Leases":
-        self._sweep()
         self._beat()
+        self._sweep()
         self._heart = threading.Thread(target=self._live, name="ig3d-leases", daemon=True)
         self._heart.start()
         return self
@@ -89,19 +107,55 @@ class Leases:
         if name in self.held:
             return None
         while True:
-            listed = self.store.names(paths.lease_folder(name))
-            numbers = [key.number for key in map(paths.parse_lease, listed) if key is not None]
-            if numbers:
-                token = self.store.read_if_there(paths.lease(name, numbers[-1]))
-                if token is None:
-                    continue  # released since it was listed
-                owner = self._owner(token.decode())
-                if owner is not None and owner.lives:
-                    return owner
-            mine = paths.lease(name, numbers[-1] + 1 if numbers else 0)
-            if self.store.create(mine, self.token.encode()):
+            numbers = self._numbers(name)
+            owner = self._living(name, numbers)
+            if owner is not None:
+                return owner
+            number = numbers[-1] + 1 if numbers else 0
+            mine = paths.lease(name, number)
+            if not self.store.create(mine, self.token.encode()):
+                continue
+            if self._is_mine(name, number):
                 self.held[name] = mine
                 return None
+            self.store.remove(mine)
+            time.sleep(AGAIN_SECONDS * random.random())
+
+    def _numbers(self, name: str) -> list[int]:
+        """The numbers of all leases of a name, ascending."""
+        found = map(paths.parse_lease, self.store.names(paths.lease_folder(name)))
+        return sorted(key.number for key in found if key is not None and key.name == name)
+
+    def _living(self, name: str, numbers: Sequence[int]) -> Owner | None:
+        """A living driver, other than this one, among the owners of leases; the newest first."""
+        for number in reversed(numbers):
+            token = self.store.read_if_there(paths.lease(name, number))
+            if token is None or token.decode(errors="replace") == self.token:
+                continue  # released since it was listed, or this driver's
+            owner = self._owner(token.decode(errors="replace"))
+            if owner is not None and self._lives(owner):
+                return owner
+        return None
+
+    def _is_mine(self, name: str, number: int) -> bool:
+        """Whether a lease that was just created holds: it is still there, and no other one is a living driver's."""
+        numbers = self._numbers(name)
+        return number in numbers and self._living(name, [other for other in numbers if other != number]) is None
+
+    def verify(self, name: str) -> None:
+        """Look again, before something is published, whether the lease of a name is still this driver's.
+
+        Args:
+            name: that was acquired.
+
+        Raises:
+            Ig3dError: another driver took it over, because this one was silent for so long.
+        """
+        held = self.held.get(name)
+        key = None if held is None else paths.parse_lease(held)
+        if key is None or not self._is_mine(name, key.number):
+            self._lost = self._lost or name
+        self.check()
 
     def acquire_all(self, names: Sequence[str]) -> dict[str, Owner]:
         """Claim names concurrently: returns the holders of those that this driver didn't get."""
@@ -113,12 +167,16 @@ class Leases:
         at_once(self.release, list(self.held))
 
     def release(self, name: str) -> None:
-        """Release a lease, together with any leftover leases of dead drivers on the same name."""
+        """Release a lease, together with leftover leases of dead drivers on the same name."""
         mine = self.held.pop(name, None)
-        if mine:
-            # Never a later one: it would belong to a driver that took over.
-            for older in [n for n in self.store.names(paths.lease_folder(name)) if n <= mine]:
-                self.store.remove(older)
+        key = None if mine is None else paths.parse_lease(mine)
+        if mine is None or key is None:
+            return
+        for number in self._numbers(name):
+            # A later one belongs to a driver that took over; an earlier one may be of a driver about to give way.
+            if number < key.number and self._living(name, [number]) is None:
+                self.store.remove(paths.lease(name, number))
+        self.store.remove(mine)
 
     def forget(self, names: Sequence[str]) -> None:
         """Delete all leases of finished work."""
@@ -133,9 +191,14 @@ class Leases:
         """Check that the other drivers still see this driver's heartbeat as current.
 
         Raises:
-            Ig3dError: no heartbeat was written for so long that another driver may have taken over its work.
+            Ig3dError: no heartbeat was written for so long that another driver may have taken over its work, or has.
         """
-        self._look_back(time.time())
+        self._look_back()
+        if self._lost:
+            raise Ig3dError(
+                f"{self.store.locate(self._lost)}: another driver took it over, because this one was silent for"
+                f" {EXPIRES_SECONDS:.0f} s (was the machine paused?); nothing was published; the same command goes on"
+            )
         if self._was_silent:
             raise Ig3dError(
                 f"{self.store.locate(paths.LEASES)}: could not be written for {EXPIRES_SECONDS:.0f} s, so another"
@@ -145,22 +208,43 @@ class Leases:
     def _owner(self, token: str) -> Owner | None:
         """The driver with this token; None if it has no heartbeat. An unreadable heartbeat is not a missing one."""
         sign = self.store.read_if_there(self._sign(token))
-        return None if sign is None else Owner(**json.loads(sign))
+        if sign is None:
+            return None
+        if self._seen.get(token, (b"", 0.0))[0] != sign:
+            self._seen[token] = sign, time.monotonic()
+        return Owner.parse(token, sign)
+
+    def _lives(self, owner: Owner) -> bool:
+        """Whether a driver may still be running: judged by its process on this machine, elsewhere by the age of its
+        last heartbeat in the storage's own time; where that has none, by how long it has not changed."""
+        if owner.machine == _machine():
+            return _process_exists(owner.pid, owner.began)
+        shown = self.store.modified(self._sign(owner.token))
+        if self._clock is not None and shown is not None:
+            now = self._clock[0] + time.monotonic() - self._clock[1]
+            return now - shown.timestamp() < EXPIRES_SECONDS
+        return time.monotonic() - self._seen[owner.token][1] < EXPIRES_SECONDS
 
     @staticmethod
     def _sign(token: str) -> str:
         return paths.heartbeat(token)
 
     def _beat(self) -> None:
-        now = time.time()
-        # Before the next heartbeat hides the gap: the machine was asleep, or the storage was unreachable.
-        self._look_back(now)
-        sign = Owner(self.token, socket.gethostname(), os.getpid(), _machine(), now, _began(os.getpid()))
+        # Before the next heartbeat hides the gap: the storage was unreachable.
+        self._look_back()
+        sign = Owner(self.token, socket.gethostname(), os.getpid(), _machine(), time.time(), _began(os.getpid()))
+        started = time.monotonic()
         self.store.write(self._sign(self.token), json.dumps(vars(sign)).encode() + b"\n")
-        self._shown = now
+        self._shown = time.monotonic()
+        shown = self.store.modified(self._sign(self.token))
+        if shown is not None:
+            # A paused machine's own clock may have stood still; the storage's did not.
+            before = self._clock
+            self._was_silent |= before is not None and shown.timestamp() - before[0] > EXPIRES_SECONDS
+            self._clock = shown.timestamp(), started
 
-    def _look_back(self, now: float) -> None:
-        self._was_silent |= now - self._shown > EXPIRES_SECONDS
+    def _look_back(self) -> None:
+        self._was_silent |= time.monotonic() - self._shown > EXPIRES_SECONDS
 
     def _live(self) -> None:
         while not self._over.wait(BEAT_SECONDS):
@@ -173,13 +257,14 @@ class Leases:
         """Delete the heartbeats of dead drivers."""
         for name in self.store.names(paths.heartbeats()):
             owner = self._owner(Path(name).stem)
-            if owner is not None and not owner.lives:
+            if owner is not None and not self._lives(owner):
                 self.store.remove(name)
 
 
 @contextlib.contextmanager
-def exclusive(store: Store, name: str) -> Iterator[None]:
-    """Context manager for exclusive work under a name; waits for a driver that holds it, and logs the wait.
+def exclusive(store: Store, name: str) -> Iterator[Leases]:
+    """Context manager for exclusive work under a name; waits for a driver that holds it, and logs the wait. It gives
+    the leases, so that what takes long can `verify` the name before it publishes.
 
     Args:
         store: shared by the drivers.
@@ -196,7 +281,7 @@ def exclusive(store: Store, name: str) -> Iterator[None]:
                 logged = True
             leases.check()
             time.sleep(WAIT_SECONDS)
-        yield
+        yield leases
 
 
 def _machine() -> str:

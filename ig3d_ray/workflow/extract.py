@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,8 +73,9 @@ def extract_parameters(store: Store, request: ExtractionRequest, address: str | 
         if left:
             _do(extraction, request, address)
         # Only one driver publishes a data set at a time, based on the current table.
-        with exclusive(store, f"samples/{request.dataset}"):
-            return extraction.publish(load_samples(store, request.dataset))
+        table = f"samples/{request.dataset}"
+        with exclusive(store, table) as leases:
+            return extraction.publish(load_samples(store, request.dataset), partial(leases.verify, table))
 
 
 def _do(extraction: "Extraction", request: ExtractionRequest, address: str | None) -> None:

@@ -151,7 +151,7 @@ def search_store(
     pools, cards = load_pools(store, space, usable)
     arranged = plan(space.protocol, pools, space.seed)
     folder = search_folder(space, name, arranged)
-    with exclusive(store, folder):
+    with exclusive(store, folder) as leases:
         started = time.monotonic()
         known = load_results(store, folder)
         if known is not None:
@@ -174,6 +174,7 @@ def search_store(
         if published:
             store.remove(paths.rounds(folder))
         else:
+            leases.verify(folder)
             publish(store, folder, space, results, spec, time.monotonic() - started)
             _sweep(store, folder)
         findings = Findings(space, arranged, board, spec, results)

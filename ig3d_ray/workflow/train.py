@@ -121,6 +121,8 @@ def train_missing(
     try:
         while left := missing - failed.keys() - all_cached(store, space.dataset):
             mine, found = _claimed(leases, runs, left)
+            # Another driver may have finished and released some of them since they were looked up.
+            mine -= all_cached(store, space.dataset)
             if mine:
                 ordered = longest_first(runs, expected, mine)
                 failed |= train_runs(ordered, space.resources, on_event, mine, leases.check)

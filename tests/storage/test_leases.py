@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -114,9 +115,16 @@ def test_elsewhere_a_driver_is_given_up_when_it_has_been_silent(store: Store, mo
         owner = here.acquire("members/x")
         assert owner is not None
         assert owner.machine == "another machine"
-        monkeypatch.setattr(rules, "EXPIRES_SECONDS", time.time() - owner.beats)
+        # Its clock may say what it likes: the storage's time of its heartbeat counts.
+        sign = json.loads(store.read(f"leases/drivers/{kept.token}.json")) | {"beats": time.time() + 3600, "new": 1}
+        store.write(f"leases/drivers/{kept.token}.json", json.dumps(sign).encode())
+        assert here.acquire("members/x") is not None
+        monkeypatch.setattr(rules, "EXPIRES_SECONDS", -5.0)
         assert here.acquire("members/x") is None
-        # The silent one comes back: it must not take away what is no longer its own.
+        # The silent one comes back: it learns of it, and must not take away what is no longer its own.
+        monkeypatch.setattr(rules, "EXPIRES_SECONDS", 60.0)
+        with pytest.raises(Ig3dError, match="another driver took it over"):
+            kept.verify("members/x")
         kept.release("members/x")
         assert here.store.names("leases/members/x") == ["leases/members/x/000001"]
 
@@ -137,9 +145,11 @@ def test_a_driver_that_cannot_show_itself_stops(tmp_path: object, monkeypatch: p
 def test_a_driver_that_was_asleep_knows_it(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
     with Leases(Store(str(tmp_path))) as leases:
         leases.check()
-        asleep = time.time() + rules.EXPIRES_SECONDS + 1
+        modified = Store.modified
         with monkeypatch.context() as patch:
-            patch.setattr(rules.time, "time", lambda: asleep)
+            # Its own clock stood still meanwhile; the storage's did not.
+            later = timedelta(seconds=rules.EXPIRES_SECONDS + 1)
+            patch.setattr(Store, "modified", lambda self, name: modified(self, name) + later)
             leases._beat()
         with pytest.raises(Ig3dError, match="another driver may have taken over"):
             leases.check()
@@ -170,3 +180,35 @@ def test_who_waits_begins_when_the_other_has_ended(
     assert caplog.messages == [
         f"another driver ({os.uname().nodename}, pid {os.getpid()}) works on search: waiting for it"
     ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b'{"pid": "x", "beats": [], "host": 7}', b"\xff\xfe", b"[" * 10_000]
+)
+def test_a_heartbeat_that_is_none_is_judged_by_its_age(content: bytes, tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write("leases/members/x/000000", b"someone")
+    store.write("leases/drivers/someone.json", content)
+    with Leases(store) as here:
+        owner = here.acquire("members/x")
+        assert owner is not None
+        assert owner.host == "an unknown machine"
+        long_ago = time.time() - 120
+        os.utime(tmp_path / "leases/drivers/someone.json", (long_ago, long_ago))
+        assert here.acquire("members/x") is None
+
+
+def test_where_the_storage_has_no_times_a_change_is_a_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Store, "modified", lambda self, name: None)
+    monkeypatch.setattr(rules, "EXPIRES_SECONDS", 0.3)
+    store, sign = Store(str(tmp_path)), "leases/drivers/someone.json"
+    store.write("leases/members/x/000000", b"someone")
+    with Leases(store) as here:
+        for beat in range(3):
+            store.write(sign, json.dumps({"beats": beat}).encode())
+            assert here.acquire("members/x") is not None
+            time.sleep(0.2)
+        time.sleep(0.3)
+        assert here.acquire("members/x") is None

@@ -99,7 +99,8 @@ def ingest(
     samples = Samples(dataset, _table(about, entries, places, splits))
     # An extraction that is about to publish waits, and then detects that the images have changed.
     datasets.publish(store, about)
-    with exclusive(store, f"samples/{dataset}"):
+    with exclusive(store, f"samples/{dataset}") as leases:
+        leases.verify(f"samples/{dataset}")
         forget_encoders(store, dataset)
         samples.save(store)
     write_skipped(store, dataset, "images", skipped)

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,7 @@ def import_features(
     source: Path,
     split: str | None = None,
     columns: dict[str, tuple[int, int]] | None = None,
+    before_publishing: Callable[[], None] = lambda: None,
 ) -> FeatureImport:
     """Read parameters from a folder or a merged file and publish the samples table that has them.
 
@@ -56,6 +57,7 @@ def import_features(
         source: a folder of JSON files or of EMOCA's output folders; or a .csv, .npz or .parquet file.
         split: match samples of this split only (train means train and dev), if names occur in several.
         columns: of a CSV: group -> (first, one past the last) column, counted from 0.
+        before_publishing: called when all is read and nothing is written yet; it may raise.
 
     Raises:
         Ig3dError: the source can't be read, or nothing in it belongs to a sample.
@@ -77,6 +79,7 @@ def import_features(
     skipped += [(str(samples.ids[i]), "no parameters found") for i in match.wanted if found[i] < 0]
     new = samples.with_parameters(representation, vectors, found)
     # The parameters then have two sources, and no single encoder can reproduce them for a new image.
+    before_publishing()
     write_encoder_record(store, samples.dataset, representation, None)
     new.save(store)
     write_skipped(store, samples.dataset, representation, skipped)

@@ -218,11 +218,12 @@ class Extraction:
         there = not samples.missing(self.representation).all()
         return there and records.get(self.representation) == self.record and len(self.missing()) == len(self)
 
-    def publish(self, samples: Samples) -> tuple[Samples, Skips]:
+    def publish(self, samples: Samples, before_publishing: Callable[[], None] = lambda: None) -> tuple[Samples, Skips]:
         """Write the parameters of all pieces to the data set's table; failed images are listed and have none.
 
         Args:
             samples: the whole data set, as it is now.
+            before_publishing: called when all is read and nothing is written yet; it may raise.
 
         Raises:
             Ig3dError: no image could be used, or the images have changed.
@@ -242,6 +243,7 @@ class Extraction:
         found = np.array([row_of.get(str(i), -1) for i in samples.ids])
         new = samples.without(self.representation).with_parameters(self.representation, vectors, found)
         # A process killed in between leaves parameters of an unknown encoder, not of a wrong one.
+        before_publishing()
         write_encoder_record(self.store, samples.dataset, self.representation, None)
         new.save(self.store)
         write_encoder_record(self.store, samples.dataset, self.representation, self.record)
