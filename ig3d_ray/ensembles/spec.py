@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ig3d_ray.config.protocol import ProtocolSpec
 from ig3d_ray.data.declared import use_declarations
+from ig3d_ray.ensembles.validity import check_spec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.bootstrap import Interval, McNemar
 from ig3d_ray.evaluation.pool import Pool
@@ -20,6 +21,7 @@ from ig3d_ray.models.registry import parse_spec
 from ig3d_ray.models.spec import AnySpec, MemberName
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.explain import first_error
+from ig3d_ray.storage.json_files import strict_json
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Frozen, Split, Task, View
 
@@ -144,12 +146,8 @@ class EnsembleSpec(Frozen):
     provenance: Provenance
 
     @model_validator(mode="after")
-    def _weights_for_each_member(self) -> "EnsembleSpec":
-        fused = [(self.members, self.fusion), *((f.members, f.fusion) for f in self.fallbacks)]
-        for members, fusion in fused:
-            for given in (fusion.weights, fusion.weights_by_column, fusion.temperatures):
-                if given is not None and len(given) != len(members):
-                    raise ValueError(f"{len(given)} weights or temperatures for {len(members)} members")
+    def _agrees_with_itself(self) -> "EnsembleSpec":
+        check_spec(self)
         return self
 
     def to_json(self) -> str:
@@ -173,7 +171,7 @@ def parse_ensemble(text: str, what: str) -> EnsembleSpec:
         Ig3dError: not JSON, another schema version, or a field is wrong; the message begins with `what`.
     """
     try:
-        content = json.loads(text)
+        content = strict_json(text)
     except ValueError as error:
         raise Ig3dError(f"{what}: not JSON ({error}); run the search again to write it anew") from error
     version = content.get("schema_version") if isinstance(content, dict) else None
@@ -184,9 +182,7 @@ def parse_ensemble(text: str, what: str) -> EnsembleSpec:
     try:
         return EnsembleSpec.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise Ig3dError(f"{what}: {field}: {first['msg']}; run the search again to write it anew") from error
+        raise Ig3dError(f"{what}: {first_error(error)[:200]}; run the search again to write it anew") from error
 
 
 def read_ensemble(path: str, storage: str | None = None) -> EnsembleSpec:

@@ -16,7 +16,7 @@ from ig3d_ray.ensembles.spec import EnsembleSpec, read_ensemble
 from ig3d_ray.ensembles.submission import submission_text
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.predictions import import_predictions
-from ig3d_ray.models.spec import ImportedSpec
+from ig3d_ray.models.spec import ImportedSpec, fingerprint
 from ig3d_ray.storage.store import Store
 from ig3d_ray.workflow.pipeline import search_store
 from ig3d_ray.workflow.progress import Reporter
@@ -125,7 +125,10 @@ def test_valence_and_arousal_in_abaws_file(exported: Exported) -> None:
 
 def test_a_spec_is_enough(exported: Exported, tmp_path: Path) -> None:
     spec, _ = exported
-    strange = spec.model_copy(update={"dataset": "not-declared-here"})
+    name = "not-declared-here"
+    marks = [fingerprint(name, "", member.parsed) for member in spec.members]
+    members = [m.model_copy(update={"fingerprint": f}) for m, f in zip(spec.members, marks, strict=True)]
+    strange = spec.model_copy(update={"dataset": name, "members": tuple(members)})
     (tmp_path / "copied.json").write_text(strange.to_json())
     tables, ids, _ = new_tables(tmp_path)
     assert predict_from(read_ensemble(str(tmp_path / "copied.json")), tables)[0]["sample_id"].tolist() == ids

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ from ig3d_ray.cli.app import main
 from ig3d_ray.ensembles.inputs import Item, decoded, items_of, read_item
 from ig3d_ray.ensembles.parameters import Parameters, parameters_of
 from ig3d_ray.ensembles.predictor import Ensemble
+from ig3d_ray.ensembles.spec import parse_ensemble
 from ig3d_ray.ensembles.writer import Writer
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
@@ -359,3 +362,69 @@ def test_a_full_disk_is_a_line_and_leaves_nothing(tmp_path: Path, monkeypatch: p
         with pytest.raises(Ig3dError, match="No space left"), Writer(tmp_path / "out.csv") as writer:
             writer.write(frame)
     assert list(tmp_path.iterdir()) == []
+
+
+def changed(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with another value at a dotted path; a function gets the value that is there."""
+    copy = json.loads(json.dumps(content))
+    *folders, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    place = copy
+    for step in folders:
+        place = place[step]
+    place[last] = value(place[last]) if callable(value) else value
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("class_names", lambda names: names[::-1], "class_names: .*: not those of faces"),
+        ("class_names", lambda names: names[:-1], "class_names: .*: not those of faces"),
+        ("members", [], "members: is empty"),
+        ("members", lambda members: [members[0], *members], "members.name: .* occurs twice"),
+        ("members.0.kind", "cage", "is a cage of view .*, its spec a "),
+        ("members.0.checkpoint", None, "checkpoint: is missing, and it has a network"),
+        ("members.0.checkpoint_sha256", None, "checkpoint_sha256: is missing or no SHA-256"),
+        ("members.0.checkpoint_sha256", "00", "checkpoint_sha256: is missing or no SHA-256"),
+        ("fallbacks.0.members", [], r"fallbacks\.0\.members: none: no member"),
+        ("fallbacks.0.members", ["other"], "other: no member of the ensemble"),
+        ("fallbacks.0.missing", ["smirk", "emoca"], "name each missing input once, sorted"),
+        ("fallbacks.0.missing", [], "name each missing input once, sorted"),
+        ("fallbacks", lambda some: [some[0], *some], "fallbacks.missing: .* occurs twice"),
+        ("fusion.temperatures", lambda _: [0.0], "temperatures: "),
+        ("encoders.smirk.sha256", "x", "encoders.smirk.sha256: is missing or no SHA-256"),
+    ],
+)
+def test_a_spec_that_contradicts_itself_is_refused(world: World, path: str, value: Any, message: str) -> None:
+    content = changed(json.loads(world.spec.to_json()), path, value)
+    with pytest.raises(Ig3dError, match=message) as refused:
+        parse_ensemble(json.dumps(content), "spec")
+    assert len(str(refused.value)) <= 300
+
+
+def test_a_fallback_that_needs_what_is_missing_is_refused(world: World) -> None:
+    content = json.loads(world.spec.to_json())
+    needs = {m.name: m.features for m in world.spec.members}
+    name, features = next((name, features) for name, features in needs.items() if features)
+    fusion = {"strategy": None, "space": "logits", "weights": None}
+    content["fallbacks"] = [{"missing": [features[0]], "members": [name], "fusion": fusion, "selection": 0.5}]
+    with pytest.raises(Ig3dError, match=rf"{re.escape(name)} needs {features[0]}, which is missing there"):
+        parse_ensemble(json.dumps(content), "spec")
+
+
+@pytest.mark.parametrize("weight", ["-0.1", "NaN", "Infinity", "1e999"])
+def test_weights_are_finite_and_not_negative(world: World, weight: str) -> None:
+    content = json.loads(world.spec.to_json())
+    content["fallbacks"] = []
+    content["members"] = content["members"][:2]
+    content["fusion"] = {"strategy": "weighted", "space": "logits", "weights": [0.5, 123.5]}
+    text = json.dumps(content)
+    with pytest.raises(Ig3dError, match=r"finite|too large|no number"):
+        parse_ensemble(text.replace("123.5", weight), "spec")
+    assert parse_ensemble(text, "spec").fusion.weights == (0.5, 123.5)
+
+
+def test_a_key_occurs_once(world: World) -> None:
+    text = world.spec.to_json().replace('"dataset": "faces"', '"dataset": "faces", "dataset": "rafdb"', 1)
+    with pytest.raises(Ig3dError, match="key 'dataset' occurs twice"):
+        parse_ensemble(text, "spec")
