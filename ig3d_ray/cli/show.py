@@ -29,7 +29,13 @@ def show(
     if storage is None:
         raise Ig3dError(f"{what}: no such file or folder; for a member's or a search's name also give --storage URI")
     if not _show_member(what, storage):
-        _show_spec(spec_at(what, storage))
+        try:
+            found = spec_at(what, storage)
+        except Ig3dError as error:
+            raise Ig3dError(
+                f"{storage}: no member nor search {what}; `ig3d ls --storage {storage}` lists them"
+            ) from error
+        _show_spec(found)
 
 
 def _show_spec(uri: str) -> None:

@@ -184,7 +184,7 @@ def test_the_command_makes_pages_and_figures(
     assert "give --out FILE.html" in capsys.readouterr().err
     assert ig3d(f"{world.store.uri}/searches/faces/none") == 2
     assert ig3d("elsewhere") == 2
-    assert "is not in a storage" in capsys.readouterr().err
+    assert "no such file or folder; give a best_ensemble.json, its folder" in capsys.readouterr().err
 
 
 def test_only_a_leading_zero_is_left_out() -> None:

@@ -95,7 +95,7 @@ def test_ls_and_show(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert all(member.name in message for member in world.spec.members)
     code, message = ig3d("show", "nobody", "--storage", world.store.uri)
     assert code == 2
-    assert "no member nobody; `ig3d ls --storage" in message
+    assert "no member nor search nobody; `ig3d ls --storage" in message
     assert ig3d("show", "nobody")[0] == 2
 
 
