@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long chaos fast bench bench-quick bench-training bench-serving docs package lint clean
+.PHONY: demo test test-long chaos fuzz fast bench bench-quick bench-training bench-serving docs package lint clean
 .DELETE_ON_ERROR:
 
 # Created once, and updated when the dependencies change.
@@ -26,6 +26,10 @@ test-long: .venv/installed
 # Kills runs at random moments; six to nine minutes.
 chaos: .venv/installed
 	$(BIN)/python tests/chaos.py
+
+# Tens of thousands of damaged and mutated inputs on every reader, and orders of events among drivers; about ten minutes.
+fuzz: .venv/installed
+	IG3D_FUZZ=$${IG3D_FUZZ:-700} $(BIN)/python -m pytest -n 2 tests/test_fuzz.py tests/storage/test_integrity.py tests/storage/test_lease_interleavings.py
 
 fast: .venv/installed
 	$(BIN)/python -m pytest -m 'not slow and not long'

@@ -39,15 +39,18 @@ def table_from_bytes(data: bytes, schema: pa.Schema | None = None) -> pa.Table:
         schema: of the columns that are wanted; all by default.
 
     Raises:
-        pyarrow.ArrowInvalid, OSError: the bytes are truncated, damaged or not Parquet.
+        pyarrow.ArrowInvalid: the bytes are truncated, damaged or not Parquet.
     """
     at = _seal_in(data)
     if at is not None and _digest(data, at) != data[at : at + len(_ZEROS)]:
         raise pa.ArrowInvalid("damaged: its SHA-256 is not the one that was written")
     # Not by `read_table`: it scans with Arrow's own threads whatever its arguments, and a program that ends soon after
     # reading is sometimes aborted while these threads are still being shut down.
-    with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
-        table = file.read(use_threads=False)
+    try:
+        with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
+            table = file.read(use_threads=False)
+    except Exception as error:  # of many types, as the damage has it
+        raise pa.ArrowInvalid(" ".join(str(error).split()) or type(error).__name__) from error
     if schema is None:
         return table
     missing = [name for name in schema.names if name not in table.column_names]

@@ -181,7 +181,9 @@ def _from_arrays(
     vectors = as_vectors(vectors, declaration(representation)) if len(vectors) else vectors
     if vectors.shape != (len(ids), width_of(representation)):
         raise Ig3dError(f"{file}: {representation} is {vectors.shape}, not {(len(ids), width_of(representation))}")
-    return [_stem(str(name)) for name in ids], vectors.astype(np.float32)
+    # A number beyond float32 becomes infinity, and its row is then excluded with the reason.
+    with np.errstate(over="ignore"):
+        return [_stem(str(name)) for name in ids], vectors.astype(np.float32)
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ import ast
 import gzip
 import io
 import json
-import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -95,6 +94,8 @@ def _read_parquet(data: bytes, what: str) -> Columns:
     if len(set(table.column_names)) < len(table.column_names):
         twice = next(name for name in table.column_names if table.column_names.count(name) > 1)
         raise Ig3dError(f"{what}: duplicate column {twice[:40]!r}")
+    if not table.column_names:
+        raise Ig3dError(f"{what}: has no columns")
     kinds = {field.name: field.type for field in table.schema}
     lists = [n for n, k in kinds.items() if pa.types.is_list(k) or pa.types.is_large_list(k)]
     lists += [n for n, k in kinds.items() if pa.types.is_fixed_size_list(k)]
@@ -117,7 +118,9 @@ def _read_parquet(data: bytes, what: str) -> Columns:
 def _read_npz(data: bytes, what: str) -> Columns:
     try:
         arrays = load_arrays(data, what)
-    except (ValueError, OSError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+    except Ig3dError:
+        raise
+    except Exception as error:  # of many types, as the file has it
         raise Ig3dError(f"{what}: not an NPZ file of plain arrays; write it with numpy.savez") from error
     named = {name: values.tolist() for name, values in arrays.items() if values.ndim == 1 and values.dtype.kind == "U"}
     matrices = {name: values for name, values in arrays.items() if values.ndim == 2 and values.shape[1] > 1}
