@@ -96,6 +96,7 @@ class ImageSet:
         if self.process != os.getpid():
             # In a loader process: an S3 connection can't be shared with the parent process.
             self.store, self.process = Store(self.store.uri), os.getpid()
+        _check_inside(place, f"{self.dataset}: sample {sample_id}")
         name = paths.dataset_file(self.dataset, place)
         return self.store.read(name), self.store.locate(name)
 
@@ -183,8 +184,19 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
     return np.round(values * (255 if high <= 1 else 1)).astype(np.uint8)
 
 
+def _check_inside(place: str, what: str) -> None:
+    """Check that an image's place in a samples table is one below the data set's folder.
+
+    Raises:
+        Ig3dError: it leads elsewhere, where anything could be read.
+    """
+    if place.startswith(("/", "\\")) or ".." in place.replace("\\", "/").split("/") or "://" in place:
+        raise Ig3dError(f"{what}: image {place[:100]!r} is outside the data set's folder; make the samples table again")
+
+
 def _read_pack(store: Store, dataset: str, pack: str, wanted: list[str]) -> tuple[dict[str, int], pa.Array]:
     """The row of each requested image, and these images only, because a pack also holds images of other splits."""
+    _check_inside(pack, dataset)
     name = paths.dataset_file(dataset, pack)
     try:
         table = table_from_bytes(store.read(name))

@@ -184,8 +184,9 @@ def _vector(name: str, row: int, values: object) -> np.ndarray | None:
         return None
     width = width_of(name)
     try:
-        vector = np.array(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):  # a number beyond float32 becomes infinity, which is refused below
+            vector = np.array(values, dtype=np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
         raise RefusedError(UNUSABLE, f"parameters.{name}.{row}: not {width} numbers") from error
     if vector.shape != (width,) or not np.isfinite(vector).all():
         raise RefusedError(UNUSABLE, f"parameters.{name}.{row}: not {width} finite numbers")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import socket
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +31,10 @@ class Writer:
     def __init__(self, out: Path) -> None:
         self.out, self.rows, self._begun = out, 0, False
         self._suffix = out.suffix.lower()
-        # Named as other unpublished files are, so that one left by a killed process is swept in a storage.
-        self._partial = out.with_name(f".{out.name}.{socket.gethostname()}.{os.getpid()}.0{PARTIAL_SUFFIX}")
+        # Named as other unpublished files are, so that one left by a killed process is swept in a storage; and not to
+        # be guessed, so that nobody else can put a link there first.
+        writer = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+        self._partial = out.with_name(f".{out.name}.{writer}{PARTIAL_SUFFIX}")
         self._parquet: pq.ParquetWriter | None = None
         self._text: TextIO | None = None
 
@@ -39,7 +42,8 @@ class Writer:
         try:
             if self.out.is_dir():
                 raise IsADirectoryError(0, "is a folder")
-            self._partial.touch()
+            # Created here and nowhere else: a link that is there is refused, not followed.
+            os.close(os.open(self._partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
         except OSError as error:
             raise self._told(error) from error
         if self._suffix != ".parquet":

@@ -155,6 +155,10 @@ def _check_absent(what: str, found: ScoreColumns, about: Dataset) -> None:
         )
 
 
+# Digits of the number of a class.
+LONGEST_NUMBER = 6
+
+
 def _groups(columns: Columns, about: Dataset) -> list[ScoreColumns]:
     groups: dict[str, ScoreColumns] = {}
     for name in columns:
@@ -163,7 +167,7 @@ def _groups(columns: Columns, about: Dataset) -> list[ScoreColumns]:
         if not stem and rest.strip().endswith(("%", "(%)")):
             rest = rest.strip().removesuffix("(%)").removesuffix("%")
         index = about.index(rest)
-        if rest.isdigit():
+        if rest.isdecimal() and len(rest) <= LONGEST_NUMBER:
             group.numbered[int(rest)] = name
         elif index is not None and not _is_label_word(name):
             group.doubles += [(group.by_class[index], name)] if index in group.by_class else []

@@ -83,7 +83,7 @@ def sweep_partials(root: Path) -> None:
 
 def _writer_is_gone(partial: Path) -> bool:
     *_, pid, _random, _suffix = partial.name.split(".")
-    if f".{socket.gethostname()}.{pid}." in partial.name and pid.isdigit():
+    if f".{socket.gethostname()}.{pid}." in partial.name and pid.isdecimal():
         return not Path(f"/proc/{pid}").exists() if Path("/proc").exists() else _old(partial)
     return _old(partial)
 

@@ -282,7 +282,7 @@ class LeaseKey(NamedTuple):
 def parse_lease(key: str) -> LeaseKey | None:
     """The name and the number of a lease; None for another key."""
     name, _, number = key.removeprefix(f"{LEASES}/").rpartition("/")
-    return LeaseKey(name, int(number)) if number.isdigit() else None
+    return LeaseKey(name, int(number)) if number.isdecimal() else None
 
 
 def heartbeats() -> str:

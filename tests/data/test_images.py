@@ -4,12 +4,16 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
-from ig3d_ray.data.images import FORMATS, IMAGE_SUFFIXES, UnreadableImageError, decode_image, open_image
+from ig3d_ray.data.images import FORMATS, IMAGE_SUFFIXES, ImageSet, UnreadableImageError, decode_image, open_image
 from ig3d_ray.data.ingest.layouts import image_files
+from ig3d_ray.data.samples import Samples
 from ig3d_ray.ensembles.inputs import decoded, items_of, read_item
+from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.store import Store
 
 RNG = np.random.default_rng(2)
 FACE = Image.fromarray(RNG.integers(0, 255, (12, 8, 3), dtype=np.uint8)).resize((64, 96))
@@ -85,3 +89,12 @@ def test_a_thin_image_costs_no_square_of_its_length() -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 50e6
+
+
+@pytest.mark.parametrize("place", ["../../x.png", "/etc/passwd", "a/../../../x.png", "../x.parquet#1", "s3://b/x.png"])
+def test_an_image_outside_the_data_sets_folder_is_refused(place: str, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    (tmp_path / "x.png").write_bytes(b"secret")
+    table = pa.table({"sample_id": ["a"], "split": ["test"], "image": [place], "expression": [0]})
+    with pytest.raises(Ig3dError, match="is outside the data set's folder"):
+        ImageSet(store, Samples("rafdb", table), 32).encoded(0)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ig3d_ray.data import datasets, representations
 from ig3d_ray.data.images import ImageSet, in_rgb, open_image
-from ig3d_ray.data.ingest.build import Shares, ingest
+from ig3d_ray.data.ingest.build import Shares, ingest, reasons
 from ig3d_ray.data.ingest.features import read_parameters
 from ig3d_ray.data.ingest.folders import read_folders
 from ig3d_ray.data.ingest.layouts import Layout
@@ -225,3 +225,11 @@ def test_pixels_that_are_no_image_are_said(tmp_path: Path) -> None:
         ("fer0000002", "pixels: not whole numbers from 0 to 255, separated by blanks; kept without an image"),
         ("fer0000003", "pixels: 0 numbers are no square image; kept without an image"),
     ]
+
+
+def test_reasons_are_counted_in_linear_time_and_by_kind() -> None:
+    skipped = [(str(row), f"line {row}: img/{row}.jpg: not a readable image (x_{row})") for row in range(5)]
+    assert reasons(skipped) == ["5 x line 0: img/0.jpg: not a readable image (x_0), such as 0"]
+    for part in ("a", "/", "x_", "valence ", "a.jp"):
+        # Minutes, with an expression that looks for every end of every beginning.
+        assert len(reasons([("x", part * 100_000)])) == 1

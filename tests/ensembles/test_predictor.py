@@ -428,3 +428,16 @@ def test_a_key_occurs_once(world: World) -> None:
     text = world.spec.to_json().replace('"dataset": "faces"', '"dataset": "faces", "dataset": "rafdb"', 1)
     with pytest.raises(Ig3dError, match="key 'dataset' occurs twice"):
         parse_ensemble(text, "spec")
+
+
+def test_a_link_in_the_place_of_the_unpublished_file_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    monkeypatch.setattr("ig3d_ray.ensembles.writer.secrets.token_hex", lambda _: "guessed")
+    writer = Writer(tmp_path / "out.csv")
+    writer._partial.symlink_to(victim)
+    with pytest.raises(Ig3dError, match="cannot be written"), writer:
+        writer.write(pd.DataFrame({"a": [1]}))
+    assert victim.read_text() == "kept"

@@ -147,7 +147,7 @@ class Dataset(Frozen):
         if self.width > MOST_CLASSES:
             raise ValueError(f"classes: {self.width} given; at most {MOST_CLASSES}")
         unclear = [
-            one.name for one in self.classes if one.name.strip().lower() in UNCLEAR or one.name.strip().isdigit()
+            one.name for one in self.classes if one.name.strip().lower() in UNCLEAR or one.name.strip().isdecimal()
         ]
         if unclear:
             raise ValueError(f"classes: {unclear[0]!r} means a number or a missing value in files; give it a word")

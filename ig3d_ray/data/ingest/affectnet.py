@@ -108,7 +108,7 @@ def _take(rows: Iterator[Row], found: Found, word: str, layout: Layout, about: D
 def _has_class_folders(found: Found, about: Dataset) -> bool:
     """Whether images lie in folders of classes; the folders of 2017 are numbered up to 1500, beyond the classes."""
     folders = {file.parent.name for file, label in found.values() if label is not None}
-    return all(not name.isdigit() or int(name) <= about.width for name in folders)
+    return all(not name.isdecimal() or int(name) <= about.width for name in folders)
 
 
 def annotation_part(file: Path) -> str:
@@ -168,7 +168,7 @@ def _stem(place: str) -> str:
     name = place.strip().replace("\\", "/").rsplit("/", 1)[-1]
     if re.fullmatch(r"\d+\.0", name):
         return name[:-2]
-    return str(int(name)) if name.isdigit() and "/" not in place else name.rsplit(".", 1)[0]
+    return str(int(name)) if name.isdecimal() and "/" not in place else name.rsplit(".", 1)[0]
 
 
 def _arrays(folder: Path, found: Found, layout: Layout) -> Iterator[Row]:

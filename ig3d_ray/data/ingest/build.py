@@ -27,8 +27,10 @@ from ig3d_ray.storage.store import Store
 from ig3d_ray.types import SPLITS, Task
 
 PER_PACK = 4096
-# The sample-specific part of a reason: reasons that differ only in this part are counted together.
-_OF_ONE_SAMPLE = re.compile(r"line \d+|valence [^:]*|\S+\.(?:jpe?g|png|bmp|gif)|\S*[/_]\S*\d\S*", re.IGNORECASE)
+# The sample-specific parts of a reason: reasons that differ only in these are counted together.
+_OF_ONE_SAMPLE = re.compile(r"line \d+|valence [^:]*")
+_IMAGE = re.compile(r"\.(?:jpe?g|png|bmp|gif)\b", re.IGNORECASE)
+LONGEST_REASON = 500
 Skips = list[tuple[str, str]]
 
 
@@ -129,13 +131,24 @@ def reasons(skipped: Skips, at_most: int = 8) -> list[str]:
     first: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for what, why in skipped:
-        kind = _OF_ONE_SAMPLE.sub("#", why)
+        kind = _kind(why)
         counts[kind] += 1
         first.setdefault(kind, f"{why}, such as {what}")
     common = counts.most_common(at_most)
     message = [f"{count} x {first[kind]}" for kind, count in common]
     left = counts.total() - sum(count for _, count in common)
     return message + ([f"{left} for {len(counts) - len(common)} other reasons"] if left else [])
+
+
+def _kind(why: str) -> str:
+    """A reason without what is of one sample: its line, its numbers, its file's name."""
+    words = _OF_ONE_SAMPLE.sub("#", why[:LONGEST_REASON]).split()
+    return " ".join("#" if _names_a_sample(word) else word for word in words)
+
+
+def _names_a_sample(word: str) -> bool:
+    place = min((at for at in (word.find("/"), word.find("_")) if at >= 0), default=-1)
+    return bool(_IMAGE.search(word)) or (place >= 0 and any(letter.isdecimal() for letter in word[place:]))
 
 
 def _skipped_rows(store: Store, name: str) -> list[tuple[str, str, str]]:

@@ -1,7 +1,5 @@
 """3D parameters from one merged file: CSV by column names or positions, NPZ, Parquet."""
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +67,7 @@ def _read_csv(file: Path, representation: Representation, columns: Columns) -> t
         header = [name.strip() for name in raw]
         texts = dict.fromkeys([raw[0], *(n for n in raw if normalized(n) in map(normalized, ID_COLUMNS))], str)
         frame = pd.read_csv(file, dtype=texts, low_memory=False).set_axis(header, axis=1)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # of many types, as the file has it
         raise Ig3dError(f"{file}: cannot be read as CSV ({str(error).splitlines()[0]})") from error
     places: list[int] = []
     for name, group in declaration(representation).groups.items():
@@ -80,7 +78,9 @@ def _read_csv(file: Path, representation: Representation, columns: Columns) -> t
         id_column = header[0]
         if frame[id_column].tolist() == [str(i) for i in range(len(frame))] or header[0] in flat_names(representation):
             raise Ig3dError(f"{file}: no column of ids, such as sample_id or image (there are: {listed(header)})")
-    return [_stem(str(value)) for value in frame[id_column]], numbers.to_numpy(np.float32)
+    # A number beyond float32 becomes infinity, and its row is then excluded with the reason.
+    with np.errstate(over="ignore"):
+        return [_stem(str(value)) for value in frame[id_column]], numbers.to_numpy(np.float32)
 
 
 def flat_names(representation: Representation) -> set[str]:
@@ -112,7 +112,7 @@ def _read_npz(file: Path, representation: Representation, columns: Columns) -> t
     try:
         with np.load(file, allow_pickle=False) as arrays:
             content = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
+    except Exception as error:  # of many types, as the file has it
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise Ig3dError(f"{file}: cannot be read as NPZ ({reason})") from error
     return _from_arrays(file, representation, content)
@@ -121,7 +121,7 @@ def _read_npz(file: Path, representation: Representation, columns: Columns) -> t
 def _read_parquet(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
     try:
         table = pq.ParquetFile(file).read(use_threads=False)
-    except (OSError, pa.ArrowInvalid) as error:
+    except Exception as error:  # of many types, as the file has it
         raise Ig3dError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
     about = declaration(representation)
     wanted = {representation, *about.groups}

@@ -233,7 +233,7 @@ def parse_columns(text: Sequence[str]) -> dict[str, tuple[int, int]]:
     for item in text:
         name, equals, places = item.partition("=")
         first, colon, last = places.partition(":")
-        if not equals or not colon or not first.isdigit() or not last.isdigit():
+        if not equals or not colon or not first.isdecimal() or not last.isdecimal():
             raise Ig3dError(f"--columns {item}: write it as group=first:end, such as exp=4:54")
         found[name] = (int(first), int(last))
     return found

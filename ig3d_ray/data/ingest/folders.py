@@ -53,7 +53,7 @@ def read_folders(root: Path, about: Dataset) -> Layout:
         names = ", ".join(about.class_names[:10])
         example = f", such as {layout.skipped[0][0]}" if layout.skipped else ""
         raise Ig3dError(f"{root}: no image lies in a folder of a class ({names}, or 0, 1, ...){example}")
-    first = first_number(root, {int(name) for _, _, name in found if name.isdigit()}, about)
+    first = first_number(root, {int(name) for _, _, name in found if name.isdecimal()}, about)
     splits = _splits({word for _, word, _ in found if word}, about)
     repeated = Counter((word, file.stem) for file, word, _ in found)
     unique = all(count == 1 for count in repeated.values())
@@ -68,7 +68,7 @@ def read_folders(root: Path, about: Dataset) -> Layout:
             continue
         ids.add(sample_id)
         number = folder_class(folder, about)
-        number = number - first if number is not None and folder.isdigit() else number
+        number = number - first if number is not None and folder.isdecimal() else number
         layout.take(Entry(sample_id, splits.get(word), file, number), about)
     if about.group:
         layout.notes.append(
@@ -96,7 +96,7 @@ def _class_folder(folders: Sequence[str], about: Dataset) -> tuple[str | None, s
     """The folder that gives the class, or None and why there is none: names go before numbers."""
     for kind in (
         [name for name in folders if named_class(name, about) is not None],
-        [name for name in folders if name.isascii() and name.isdigit()],
+        [name for name in folders if name.isascii() and name.isdecimal()],
     ):
         if len({folder_class(name, about) for name in kind}) > 1:
             return None, "in folders of two classes"

@@ -159,7 +159,7 @@ def folder_class(name: str, about: Dataset) -> int | None:
         about: whose classes.
     """
     named = named_class(name, about)
-    return named if named is not None else int(name) if name.isascii() and name.isdigit() else None
+    return named if named is not None else int(name) if name.isascii() and name.isdecimal() else None
 
 
 def named_class(name: str, about: Dataset) -> int | None:
@@ -184,7 +184,7 @@ def first_class(root: Path, found: Found, about: Dataset) -> int:
     Raises:
         Ig3dError: it can't be known.
     """
-    numbers = {label for file, label in found.values() if label is not None and file.parent.name.isdigit()}
+    numbers = {label for file, label in found.values() if label is not None and file.parent.name.isdecimal()}
     return first_number(root, numbers, about, ", or give a label file")
 
 

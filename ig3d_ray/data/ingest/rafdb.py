@@ -24,6 +24,8 @@ from ig3d_ray.data.ingest.layouts import (
 from ig3d_ray.errors import Ig3dError
 
 ATTRIBUTES = "_manu_attri"
+# Digits of a label.
+LONGEST_NUMBER = 6
 TEST_FIRST = ("test", "test_set", "val_set", "val")
 CODES = {
     "gender": ("male", "female", "unsure"),
@@ -62,7 +64,7 @@ def read_rafdb(images: Path, labels: Sequence[Path], about: Dataset, attributes:
             if label is None:
                 layout.skipped.append((sample_id, f"in folder {file.parent.name}, which is no class"))
                 continue
-            number = label - first if file.parent.name.isdigit() else label
+            number = label - first if file.parent.name.isdecimal() else label
             layout.take(Entry(sample_id, split_of(is_train), file, number, attributes=known.get(stem, {})), about)
     return layout
 
@@ -86,7 +88,7 @@ def _label_lines(file: Path, layout: Layout, seen: dict[str, int]) -> Iterator[t
         parts = re.split(r"[\s,;]+", line.strip())
         if not line.strip() or parts[:2] in (["image", "label"], ["name", "label"]):
             continue
-        if len(parts) < 2 or not (parts[1].isascii() and parts[1].isdigit()):
+        if len(parts) < 2 or not (parts[1].isascii() and parts[1].isdecimal() and len(parts[1]) < LONGEST_NUMBER):
             layout.skipped.append((f"{file.name} line {number}", f"not a file name and a label: {line.strip()[:40]}"))
             continue
         stem = Path(parts[0]).name.rsplit(".", 1)[0].removesuffix(ALIGNED)

@@ -255,7 +255,7 @@ def _are_scores(value: Any) -> bool:
 
 def _counts(keys: set[str]) -> bool:
     """Whether the keys of columns are row numbers, or ids rather than the names of columns."""
-    return all(key.isdigit() for key in keys)
+    return all(key.isdecimal() for key in keys)
 
 
 def _is_columns(content: dict[str, Any]) -> bool:
