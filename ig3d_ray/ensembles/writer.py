@@ -2,8 +2,6 @@
 
 import contextlib
 import os
-import secrets
-import socket
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
@@ -13,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage.local_files import PARTIAL_SUFFIX
+from ig3d_ray.storage.local_files import partial_of, sweep_partials_of
 
 
 class Writer:
@@ -33,8 +31,7 @@ class Writer:
         self._suffix = out.suffix.lower()
         # Named as other unpublished files are, so that one left by a killed process is swept in a storage; and not to
         # be guessed, so that nobody else can put a link there first.
-        writer = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
-        self._partial = out.with_name(f".{out.name}.{writer}{PARTIAL_SUFFIX}")
+        self._partial = partial_of(out)
         self._parquet: pq.ParquetWriter | None = None
         self._text: TextIO | None = None
 
@@ -42,6 +39,7 @@ class Writer:
         try:
             if self.out.is_dir():
                 raise IsADirectoryError(0, "is a folder")
+            sweep_partials_of(self.out)
             # Created here and nowhere else: a link that is there is refused, not followed.
             os.close(os.open(self._partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o666))
         except OSError as error:

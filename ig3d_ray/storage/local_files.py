@@ -2,8 +2,10 @@
 
 import contextlib
 import errno
+import glob
 import os
 import secrets
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -33,8 +35,7 @@ def _replace_file(path: Path, data: bytes, only_new: bool) -> None:
         if path.parent.is_file():
             raise
         raise FileNotFoundError(str(path.parent)) from error  # it was deleted meanwhile
-    writer = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
-    partial = path.parent / f".{path.name}.{writer}{PARTIAL_SUFFIX}"
+    partial = partial_of(path)
     try:
         # The system applies the user's umask to a new file.
         with open(partial, "xb") as file:
@@ -68,6 +69,28 @@ def remove_tree(path: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
                 raise
+
+
+def partial_of(path: Path) -> Path:
+    """A name for the unpublished form of a file or folder beside it, that no other writer has and nobody can guess.
+
+    Args:
+        path: of what is to be published.
+    """
+    writer = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}"
+    return path.with_name(f".{path.name}.{writer}{PARTIAL_SUFFIX}")
+
+
+def sweep_partials_of(path: Path) -> None:
+    """Delete what killed writers left of one file or folder.
+
+    Args:
+        path: of what they would have published.
+    """
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL_SUFFIX}"):
+        with contextlib.suppress(OSError, ValueError):
+            if _writer_is_gone(partial):
+                shutil.rmtree(partial) if partial.is_dir() and not partial.is_symlink() else partial.unlink()
 
 
 def sweep_partials(root: Path) -> None:

@@ -435,9 +435,28 @@ def test_a_link_in_the_place_of_the_unpublished_file_is_not_followed(
 ) -> None:
     victim = tmp_path / "victim"
     victim.write_text("kept")
-    monkeypatch.setattr("ig3d_ray.ensembles.writer.secrets.token_hex", lambda _: "guessed")
+    monkeypatch.setattr("ig3d_ray.storage.local_files.secrets.token_hex", lambda _: "guessed")
     writer = Writer(tmp_path / "out.csv")
     writer._partial.symlink_to(victim)
     with pytest.raises(Ig3dError, match="cannot be written"), writer:
         writer.write(pd.DataFrame({"a": [1]}))
     assert victim.read_text() == "kept"
+
+
+def test_what_a_killed_command_left_is_gone_when_it_is_run_again(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; import pandas as pd; from pathlib import Path; from ig3d_ray.ensembles.writer import Writer\n"
+        "with Writer(Path(sys.argv[1])) as writer:\n"
+        "    writer.write(pd.DataFrame({'a': [1]})); os.kill(os.getpid(), 9)"
+    )
+    out = tmp_path / "out.csv"
+    done = subprocess.run([sys.executable, "-c", code, str(out)], timeout=60)
+    assert done.returncode == -9
+    (left,) = tmp_path.iterdir()
+    # Of another writer that lives, which is left alone; and of a folder.
+    living = left.with_name(left.name.replace(left.name.split(".")[-3], str(os.getppid())))
+    living.touch()
+    with Writer(out) as writer:
+        writer.write(pd.DataFrame({"a": [2]}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([living.name, "out.csv"])
+    assert out.read_text() == "a\n2\n"

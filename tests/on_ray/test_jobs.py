@@ -95,6 +95,13 @@ def test_a_folder_of_this_machine_is_refused(cluster: Head) -> None:
     assert "ig3d: --storage runs: a job runs on another machine" in done.stderr
 
 
+def test_a_storage_with_a_password_is_refused_and_not_shown(cluster: Head) -> None:
+    done = ig3d(cluster, "submit", str(SMALL_SPACE), "--dashboard", cluster[0], "--storage", "ftp://me:hunter2@host/x")
+    assert done.returncode == 2
+    assert "ftp://...@host/x: holds a password, which Ray shows to everyone" in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head, tmp_path: Path) -> None:
     url, _ = cluster
     store = Store(str(tmp_path / "store"))

@@ -103,9 +103,10 @@ def ingest(
     datasets.publish(store, about)
     with exclusive(store, f"samples/{dataset}") as leases:
         leases.verify(f"samples/{dataset}")
+        # The table last: once it is there, the data set is complete, and the command is not repeated.
+        write_skipped(store, dataset, "images", skipped)
         forget_encoders(store, dataset)
         samples.save(store)
-    write_skipped(store, dataset, "images", skipped)
     return Ingested(samples, skipped)
 
 

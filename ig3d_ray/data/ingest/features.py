@@ -80,9 +80,10 @@ def import_features(
     new = samples.with_parameters(representation, vectors, found)
     # The parameters then have two sources, and no single encoder can reproduce them for a new image.
     before_publishing()
+    # The table last: once it is there, the parameters are complete, and the command is not repeated.
+    write_skipped(store, samples.dataset, representation, skipped)
     write_encoder_record(store, samples.dataset, representation, None)
     new.save(store)
-    write_skipped(store, samples.dataset, representation, skipped)
     return FeatureImport(new, int((found >= 0).sum()), skipped, files)
 
 

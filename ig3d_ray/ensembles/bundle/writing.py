@@ -5,7 +5,7 @@ import hashlib
 import io
 import json
 import os
-import tempfile
+import shutil
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from ig3d_ray.ensembles.predictor import Ensemble
 from ig3d_ray.ensembles.spec import Fallback
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.local_files import partial_of, sweep_partials_of
 
 BUNDLE_VERSION = 1
 EXAMPLES, EXAMPLE_SIZE = 2, 160
@@ -39,8 +40,13 @@ def write_bundle(ensemble: Ensemble, target: Path) -> dict[str, str]:
         raise Ig3dError(f"--out {target}: already exists; give a new folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as partial:
-            return _write(ensemble, Path(partial) / "bundle", target)
+        sweep_partials_of(target)
+        partial = partial_of(target)
+        partial.mkdir()
+        try:
+            return _write(ensemble, partial / "bundle", target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise Ig3dError(f"--out {target}: cannot be written ({error.strerror}); give another folder") from error
 
