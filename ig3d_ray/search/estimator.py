@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,11 +16,15 @@ from ig3d_ray.evaluation.bootstrap import Interval
 from ig3d_ray.evaluation.logits import LogitStore, told_apart
 from ig3d_ray.evaluation.pool import Pool, align
 from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.search.arrays import Arrays, pool_of_arrays
 from ig3d_ray.search.explorer import run_local
 from ig3d_ray.search.leaderboard import Leaderboard, build_leaderboard
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def load_pool(
@@ -57,6 +62,10 @@ def load_pool(
     return pool.only(names)
 
 
+# Of LateFusion's constructor, with their defaults.
+PARAMETERS: dict[str, Any] = {"objective": None, "max_members": None, "budget": 200, "seed": 0}
+
+
 class LateFusion:
     """The best late fusion of a pool's members.
 
@@ -74,7 +83,9 @@ class LateFusion:
         fusion_: how they are combined.
         score_: cross-fitted, with its interval.
         best_single_: the best member's score, and gain_ the paired gain over it.
-        leaderboard_: the full leaderboard.
+        leaderboard_: a row for each member, reference and family of fusions, the best first: `label`, `group`,
+            `selection` and `report` scores, the latter with `low` and `high`, and `chosen`.
+        board_: the same with everything that a report shows.
     """
 
     members_: tuple[str, ...]
@@ -82,23 +93,64 @@ class LateFusion:
     score_: Interval
     best_single_: Interval
     gain_: Interval
-    leaderboard_: Leaderboard
+    leaderboard_: "pd.DataFrame"
+    board_: Leaderboard
 
     def __init__(
         self, objective: str | None = None, max_members: int | None = None, budget: int = 200, seed: int = 0
     ) -> None:
         self.objective, self.max_members, self.budget, self.seed = objective, max_members, budget, seed
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The parameters of the constructor, as scikit-learn's `clone` needs them.
+
+        Args:
+            deep: has no effect: none of them is an estimator.
+        """
+        return {name: getattr(self, name) for name in PARAMETERS}
+
+    def set_params(self, **params: Any) -> "LateFusion":
+        """Change parameters of the constructor; the next `fit` uses them.
+
+        Args:
+            params: name -> value.
+
+        Raises:
+            ValueError: there is no such parameter.
+        """
+        for name, value in params.items():
+            if name not in PARAMETERS:
+                raise ValueError(f"Invalid parameter {name!r} for estimator {self}; valid: {', '.join(PARAMETERS)}")
+            setattr(self, name, value)
+        return self
+
     def __repr__(self) -> str:
-        fitted = f", members_={self.members_}, score_={self.score_.value:.4f}" if self._is_fitted else ""
-        return f"LateFusion(objective={self.objective!r}, max_members={self.max_members}{fitted})"
+        changed = {name: value for name, value in self.get_params().items() if value != PARAMETERS[name]}
+        return f"LateFusion({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._is_fitted
 
     @property
     def _is_fitted(self) -> bool:
         return hasattr(self, "fusion_")
 
-    def fit(self, pool: Pool) -> "LateFusion":
-        """Choose members and weights on a labeled pool."""
+    def fit(self, pool: Pool | Arrays, y: np.ndarray | None = None) -> "LateFusion":
+        """Choose members and weights on a labeled pool.
+
+        Args:
+            pool: from `load_pool`; or arrays of class scores: name -> `[N, C]`, a list of such, or `[M, N, C]`.
+            y: `[N]` classes from 0 to C - 1, for arrays.
+
+        Raises:
+            Ig3dError: the objective is none of the task, the arrays' shapes differ, or labels are missing.
+        """
+        if not isinstance(pool, Pool):
+            if y is None:
+                raise Ig3dError("fit(arrays, y): give the classes of the rows as y")
+            pool = pool_of_arrays(pool, y)
+        elif y is not None:
+            raise Ig3dError("fit(pool): a pool has its labels; give y with arrays only")
         objective = self.objective or pool.task.default_metric
         known = sorted(metrics.score(pool.task, pool.outputs_MNC[0], pool.labels))
         if objective not in known:
@@ -120,11 +172,14 @@ class LateFusion:
         self.members_, self.fusion_ = chosen.result.members, chosen.result.fusion
         self.score_ = chosen.scores.report.metrics[objective]
         self.best_single_ = board.best_single.scores.report.metrics[objective]
-        self.gain_, self.leaderboard_ = board.gain_over(board.best_single, objective), board
+        self.gain_, self.board_ = board.gain_over(board.best_single, objective), board
+        self.leaderboard_ = _as_frame(board, objective)
+        self.classes_ = np.arange(pool.outputs_MNC.shape[2]) if pool.task.has_classes else None
         return self
 
-    def decision_function(self, pool: Pool) -> np.ndarray:
-        """`[N, C]` fused class scores, or `[N, 2]` valence and arousal, in the order of `pool.ids`."""
+    def decision_function(self, pool: Pool | Arrays) -> np.ndarray:
+        """`[N, C]` fused class scores, or `[N, 2]` valence and arousal, in the order of `pool.ids` or of the rows."""
+        pool = pool if isinstance(pool, Pool) else pool_of_arrays(pool)
         if not self._is_fitted:
             raise Ig3dError("this LateFusion is not fitted yet; call fit(pool) first")
         missing = [name for name in self.members_ if name not in pool.names]
@@ -132,24 +187,31 @@ class LateFusion:
             raise Ig3dError(f"the pool has no member {missing[0]!r}, which this fusion needs")
         return self.fusion_.apply(pool.outputs_of(self.members_), pool.task)
 
-    def predict(self, pool: Pool) -> np.ndarray:
-        """`[N]` class numbers, or `[N, 2]` valence and arousal, in the order of `pool.ids`."""
+    def predict(self, pool: Pool | Arrays) -> np.ndarray:
+        """`[N]` class numbers, or `[N, 2]` valence and arousal, in the order of `pool.ids` or of the rows."""
+        pool = pool if isinstance(pool, Pool) else pool_of_arrays(pool)
         fused = self.decision_function(pool)
         return fused.argmax(axis=1) if pool.task.has_classes else fused
 
-    def predict_proba(self, pool: Pool) -> np.ndarray:
+    def predict_proba(self, pool: Pool | Arrays) -> np.ndarray:
         """`[N, C]` probabilities.
 
         Raises:
             Ig3dError: the pool's task is valence and arousal, which has no probabilities.
         """
+        pool = pool if isinstance(pool, Pool) else pool_of_arrays(pool)
         if not pool.task.has_classes:
             raise Ig3dError("valence and arousal have no probabilities; use predict")
         fused = self.decision_function(pool)
         return np.asarray(self.fusion_.probabilities(fused))
 
-    def score(self, pool: Pool) -> float:
-        """The objective on a labeled pool; optimistic on the one that it was fitted on (see `score_`)."""
+    def score(self, pool: Pool | Arrays, y: np.ndarray | None = None) -> float:
+        """The objective on a labeled pool, or on arrays and `y`; optimistic on the one that it was fitted on (see
+        `score_`)."""
+        if not isinstance(pool, Pool):
+            if y is None:
+                raise Ig3dError("score(arrays, y): give the classes of the rows as y")
+            pool = pool_of_arrays(pool, y)
         objective = self.objective or pool.task.default_metric
         return metrics.score(pool.task, self.decision_function(pool), pool.labels)[objective]
 
@@ -167,3 +229,16 @@ class LateFusion:
             f"<table><caption>{escape(how)}: {message} cross-fitted, {gain} over the best single member</caption>"
             f"<tr><th>member</th><th>weight</th></tr>{rows}</table>"
         )
+
+
+def _as_frame(board: Leaderboard, objective: str) -> "pd.DataFrame":
+    """The leaderboard's rows, the best on the report set first."""
+    import pandas as pd
+
+    rows = []
+    for row in board.rows:
+        selection, report = (scores.metrics[objective] for scores in (row.scores.selection, row.scores.report))
+        numbers = {"selection": selection.value, "report": report.value, "low": report.low, "high": report.high}
+        rows.append({"label": row.label, "group": row.group} | numbers | {"chosen": row is board.chosen})
+    best_first = metrics.metric_of(objective).greater_is_better
+    return pd.DataFrame(rows).sort_values("report", ascending=not best_first, kind="stable", ignore_index=True)

@@ -34,7 +34,7 @@ def test_a_fusion_is_fitted_and_predicts(world: World) -> None:
     test = load_pool(world.store, "faces", "test", members=own(world.found))
     assert 0.2 < fusion.score(test) <= 1
     assert all(name in fusion._repr_html_() for name in fusion.members_)
-    assert "LateFusion(" in repr(fusion)
+    assert repr(fusion) == "LateFusion(budget=20, seed=1)"
 
 
 def test_valence_and_arousal_too(world: World) -> None:
