@@ -349,3 +349,14 @@ def test_what_is_no_file_is_refused_at_once(reader: str, tmp_path: Path) -> None
             file = Path(os.fsdecode(os.fsencode(file.parent) + b"/\xff" + os.fsencode(name)))
         with within(SECONDS), pytest.raises(Ig3dError):
             read(file)
+
+
+@pytest.mark.parametrize("kind", ["t.csv", "t.json"])
+def test_one_text_of_many_characters_does_not_take_gigabytes(kind: str, tmp_path: Path) -> None:
+    frame = pd.concat([FRAME] * 1500, ignore_index=True)
+    frame["sample_id"] = [f"face_{row}" for row in range(len(frame))]
+    frame.loc[7, "sample_id"] = "x" * 130_000
+    file = tmp_path / kind
+    frame.to_csv(file, index=False) if kind == "t.csv" else file.write_text(frame.to_json(orient="records"))
+    with within(SECONDS), pytest.raises(Ig3dError, match=rf"{kind}: row 8: a text of 130000 characters"):
+        rows(file)

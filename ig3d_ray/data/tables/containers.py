@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from ig3d_ray.data.tables.delimited import read_delimited, without_index
 from ig3d_ray.data.tables.object_arrays import load_arrays
+from ig3d_ray.data.tables.texts import TextTooLongError, as_text
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage.parquet import table_from_bytes
 
@@ -41,7 +42,10 @@ def read_columns(file: Path) -> Columns:
         raise Ig3dError(f"{file}: ending {file.suffix!r}; known: {', '.join(READERS)}, each also with .gz")
     if not file.is_file():
         raise Ig3dError(f"{file}: no such file")
-    columns = _with_objects(reader(_unpacked(file), str(file)), str(file))
+    try:
+        columns = _with_objects(reader(_unpacked(file), str(file)), str(file))
+    except TextTooLongError as error:
+        raise Ig3dError(f"{file}: {error}") from error
     if not columns or not len(next(iter(columns.values()))):
         raise Ig3dError(f"{file}: no rows")
     return columns
@@ -331,10 +335,10 @@ def plain(values: list[Any]) -> np.ndarray:
     """A list as an array: numbers where all are numbers or missing, otherwise str."""
     if all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values):
         if all(isinstance(value, int) for value in values):
-            return np.asarray(values, dtype=np.int64) if _fits(values) else np.asarray([str(v) for v in values])
+            return np.asarray(values, dtype=np.int64) if _fits(values) else as_text([str(v) for v in values])
         return np.asarray([np.nan if value is None else value for value in values], dtype=np.float64)
     texts = ["" if v is None else v.decode(errors="replace") if isinstance(v, bytes) else str(v) for v in values]
-    return np.asarray(texts, dtype=np.str_)
+    return as_text(texts)
 
 
 def _fits(values: list[int]) -> bool:

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 
+from ig3d_ray.data.tables.texts import as_text
 from ig3d_ray.errors import Ig3dError
 
 DELIMITERS = ",;\t|"
@@ -33,7 +34,7 @@ def read_delimited(data: bytes, what: str) -> dict[str, np.ndarray]:
         raise Ig3dError(f"{what}: no rows")
     delimiter = delimiter or _delimiter(lines)
     header, rows = _split(lines, delimiter, what)
-    columns = {name: np.array([row[i] for row in rows], dtype=np.str_) for i, name in enumerate(header)}
+    columns = {name: as_text([row[i] for row in rows]) for i, name in enumerate(header)}
     if delimiter != " ":
         columns = {name: _with_decimal_points(values) for name, values in columns.items()}
     return without_index(columns)
@@ -135,7 +136,7 @@ def _with_decimal_points(values: np.ndarray) -> np.ndarray:
     filled = [value for value in values.tolist() if value]
     if not any("," in value for value in filled) or not all(DECIMAL_COMMA.fullmatch(value) for value in filled):
         return values
-    return np.array([value.replace(",", ".") for value in values.tolist()], dtype=np.str_)
+    return as_text([value.replace(",", ".") for value in values.tolist()])
 
 
 def without_index(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
