@@ -217,6 +217,7 @@ def data_features(
     log_to_stderr()
     store = Store(storage)
     load_samples(store, dataset, only=())
+    store.prepare()
     representations.representation(representation)
     places = parse_columns(columns) if columns else None
     # Nobody else changes the table between reading and writing it, or one of the two changes would be lost.

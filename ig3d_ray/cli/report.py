@@ -47,6 +47,7 @@ def report(
         print(f"report: {out}")
         return
     _, (store, folder, findings) = _finished(spec_at(searches[0], storage))
+    store.prepare()
     location = write_report(store, findings, folder, paper, thumbnails)
     if out is not None:
         Store(str(out.absolute().parent)).write(out.name, store.read(paths.report(folder)))

@@ -1,5 +1,6 @@
 """`ig3d rm ...`: deleting a member, a search or a data set."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,7 +42,8 @@ def rm_search(
     from ig3d_ray.workflow.removal import remove_search
 
     store = _store(storage)
-    key = paths.parse_search(spec_at(search, storage))
+    # A folder without a spec too: that of a search, or of a deletion, that was killed.
+    key = paths.parse_search(str(Path(search).absolute()) if Path(search).is_dir() else spec_at(search, storage))
     _finish(store, remove_search(store, f"{paths.searches_folder(key.dataset)}/{key.search}"), yes)
 
 
@@ -59,11 +61,14 @@ def rm_dataset(
 
 
 def _store(storage: str) -> "Store":
+    from ig3d_ray.storage.leases import Leases
     from ig3d_ray.storage.store import Store
 
     store = Store(storage)
     store.check_there()
-    return store
+    store.prepare()
+    with Leases(store):
+        return store  # what dead drivers left is deleted
 
 
 def _finish(store: "Store", removal: "Removal", yes: bool) -> None:

@@ -142,6 +142,11 @@ class Leases:
         numbers = self._numbers(name)
         return number in numbers and self._living(name, [other for other in numbers if other != number]) is None
 
+    def is_abandoned(self, name: str) -> bool:
+        """Whether there are leases of a name, all of them of dead drivers."""
+        numbers = self._numbers(name)
+        return bool(numbers) and self._living(name, numbers) is None
+
     def verify(self, name: str) -> None:
         """Look again, before something is published, whether the lease of a name is still this driver's.
 
@@ -259,6 +264,17 @@ class Leases:
             owner = self._owner(Path(name).stem)
             if owner is not None and not self._lives(owner):
                 self.store.remove(name)
+
+
+def was_interrupted(store: Store, name: str) -> bool:
+    """Whether the last driver that worked under a name was killed before it gave the name back.
+
+    Args:
+        store: shared by the drivers.
+        name: of the work.
+    """
+    with Leases(store) as leases:
+        return leases.is_abandoned(name)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from ig3d_ray.data.ingest.layouts import Entry, Layout
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
-from ig3d_ray.storage.leases import exclusive
+from ig3d_ray.storage.leases import exclusive, was_interrupted
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import SPLITS, Task
 
@@ -74,7 +74,9 @@ def ingest(
         Ig3dError: nothing usable was found, a class has no train samples, or another table is there.
     """
     about = datasets.dataset(dataset)
-    if store.exists(paths.samples_table(dataset)) and not replace:
+    table = f"samples/{dataset}"
+    # A command that was killed after it had published the table is repeated, not refused.
+    if store.exists(paths.samples_table(dataset)) and not replace and not was_interrupted(store, table):
         where = store.locate(paths.samples_table(dataset))
         raise Ig3dError(
             f"{where}: is there already, and members may be trained on it; use --replace or another --storage"
@@ -101,8 +103,8 @@ def ingest(
     samples = Samples(dataset, _table(about, entries, places, splits))
     # An extraction that is about to publish waits, and then detects that the images have changed.
     datasets.publish(store, about)
-    with exclusive(store, f"samples/{dataset}") as leases:
-        leases.verify(f"samples/{dataset}")
+    with exclusive(store, table) as leases:
+        leases.verify(table)
         # The table last: once it is there, the data set is complete, and the command is not repeated.
         write_skipped(store, dataset, "images", skipped)
         forget_encoders(store, dataset)

@@ -1,0 +1,226 @@
+"""Commands killed before every change that they make to the disk, and run again: what is left differs in nothing.
+
+python tests/crash_points.py FOLDER [AT_MOST]     prints a table as JSON; AT_MOST points of each command, evenly spread
+
+A hook sees each file that is opened for writing and each rename, link, removal and folder that is made or deleted below
+the working folder, and ends the process before it. The commands run in forked processes, so that imports are paid once.
+"""
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+KILLED, WRITING = 9, os.O_WRONLY | os.O_RDWR | os.O_CREAT
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink"}
+# Its content has the time that a search took.
+VARIES = {"run.json"}
+
+
+def main(words: list[str]) -> int:
+    """The command line in this process: its exit code."""
+    from ig3d_ray.cli.app import main as command
+
+    sys.argv = ["ig3d", *words]
+    try:
+        command()
+    except SystemExit as left:
+        return int(left.code or 0)
+    return 0
+
+
+def in_child(folder: Path, work: Callable[[], int]) -> tuple[int, str]:
+    """Run in a forked process with another working folder: its exit code, and what it wrote to stderr."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(read)
+            os.chdir(folder)
+            errors = io.StringIO()
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+                code = work()
+            os.write(write, errors.getvalue()[-2000:].encode())
+        except BaseException as error:
+            os.write(write, f"{type(error).__name__}: {error}".encode()[:2000])
+        os._exit(code)
+    os.close(write)
+    with os.fdopen(read, "rb") as said:
+        message = said.read().decode(errors="replace")
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status), message
+
+
+def counting(folder: Path, words: list[str], kill_at: int | None, counter: Path) -> int:
+    """Run a command that is killed before its change number `kill_at`; the number of changes is left in a file."""
+    root, seen = str(folder), 0
+
+    def hook(event: str, args: tuple[object, ...]) -> None:
+        nonlocal seen
+        if event == "open":
+            path, _, flags = args
+            if not isinstance(flags, int) or not flags & WRITING:
+                return
+        elif event in CHANGES:
+            path = args[0]
+        else:
+            return
+        if isinstance(path, int) or not os.path.abspath(os.fsdecode(str(path))).startswith(root):
+            return
+        if seen == kill_at:
+            os._exit(KILLED)
+        seen += 1
+
+    sys.addaudithook(hook)
+    code = main(words)
+    total, root = seen, "/nowhere"
+    counter.write_text(str(total))
+    return code
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file and folder below a folder."""
+    files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    files |= {f"{p.relative_to(folder)}/": b"" for p in folder.rglob("*") if p.is_dir()}
+    return {name: b"" if Path(name).name in VARIES else data for name, data in files.items()}
+
+
+def prepare(folder: Path) -> None:
+    """What the commands start from: images, tables, search spaces."""
+    rng = np.random.default_rng(0)
+    (folder / "aligned").mkdir(parents=True)
+    lines, ids = [], []
+    for split in ("train", "test"):
+        for row in range(21):
+            name = f"{split}_{row:05d}"
+            pixels = rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "aligned" / f"{name}_aligned.jpg")
+            lines.append(f"{name}.jpg {row % 7 + 1}\n")
+            ids.append(name)
+    (folder / "aligned" / "train_99999_aligned.jpg").write_bytes(b"broken")
+    lines.append("train_99999.jpg 1\n")
+    (folder / "list.txt").write_text("".join(lines))
+    np.savez(folder / "emoca.npz", sample_id=np.array(ids), emoca=rng.normal(size=(len(ids), 334)).astype(np.float32))
+    truth = np.arange(60) % 7
+    for name in ("a", "b"):
+        scores = rng.normal(size=(60, 7)) + 2 * np.eye(7)[truth]
+        frame = pd.DataFrame(scores, columns=[f"logit_{c}" for c in range(7)])
+        frame.assign(sample_id=[f"s{row:02d}" for row in range(60)], label=truth).to_csv(
+            folder / f"{name}.csv", index=False
+        )
+    (folder / "mine.yaml").write_text("name: crash_mine\nclasses: [happy, sad]\n")
+    (folder / "space.yaml").write_text(
+        "dataset: rafdb\nobjective: accuracy\nprotocol: {kind: cross_fitted}\n"
+        "pool: [{kind: imported, name: a, view: 2d}, {kind: imported, name: b, view: 3d}]\n"
+        "fusion: {strategies: [mean, weighted], spaces: [logits]}\nsearch: {budget: 5}\n"
+    )
+
+
+IMPORT = [
+    "import",
+    "predictions",
+    "FILE",
+    "--dataset",
+    "rafdb",
+    "--storage",
+    "runs",
+    "--member",
+    "NAME",
+    "--view",
+    "VIEW",
+]
+
+
+def imported(name: str, view: str) -> list[str]:
+    """The command that imports a member."""
+    places = {"FILE": f"{name}.csv", "NAME": name, "VIEW": view}
+    return [places.get(word, word) for word in IMPORT]
+
+
+RAFDB = ["data", "rafdb", "--images", "aligned", "--labels", "list.txt", "--storage", "runs"]
+SEARCH = ["search", "space.yaml", "--storage", "runs"]
+BOTH = [imported("a", "2d"), imported("b", "3d")]
+# Name -> the commands before, and the one that is killed.
+COMMANDS: dict[str, tuple[list[list[str]], list[str]]] = {
+    "data rafdb": ([], RAFDB),
+    "data features": (
+        [RAFDB],
+        [
+            "data",
+            "features",
+            "--dataset",
+            "rafdb",
+            "--representation",
+            "emoca",
+            "--from",
+            "emoca.npz",
+            "--storage",
+            "runs",
+        ],
+    ),
+    "data create": ([], ["data", "create", "mine.yaml", "--storage", "runs"]),
+    "import predictions": (BOTH[:1], BOTH[1]),
+    "import labels": ([], ["import", "labels", "a.csv", "--dataset", "rafdb", "--storage", "runs"]),
+    "search": (BOTH, SEARCH),
+    "predict": ([*BOTH, SEARCH], ["predict", "SPEC", "--out", "preds.parquet"]),
+    "report": ([*BOTH, SEARCH], ["report", "SPEC"]),
+    "rm search": ([*BOTH, SEARCH], ["rm", "search", "SPEC", "--storage", "runs", "--yes"]),
+}
+
+
+def with_spec(folder: Path, words: list[str]) -> list[str]:
+    """A command whose SPEC is the folder of the one search."""
+    found = sorted(folder.glob("runs/searches/rafdb/*"))
+    return [str(found[0].relative_to(folder)) if word == "SPEC" else word for word in words]
+
+
+def points_of(place: Path, before: list[list[str]], words: list[str], at_most: int) -> dict[str, object]:
+    """Kill a command at its points and run it again: how many there are, and what went wrong at which."""
+    start, counter = place / "start", place / "count"
+    prepare(start)
+    for command in before:
+        code, message = in_child(start, lambda command=command: main(command))
+        assert code == 0, message
+    words = with_spec(start, words)
+    whole = place / "whole"
+    shutil.copytree(start, whole)
+    code, message = in_child(whole, lambda: counting(whole, words, None, counter))
+    assert code == 0, message
+    wanted, total = content(whole), int(counter.read_text())
+    wrong: dict[str, object] = {}
+    for point in sorted({round(i * total / min(at_most, total)) for i in range(min(at_most, total))}):
+        again = place / f"killed-{point}"
+        shutil.copytree(start, again)
+        code, message = in_child(again, lambda again=again, point=point: counting(again, words, point, counter))
+        assert code == KILLED, (point, code, message)
+        code, message = in_child(again, lambda: main(words))
+        gone = words[0] == "rm" and code == 2 and "no file, folder or search" in message
+        if code != 0 and not gone:
+            wrong[str(point)] = f"refused: {message[-300:]}"
+        elif (found := content(again)) != wanted:
+            other = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+            wrong[str(point)] = f"differs: {', '.join(other)[:300]}"
+        shutil.rmtree(again)
+    return {"points": total, "wrong": wrong}
+
+
+if __name__ == "__main__":
+    os.environ["HOME"] = sys.argv[1]
+    limit = int(sys.argv[2]) if len(sys.argv) > 2 else 10**6
+    chosen = sys.argv[3:] or list(COMMANDS)
+    table = {}
+    for name in chosen:
+        own = Path(sys.argv[1]).resolve() / name.replace(" ", "-")
+        own.mkdir()
+        table[name] = points_of(own, *COMMANDS[name], limit)
+        print(name, table[name], file=sys.stderr)
+    print(json.dumps(table))
