@@ -67,8 +67,10 @@ def _store(storage: str) -> "Store":
     store = Store(storage)
     store.check_there()
     store.prepare()
-    with Leases(store):
-        return store  # what dead drivers left is deleted
+    # What a deletion left that was killed at its very end.
+    with Leases(store) as leases:
+        leases.sweep_abandoned("searches/")
+    return store
 
 
 def _finish(store: "Store", removal: "Removal", yes: bool) -> None:

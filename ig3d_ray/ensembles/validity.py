@@ -2,21 +2,22 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ig3d_ray.data import datasets
 from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.models.registry import has_network
 from ig3d_ray.models.spec import fingerprint
 
-if TYPE_CHECKING:
-    from ig3d_ray.ensembles.spec import EnsembleMember, EnsembleSpec, Fallback
-
+# `EnsembleSpec`, `EnsembleMember` and `Fallback` of ensembles/spec.py, which imports this module.
+Spec = Any
+Member = Any
+SpecFallback = Any
 HEX = set("0123456789abcdef")
 SHA256_DIGITS = 64
 
 
-def check_spec(spec: "EnsembleSpec") -> None:
+def check_spec(spec: Spec) -> None:
     """Check a spec as a whole.
 
     Args:
@@ -40,7 +41,7 @@ def check_spec(spec: "EnsembleSpec") -> None:
         _check_hash(f"encoders.{name}.sha256", used.sha256)
 
 
-def _check_classes(spec: "EnsembleSpec") -> None:
+def _check_classes(spec: Spec) -> None:
     about = datasets.find(spec.dataset)
     if about is not None and tuple(about.class_names) != spec.class_names:
         raise ValueError(f"class_names: {', '.join(spec.class_names)[:80]}: not those of {spec.dataset}")
@@ -49,7 +50,7 @@ def _check_classes(spec: "EnsembleSpec") -> None:
         raise ValueError("class_names: fewer than two")
 
 
-def _check_member(member: "EnsembleMember", spec: "EnsembleSpec") -> None:
+def _check_member(member: Member, spec: Spec) -> None:
     parsed, where = member.parsed, f"members.{member.name}"
     if (parsed.kind, parsed.view) != (member.kind, member.view):
         raise ValueError(
@@ -66,7 +67,7 @@ def _check_member(member: "EnsembleMember", spec: "EnsembleSpec") -> None:
             _check_hash(f"{where}.logits_sha256.{split}", member.logits_sha256.get(split))
 
 
-def _check_fallback(where: str, fallback: "Fallback", spec: "EnsembleSpec") -> None:
+def _check_fallback(where: str, fallback: SpecFallback, spec: Spec) -> None:
     features = {member.name: set(member.features) for member in spec.members}
     unknown = [name for name in fallback.members if name not in features]
     if unknown or not fallback.members:
@@ -81,7 +82,7 @@ def _check_fallback(where: str, fallback: "Fallback", spec: "EnsembleSpec") -> N
     _check_fusion(f"{where}.fusion", fallback.fusion, len(fallback.members), spec)
 
 
-def _check_fusion(where: str, fusion: Fusion, members: int, spec: "EnsembleSpec") -> None:
+def _check_fusion(where: str, fusion: Fusion, members: int, spec: Spec) -> None:
     if fusion.strategy is None and members != 1:
         raise ValueError(f"{where}.strategy: none, for {members} members")
     for name in ("weights", "weights_by_column", "temperatures"):

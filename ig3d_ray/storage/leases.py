@@ -99,8 +99,9 @@ class Leases:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._heart.join()
-        self.release_all()
+        # First the heartbeat: of a process that is killed between the two, a lease is left, by which one can tell.
         self.store.remove(self._sign(self.token))
+        self.release_all()
 
     def acquire(self, name: str) -> Owner | None:
         """Claim a name: returns None on success, otherwise the driver that holds it."""
@@ -141,6 +142,17 @@ class Leases:
         """Whether a lease that was just created holds: it is still there, and no other one is a living driver's."""
         numbers = self._numbers(name)
         return number in numbers and self._living(name, [other for other in numbers if other != number]) is None
+
+    def sweep_abandoned(self, below: str) -> None:
+        """Delete the leases of dead drivers on work below a folder.
+
+        Args:
+            below: the folder's name, such as `searches/`.
+        """
+        leased = filter(None, map(paths.parse_lease, self.store.names(paths.LEASES)))
+        for key in [key for key in leased if key.name.startswith(below)]:
+            if self._living(key.name, [key.number]) is None:
+                self.store.remove(paths.lease(key.name, key.number))
 
     def is_abandoned(self, name: str) -> bool:
         """Whether there are leases of a name, all of them of dead drivers."""
