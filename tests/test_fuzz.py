@@ -247,7 +247,7 @@ def rows(file: Path) -> object:
 
 
 def refused_in_a_line(read: Callable[[Path], object], file: Path) -> None:
-    """Read it, or let it be refused as users are told."""
+    """Read a file; it may be refused, by the exceptions that users see as one line."""
     try:
         with within(SECONDS):
             read(file)

@@ -93,7 +93,7 @@ def _wait(ended: threading.Event, args: dict[str, Any], watch: bool) -> None:
 
 
 def _check_loads(args: dict[str, Any]) -> None:
-    """Check a new spec and its files before any replica is told of it.
+    """Check a new spec and its files before any replica loads it.
 
     Raises:
         Ig3dError: it can't be served.

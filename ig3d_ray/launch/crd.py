@@ -41,7 +41,7 @@ def check_schema(manifest: dict[str, Any], crd: Path) -> Iterator[Fault]:
 def _schema(manifest: dict[str, Any], crd: Path) -> dict[str, Any]:
     try:
         content = yaml.load(crd.read_text(), Loader=SafeLoader)
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise Ig3dError(f"{crd}: cannot be read as YAML: {reason}; give what `kubectl get crd` prints") from error
     try:
