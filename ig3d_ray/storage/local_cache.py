@@ -44,7 +44,7 @@ def read_through(store: Store, name: str, version: str | None) -> bytes:
 
 
 def _may_be(content: bytes, version: str) -> bool:
-    """Whether a content is that of a version, where that can be determined: S3's ETag is the MD5 of what one put wrote."""
+    """Whether a content is that of a version, where that can be determined: the ETag of one S3 put is its MD5."""
     tag = version.strip('"').lower()
     if not re.fullmatch(r"[0-9a-f]{32}", tag):
         return True
