@@ -203,7 +203,9 @@ class SearchSpace(Frozen):
     @classmethod
     def _known_dataset(cls, value: str) -> str:
         if datasets.find(value) is None:
-            raise ValueError(f"allowed: {', '.join(datasets.known())}, or the path of a declaration, ./mine.yaml")
+            # Not a ValueError, which pydantic would wrap in lines of its own.
+            known = ", ".join(datasets.known())
+            raise Ig3dError(f"dataset: {value!r}: allowed: {known}, or the path of a declaration, ./mine.yaml")
         return value
 
     @model_validator(mode="after")

@@ -19,6 +19,8 @@ from ig3d_ray.on_ray.local import start_here, use_own_token
 
 # Minus the startup time of this program, so that the result is available within 10 s.
 ANSWER_SECONDS = 8.0
+# In a job, whose cluster is known to be there, however busy.
+JOB_ANSWER_SECONDS = 60.0
 ARRIVAL_SECONDS = 20.0
 # What Ray Train's controller, cleaner and synchronizer of one training hold on the driver's machine: measured in
 # docs/scale.md, 456 MiB.
@@ -34,6 +36,8 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
 }
+# Ray sets it in the process of a job's command.
+RAY_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 # SkyPilot starts a Ray of its own on each machine, for its own jobs.
 SKYPILOT_PORT = "6380"
 _PROBE = """
@@ -54,8 +58,8 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
         training: what one training needs; checked before anything is started. None if nothing is trained.
 
     Raises:
-        Ig3dError: the address doesn't answer within 10 s, or `auto` finds the Ray that SkyPilot keeps for itself; one
-            training needs more than is available.
+        Ig3dError: the address doesn't answer within 10 s (60 s in a job), or `auto` finds the Ray that SkyPilot keeps
+            for itself; one training needs more than is available.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -178,7 +182,8 @@ def _local_gpus() -> int:
 def _probe(address: str, named_by: str) -> None:
     """Try the address in a separate process: Ray's connection attempt can't be canceled."""
     nobody = f"{named_by} {address}: no Ray cluster answers"
-    deadline = time.monotonic() + ANSWER_SECONDS
+    seconds, at_most = (ANSWER_SECONDS, 10) if RAY_JOB not in os.environ else (JOB_ANSWER_SECONDS, JOB_ANSWER_SECONDS)
+    deadline = time.monotonic() + seconds
     if address.startswith("ray://"):
         raise Ig3dError(
             f"{named_by} {address}: Ray client addresses are not supported; use host:port or `ray job submit`"
@@ -194,7 +199,7 @@ def _probe(address: str, named_by: str) -> None:
     try:
         done = subprocess.run(words, capture_output=True, timeout=left, text=True)  # noqa: S603 (this package's code)
     except subprocess.TimeoutExpired as error:
-        raise Ig3dError(f"{nobody} within 10 s; is it up, is the port right?") from error
+        raise Ig3dError(f"{nobody} within {at_most:.0f} s; is it up, is the port right?") from error
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no reason given"
         raise Ig3dError(f"{nobody} ({reason})")

@@ -73,7 +73,7 @@ class Findings:
         """The rows that are shown in detail: best single member, best 2D member, ensemble."""
         board = self.board
         rows = {f"best single: {board.best_single.result.members[0]}": board.best_single}
-        if board.best_2d is not None and board.best_2d.result.members != board.best_single.result.members:
+        if board.best_2d is not None and board.best_2d is not board.best_single:
             rows[f"best 2D: {board.best_2d.result.members[0]}"] = board.best_2d
         rows["ensemble"] = board.chosen
         return rows

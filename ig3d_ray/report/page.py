@@ -19,7 +19,16 @@ from ig3d_ray.report.drawing import inline_svg
 from ig3d_ray.report.figures import FIGURES
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.paper import PUBLISHED, Published
-from ig3d_ray.report.text import PROTOCOLS, SHOWN, chosen_by, optimism, verdict
+from ig3d_ray.report.text import (
+    PROTOCOLS,
+    SHOWN,
+    about_columns,
+    chosen_by,
+    optimism,
+    over_2d,
+    shown_label,
+    verdict,
+)
 
 ROWS_AT_MOST = 60
 TITLES = {
@@ -31,7 +40,7 @@ TITLES = {
     "circumplex": "Valence and arousal",
     "front": "Pareto front",
     "tried": "Candidates over time",
-    "choices": "Choices of the best candidates",
+    "choices": "What the candidates chose",
 }
 
 
@@ -66,11 +75,13 @@ class Figure:
     """A figure.
 
     Attributes:
-        svg: the drawing, as markup.
+        wide: the drawing, as markup.
+        narrow: the same for a phone.
         caption: plain text.
     """
 
-    svg: str
+    wide: str
+    narrow: str
     caption: str
 
 
@@ -116,7 +127,12 @@ def _render(template: str, **content: object) -> str:
 
 
 def report_page(
-    findings: Findings, name: str, figures: Mapping[str, Drawing], thumbnail: Thumbnail | None, paper: bool
+    findings: Findings,
+    name: str,
+    figures: Mapping[str, Drawing],
+    narrow: Mapping[str, Drawing],
+    thumbnail: Thumbnail | None,
+    paper: bool,
 ) -> str:
     """The report of a search.
 
@@ -124,11 +140,13 @@ def report_page(
         findings: of the search.
         name: of the search.
         figures: those that were drawn, by name.
+        narrow: the same for screens of a phone's width.
         thumbnail: gives the images to embed; None embeds none.
         paper: show the paper's tables beside these numbers.
     """
     space, board = findings.space, findings.board
-    sections = [_section(key, title, findings, figures.get(key)) for key, title in TITLES.items()]
+    drawn = {key: _figure(key, figures[key], narrow[key]) for key in figures}
+    sections = [_section(key, title, findings, drawn.get(key)) for key, title in TITLES.items()]
     if space.task.has_classes:
         note = "" if thumbnail else "Images of people are embedded only on request: --thumbnails."
         samples = changes(findings, thumbnail)
@@ -145,17 +163,22 @@ def report_page(
         verdict=verdict(space, board),
         chosen_by=chosen_by(space, board),
         optimism=optimism(board),
+        over_2d=over_2d(space, board),
         about=about,
         sections=[section for section in sections if not section.is_empty],
     )
 
 
-def _section(key: str, title: str, findings: Findings, drawing: Drawing | None) -> Section:
-    section = Section(title, key)
-    if drawing is not None:
-        section.figure = Figure(inline_svg(drawing, escape(title)), FIGURES[key][1])
+def _figure(key: str, wide: Drawing, narrow: Drawing) -> Figure:
+    title = escape(TITLES[key])
+    return Figure(inline_svg(wide, title), inline_svg(narrow, title), FIGURES[key][1])
+
+
+def _section(key: str, title: str, findings: Findings, figure: Figure | None) -> Section:
+    section = Section(title, key, figure)
     if key == "leaderboard":
         section.table = leaderboard_table(findings)
+        section.note = about_columns(findings.space, findings.board)
     if key == "weight" and findings.curve is not None:
         section.note = _about_weight(findings)
     return section
@@ -178,17 +201,17 @@ def leaderboard_table(findings: Findings) -> Table:
     selection, report = board.chosen.scores.selection, board.chosen.scores.report
     optimistic = ", optimistic" if report.optimistic else ""
     head = ["", "3D weight", f"selection ({selection.split}, n={selection.n}), optimistic", "cross-fitted within it"]
-    head += [f"report ({report.split}, n={report.n}){optimistic}", "gain over best 2D member"]
+    head += [f"report ({report.split}, n={report.n}){optimistic}", f"gain over {board.best_single.result.members[0]}"]
     rows = []
-    for row in board.rows[:ROWS_AT_MOST]:
+    for row in board.rows[: ROWS_AT_MOST - 1] + board.rows[-1:] if len(board.rows) > ROWS_AT_MOST else board.rows:
         weights = row.result.fusion.weights
         cells = [
-            row.label if row.group == "single" else row.label.split(":")[0],
+            shown_label(row),
             f"{weights[1]:.4f}" if weights and not row.result.candidate.method else "",
             f"{row.scores.selection.metrics[space.objective].value:.4f}",
             "" if row.cross_fitted is None else f"{row.cross_fitted:.4f}",
             interval(row.scores.report.metrics[space.objective]),
-            "" if row.gain_2d is None else interval(row.gain_2d, "+"),
+            interval(row.gain, "+"),
             *[f"{row.scores.report.metrics[metric].value:.4f}" for metric in others],
         ]
         rows.append(Row(cells, "chosen" if row.group == "chosen" else ""))

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation import metrics
-from ig3d_ray.evaluation.bootstrap import Interval
+from ig3d_ray.evaluation.bootstrap import Interval, McNemar
 from ig3d_ray.search.candidates import family
 from ig3d_ray.search.leaderboard import Leaderboard, Row
 from ig3d_ray.types import Task
@@ -32,16 +32,13 @@ PROTOCOLS = {
 
 
 def verdict(space: SearchSpace, board: Leaderboard) -> str:
-    """Whether fusion improves the score, in one sentence."""
+    """Whether fusion improves the score over the member that is best on the report set, in one sentence."""
     metric, members = space.objective, board.chosen.result.members
-    gain, test = board.gain_over(board.best_single, metric), board.mcnemar_over(board.best_single)
+    gain, test = board.chosen.gain, board.mcnemar_over(board.best_single)
     better = "more" if metrics.metric_of(metric).greater_is_better else "less"
     size = f"{abs(gain.value):.4f} {better if gain.value >= 0 else _opposite(better)} {metric}"
-    single = board.best_single.result.members[0]
-    message = f"{size} than the best single member ({single}), 95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
-    if test is not None:
-        of_what = "McNemar" if metric == "accuracy" else "McNemar on accuracy"
-        message += f", {of_what} p {'< 1e-9' if test.p < 1e-9 else f'= {test.p:.2g}'}"
+    single, split = board.best_single.result.members[0], board.chosen.scores.report.split
+    message = f"{size} than {single}, the best single member on {split}, {_paired(gain, test, metric)}"
     # With few samples the bootstrap intervals are too narrow; the exact test is not affected.
     doubted = metric == "accuracy" and test is not None and test.p >= LEVEL
     if board.singles == 1:
@@ -55,6 +52,37 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
     if gain.high < 0:
         return f"The ensemble is worse: {message}."
     return f"No gain can be claimed: the ensemble has {message}."
+
+
+def _paired(gain: Interval, test: McNemar | None, metric: str) -> str:
+    """The uncertainty of a paired gain."""
+    text = f"95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
+    if test is None:
+        return text
+    of_what = "McNemar" if metric == "accuracy" else "McNemar on accuracy"
+    return f"{text}, {of_what} p {'< 1e-9' if test.p < 1e-9 else f'= {test.p:.2g}'}"
+
+
+def over_2d(space: SearchSpace, board: Leaderboard) -> str:
+    """The gain over the best 2D member, in one sentence; empty where it is the best single member, or there is none."""
+    other, metric = board.best_2d, space.objective
+    if other is None or other is board.best_single:
+        return ""
+    gain, test = board.gain_over(other, metric), board.mcnemar_over(other)
+    which = f"{other.result.members[0]}, the best 2D member on {board.chosen.scores.report.split}"
+    return f"Over {which}: {gain.value:+.4f} {metric}, {_paired(gain, test, metric)}."
+
+
+def about_columns(space: SearchSpace, board: Leaderboard) -> str:
+    """Why a row has two numbers on the same samples under cross-fitting; empty under other protocols."""
+    if space.protocol.kind != "cross_fitted":
+        return ""
+    score = board.chosen.scores.selection.metrics[space.objective].value
+    return (
+        "Selection: the row's own members and weights, on the samples that chose them; `ig3d predict` prints this"
+        f" number, {score:.4f} for the exported ensemble. Report: the row's rule, each fold by what it chose without"
+        " that fold; two rules that chose the same in the end may have chosen differently in some folds."
+    )
 
 
 def optimism(board: Leaderboard) -> str:
@@ -87,8 +115,9 @@ def render(space: SearchSpace, board: Leaderboard, width: int) -> Group:
         parts.append(_solved(space, board))
     if space.search.second_objective:
         parts.append(_pareto(space, board))
-    parts += [Text(chosen_by(space, board)), Text(optimism(board))]
-    return Group(*parts, Text(verdict(space, board), style="bold"))
+    parts += [Text(line) for line in (about_columns(space, board), chosen_by(space, board), optimism(board)) if line]
+    parts.append(Text(verdict(space, board), style="bold"))
+    return Group(*parts, *[Text(line) for line in [over_2d(space, board)] if line])
 
 
 def chosen_by(space: SearchSpace, board: Leaderboard) -> str:
@@ -122,9 +151,9 @@ def _interval(interval: Interval) -> str:
     return f"{interval.value:.4f} [{_short(interval.low, 3)}, {_short(interval.high, 3)}]"
 
 
-def _gain(interval: Interval | None, full: bool) -> str:
-    if interval is None or not full:
-        return f"{interval.value:+.4f}" if interval else ""
+def _gain(interval: Interval, full: bool) -> str:
+    if not full:
+        return f"{interval.value:+.4f}"
     return f"{interval.value:+.4f} [{_short(interval.low, 4, '+')}, {_short(interval.high, 4, '+')}]"
 
 
@@ -132,6 +161,11 @@ def _numbers(board: Leaderboard) -> dict[str, str]:
     """Members' names -> the numbers that represent them in the table."""
     singles = [row.result.members[0] for row in board.rows if row.group == "single"]
     return {name: str(number) for number, name in enumerate(singles, start=1)}
+
+
+def shown_label(row: Row) -> str:
+    """A row's label without the members of a reference."""
+    return row.label if row.group == "single" else row.label.split(":")[0]
 
 
 def _what(row: Row, numbers: dict[str, str], named: bool) -> str:
@@ -142,7 +176,7 @@ def _what(row: Row, numbers: dict[str, str], named: bool) -> str:
     members = " + ".join(known) if len(known) == len(names) <= NUMBERED else f"{len(names)} members"
     if row.group == "single":
         return f"{members}  {names[0]}" if named else f"member {members}"
-    label = row.label.split(":")[0]
+    label = shown_label(row)
     how = f", {candidate.strategy or 'alone'}" if row.group in ("chosen", "reference") else ""
     expression = "accuracy" in row.scores.report.metrics
     in_space = f" of {row.result.fusion.space}" if candidate.strategy and expression and not candidate.method else ""
@@ -183,7 +217,7 @@ def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool
     table.add_column("cross-fitted\nwithin it", justify="right", no_wrap=True)
     optimistic = ", optimistic" if report.optimistic else ""
     table.add_column(f"report{optimistic}\n{report.split}, n={report.n}", justify="right", no_wrap=True)
-    table.add_column("gain over\nbest 2D member", justify="right", no_wrap=True)
+    table.add_column(f"gain over\nmember {numbers[board.best_single.result.members[0]]}", justify="right", no_wrap=True)
     for row in _sections(table, board):
         weights, chosen_on = row.result.fusion.weights, row.scores.selection.metrics[objective]
         table.add_row(
@@ -192,7 +226,7 @@ def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool
             _interval(chosen_on) if full else f"{chosen_on.value:.4f}",
             "" if row.cross_fitted is None else f"{row.cross_fitted:.4f}",
             _interval(row.scores.report.metrics[objective]),
-            _gain(row.gain_2d, full),
+            _gain(row.gain, full),
             style="bold" if row.group == "chosen" else None,
         )
     return table

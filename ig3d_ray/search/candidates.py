@@ -42,6 +42,10 @@ class Candidate:
     temperatures: bool = False
 
 
+LOOKS_BEST = "always the member that looks best"
+"""The family of single members: its rule takes the member with the best score where it chooses."""
+
+
 def family(candidate: Candidate, members: int) -> str:
     """The family of a candidate; families are compared by cross-fitting, candidates within a family by their scores.
 
@@ -51,7 +55,7 @@ def family(candidate: Candidate, members: int) -> str:
     if candidate.reference:
         return f"{candidate.reference}: {' + '.join(candidate.members)}"
     if candidate.strategy is None:
-        return "best single member"
+        return LOOKS_BEST
     if candidate.method is None:
         return f"best {candidate.strategy} of two"
     if len(candidate.members) < members:

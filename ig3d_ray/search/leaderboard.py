@@ -39,7 +39,7 @@ class Row:
         cross_fitted: the objective inside the selection set, predicted by choices made without it; for
             families.
         scores: selection and report.
-        gain_2d: the paired gain over the best 2D member on the report set, None without a 2D member.
+        gain: the paired gain on the report set over the member that is best there (`Leaderboard.best_single`).
         statistics: per sample of the report set, `[N, S]`, for paired comparisons.
     """
 
@@ -48,7 +48,7 @@ class Row:
     result: Result
     cross_fitted: float | None
     scores: Scored
-    gain_2d: Interval | None
+    gain: Interval
     statistics: np.ndarray
 
 
@@ -77,8 +77,21 @@ class SolvedWeight:
 class Leaderboard:
     """Every row, the chosen one, what it is compared with, and the solved weights of the best pair.
 
-    `excluded` are the samples for which an output of some member is missing; nothing was compared on them; `bootstrap`
-    holds the resamples of the report set, for further comparisons; `singles` counts all members, shown or not.
+    Attributes:
+        rows: members, references, families and the chosen ensemble, each group with the best on the report set first.
+        chosen: the exported ensemble.
+        chosen_family: its family.
+        best_single: the member with the best score on the report set, one member throughout: what gains are over.
+        best_2d: the 2D member with the best score on the report set; None without a 2D member.
+        mean: the plain mean of the chosen ensemble's members.
+        solved: exact weights of the best pair, per metric.
+        solved_for: the best pair.
+        pareto: cost and result of each ensemble on the front.
+        optimism: of the selection score.
+        candidates: how many were scored.
+        singles: the number of members, shown or not.
+        excluded: samples for which an output of some member is missing; nothing was compared on them.
+        bootstrap: the resamples of the report set, for further comparisons.
     """
 
     rows: tuple[Row, ...]
@@ -122,7 +135,12 @@ class _Judge:
         self.on_selection = self.on_report if same else Bootstrap.of(report.task, plan.parts[0].labels, space.seed)
         self.held_out = [one for repeat in plan.held_out for one in repeat]
 
-    def row(self, group: str, label: str, pick: Pick, best_2d: Row | None, cross_fitted: float | None = None) -> Row:
+    def use_baseline(self, member: Result) -> None:
+        """Set the member that gains are over."""
+        pool = self.plan.report
+        self.baseline = metrics.statistics(pool.task, predictions(member, pool), pool.labels)
+
+    def row(self, group: str, label: str, pick: Pick, cross_fitted: float | None = None) -> Row:
         chosen, pool = pick(0), self.plan.parts[0]
         on_selection = metrics.statistics(pool.task, predictions(chosen, pool), pool.labels)
         on_report = held_out_statistics(pick, self.plan.report, self.held_out)
@@ -130,7 +148,7 @@ class _Judge:
             selection=_set_scores(self.on_selection, on_selection, self.space.protocol, selecting=True),
             report=_set_scores(self.on_report, on_report, self.space.protocol, selecting=False),
         )
-        gain = self.on_report.gain(on_report, best_2d.statistics, self.space.objective) if best_2d else None
+        gain = self.on_report.gain(on_report, self.baseline, self.space.objective)
         return Row(group, label, chosen, cross_fitted, scores, gain, on_report)
 
 
@@ -157,27 +175,28 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
     if not results or not results[0]:
         raise Ig3dError(f"{space.dataset}: nothing was scored; the pool is empty")
     judge, families = _Judge(space, plan), Families(plan, results, space.objective)
-    best_2d = _best_2d(judge, results)
+    best_single, best_2d = _best_on_report(plan.report, results[0], space.objective)
+    judge.use_baseline(best_single)
     cross_fitted = families.cross_fitted(0)
-    rows = _singles(judge, results, best_2d)
+    rows = _singles(judge, results, {r.members[0] for r in (best_single, best_2d) if r is not None})
+    singles = {row.result.members[0]: row for row in rows}
     for name in families.names:
-        if name != "best single member":
-            group = "reference" if families.is_reference(name) else "family"
-            rows.append(judge.row(group, name, families.pick(name), best_2d, cross_fitted.get(name)))
+        group = "reference" if families.is_reference(name) else "family"
+        rows.append(judge.row(group, name, families.pick(name), cross_fitted.get(name)))
     choices = {part: families.choose(part) for part in {0, *(part for part, _ in judge.held_out)}}
     chosen_family = next(n for n, r in families.best[0].items() if r is choices[0])
-    chosen = judge.row("chosen", "chosen ensemble", choices.__getitem__, best_2d, cross_fitted.get(chosen_family))
+    chosen = judge.row("chosen", "chosen ensemble", choices.__getitem__, cross_fitted.get(chosen_family))
     rows.append(chosen)
     own = [result for result in results[0] if not result.candidate.reference]
     solved, pair = _solved_weights(judge, results)
     means = {part: _plain_mean(space, plan, part, choice) for part, choice in choices.items()}
     return Leaderboard(
-        rows=tuple(rows),
+        rows=_sorted(rows, space.objective),
         chosen=chosen,
         chosen_family=chosen_family,
-        best_single=judge.row("single", "best single member", families.pick("best single member"), best_2d),
-        best_2d=best_2d,
-        mean=judge.row("family", "plain mean of the chosen members", means.__getitem__, best_2d),
+        best_single=singles[best_single.members[0]],
+        best_2d=singles[best_2d.members[0]] if best_2d is not None else None,
+        mean=judge.row("family", "plain mean of the chosen members", means.__getitem__),
         solved=solved,
         solved_for=pair,
         pareto=tuple(pareto_front(own, space.objective, space.search)),
@@ -193,26 +212,35 @@ def _single_results(results: Sequence[Result]) -> list[Result]:
     return [result for result in results if result.candidate.strategy is None]
 
 
-def _best_2d(judge: _Judge, results: Sequence[Sequence[Result]]) -> Row | None:
-    pool = judge.plan.report
+def _best_on_report(pool: Pool, results: Sequence[Result], objective: str) -> tuple[Result, Result | None]:
+    """The members with the best score on the report set, of all and of the 2D ones; ties go to the first."""
+    singles, sign = _single_results(results), metrics.metric_of(objective).sign
+    scores = [sign * metrics.score_one(pool.task, predictions(r, pool), pool.labels, objective) for r in singles]
     views = dict(zip(pool.names, map(view_group, pool.views), strict=True))
-    if "2d" not in views.values():
-        return None
-    looks = [[r for r in _single_results(found) if views[r.members[0]] == "2d"] for found in results]
-    return judge.row("single", "best 2D member", lambda part: best_of(looks[part], judge.space.objective), None)
+    flat = [place for place, r in enumerate(singles) if views[r.members[0]] == "2d"]
+    best = max(range(len(singles)), key=scores.__getitem__)
+    return singles[best], singles[max(flat, key=scores.__getitem__)] if flat else None
 
 
-def _singles(judge: _Judge, results: Sequence[Sequence[Result]], best_2d: Row | None) -> list[Row]:
-    """A row for each member, or for the best of a large pool, in the pool's order."""
+def _singles(judge: _Judge, results: Sequence[Sequence[Result]], always: set[str]) -> list[Row]:
+    """A row for each member; of a large pool for those best on the selection set, and for those named."""
     by_part = [{r.members[0]: r for r in _single_results(found)} for found in results]
     sign = metrics.metric_of(judge.space.objective).sign
     ranked = sorted(by_part[0], key=lambda name: -sign * by_part[0][name].score)
-    shown = set(ranked[:SINGLES_SHOWN])
+    shown = {*ranked[:SINGLES_SHOWN], *always}
     return [
-        judge.row("single", name, lambda part, n=name: by_part[part][n], best_2d)  # type: ignore[misc]
+        judge.row("single", name, lambda part, n=name: by_part[part][n])  # type: ignore[misc]
         for name in by_part[0]
         if name in shown
     ]
+
+
+def _sorted(rows: Sequence[Row], objective: str) -> tuple[Row, ...]:
+    """Groups in order, in each the best on the report set first."""
+    groups, sign = ("single", "reference", "family", "chosen"), metrics.metric_of(objective).sign
+    return tuple(
+        sorted(rows, key=lambda row: (groups.index(row.group), -sign * row.scores.report.metrics[objective].value))
+    )
 
 
 def _on_part(plan: Plan, part: int, names: Sequence[str]) -> Pool:

@@ -14,7 +14,7 @@ from ig3d_ray.ensembles.spec import parse_ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.report.changes import THUMBNAIL, Thumbnail
 from ig3d_ray.report.drawing import png_file, svg_file
-from ig3d_ray.report.figures import FIGURES
+from ig3d_ray.report.figures import FIGURES, NARROW, WIDE, Size
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.page import report_page
 from ig3d_ray.search.journal import load_results, search_folder
@@ -25,9 +25,9 @@ from ig3d_ray.storage.store import Store
 from ig3d_ray.workflow.inventory import load_pools, take_inventory
 
 
-def draw(findings: Findings) -> dict[str, Figure]:
+def draw(findings: Findings, size: Size = WIDE) -> dict[str, Figure]:
     """Every figure for which there are data."""
-    drawn = {name: figure_of(findings) for name, (figure_of, _) in FIGURES.items()}
+    drawn = {name: figure_of(findings, size) for name, (figure_of, _) in FIGURES.items()}
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
@@ -42,7 +42,8 @@ def write_report(store: Store, findings: Findings, folder: str, paper: bool = Fa
         Where it is.
     """
     images = thumbnails_of(store, findings) if thumbnails else None
-    text = report_page(findings, paths.parse_search(folder).search, draw(findings), images, paper)
+    search = paths.parse_search(folder).search
+    text = report_page(findings, search, draw(findings), draw(findings, NARROW), images, paper)
     name = paths.report(folder)
     store.write(name, text.encode())
     return store.locate(name)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from ig3d_ray.config.load import load_space
+from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.spec import spec_json
 
@@ -185,3 +186,9 @@ def test_a_missing_file_says_where_the_shipped_ones_are(tmp_path: Path) -> None:
 def test_a_wrong_override_is_refused(tmp_path: Path, override: str, message: str) -> None:
     with pytest.raises(Ig3dError, match=message):
         load_space(write(tmp_path, BASE), (override,))
+
+
+def test_an_unknown_data_set_is_one_line_from_python_too() -> None:
+    with pytest.raises(Ig3dError, match=r"^dataset: 'nope': allowed: .*faces") as error:
+        SearchSpace.model_validate({"dataset": "nope", "objective": "accuracy", "pool": []})
+    assert "\n" not in str(error.value)

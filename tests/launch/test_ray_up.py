@@ -16,6 +16,7 @@ from pathlib import Path
 
 import boto3
 import pytest
+from moto.moto_api import recorder
 from moto.server import ThreadedMotoServer
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,8 @@ if "docker run" in words:
 
 
 @pytest.fixture
-def aws() -> Iterator[str]:
+def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(recorder, "_location", str(tmp_path / "recording"))
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     # All servers of a process share what they hold.

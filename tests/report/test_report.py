@@ -16,6 +16,7 @@ from ig3d_ray.data import datasets
 from ig3d_ray.data.datasets import ExpressionClass, catalog
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
+from ig3d_ray.report.figures import NARROW
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.page import comparison_page, report_page
 from ig3d_ray.report.paper import PUBLISHED
@@ -34,7 +35,14 @@ def va(world: World) -> Findings:
 
 
 def page_of(findings: Findings, **options: Any) -> str:
-    return report_page(findings, "small-1", draw(findings), options.get("thumbnail"), options.get("paper", False))
+    return report_page(
+        findings,
+        "small-1",
+        draw(findings),
+        draw(findings, NARROW),
+        options.get("thumbnail"),
+        options.get("paper", False),
+    )
 
 
 def test_confusions_recalls_and_changes_are_those_of_the_scores(world: World) -> None:
@@ -89,7 +97,7 @@ def test_a_storage_is_enough_to_make_the_page_anew(world: World) -> None:
     first = world.store.read(write_report(world.store, world.found.findings, world.found.folder).split("/store/")[1])
     again = findings_of(world.store, world.found.folder)
     name = world.found.folder.rsplit("/", 1)[1]
-    assert report_page(again, name, draw(again), None, False).encode() == first
+    assert report_page(again, name, draw(again), draw(again, NARROW), None, False).encode() == first
 
 
 def test_a_search_whose_members_changed_is_not_told_as_if_it_had_not(world: World, tmp_path: Path) -> None:
@@ -116,6 +124,15 @@ def test_the_papers_rows_say_what_cannot_be_reproduced() -> None:
     assert doubted == {("rafdb", name) for name in late} | {("affectnet_va", "Ig3D")}
 
 
+# Figures, and texts in them, beyond the page's edges; and texts that are smaller than 6 pixels.
+OUTSIDE = """[...document.querySelectorAll('figure svg, figure svg text')].filter(e => e.checkVisibility()).map(e =>
+  [e.textContent, e.getBoundingClientRect()]).filter(([, r]) => r.left < -1 || r.right > innerWidth + 1).map(a => a[0])
+"""
+TOO_SMALL = """[...document.querySelectorAll('figure svg text')].filter(e => e.checkVisibility() &&
+  Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b) * parseFloat(getComputedStyle(e).fontSize) < 6).map(
+  e => e.textContent)"""
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     chromium = shutil.which("chromium")
@@ -130,10 +147,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [1100, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_browser_shows_it_and_asks_nobody(
-    browser: Any, world: World, va: Findings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, scheme: str
+    browser: Any, world: World, va: Findings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     hostile = "<script>document.title='broken'</script>"
     faces = datasets.dataset("faces")
@@ -143,7 +159,7 @@ def test_a_browser_shows_it_and_asks_nobody(
     hostile_faces.__dict__.pop("class_names", None)
     monkeypatch.setattr(catalog, "_built_in", lambda name: hostile_faces if name == "faces" else faces)
     pages["faces"] = page_of(world.found.findings, thumbnail=thumbnails_of(world.store, world.found.findings))
-    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 800})
     for name, text in pages.items():
         (tmp_path / f"{name}.html").write_text(text)
         shown, logged, asked = context.new_page(), [], []
@@ -154,7 +170,11 @@ def test_a_browser_shows_it_and_asks_nobody(
         assert logged == []
         assert [url for url in asked if not url.startswith("data:")] == [f"file://{tmp_path}/{name}.html"]
         assert "broken" not in shown.title()
-        assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        for width in (390, 768, 1280, 1920):
+            shown.set_viewport_size({"width": width, "height": 800})
+            assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert shown.evaluate(OUTSIDE) == [], width
+            assert shown.evaluate(TOO_SMALL) == [], width
         background = shown.evaluate("getComputedStyle(document.body).backgroundColor")
         assert background == ("rgb(23, 23, 26)" if scheme == "dark" else "rgb(254, 254, 253)")
         if name == "faces":

@@ -1,0 +1,105 @@
+"""What the rows of a leaderboard are compared with: exactly the member that is named."""
+
+import numpy as np
+import pytest
+from rich.console import Console
+from sklearn.metrics import accuracy_score
+
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.report.text import about_columns, over_2d, render, verdict
+from ig3d_ray.search.estimator import LateFusion
+from ig3d_ray.search.leaderboard import Leaderboard
+
+CLASSES = 5
+SPACE = SearchSpace.model_validate(
+    {
+        "dataset": "faces",
+        "objective": "accuracy",
+        "pool": [{"kind": "imported", "name": f"m{i}", "view": "2d"} for i in range(8)],
+        "protocol": {"kind": "cross_fitted"},
+    }
+)
+
+
+def similar_members(seed: int, samples: int = 300, members: int = 8) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Scores of members with one common signal and noise of their own, and the classes."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES, samples)
+    common = 1.2 * np.eye(CLASSES)[labels] + rng.standard_normal((samples, CLASSES))
+    return {f"m{i}": common + 0.7 * rng.standard_normal((samples, CLASSES)) for i in range(members)}, labels
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def fitted(request: pytest.FixtureRequest) -> tuple[LateFusion, dict[str, np.ndarray], np.ndarray]:
+    scores, labels = similar_members(request.param)
+    return LateFusion("accuracy", budget=20, seed=request.param).fit(scores, labels), scores, labels
+
+
+def test_the_best_single_member_is_one_member_and_the_best_of_them(
+    fitted: tuple[LateFusion, dict[str, np.ndarray], np.ndarray],
+) -> None:
+    fusion, scores, labels = fitted
+    alone = {name: accuracy_score(labels, values.argmax(axis=1)) for name, values in scores.items()}
+    best = fusion.board_.best_single
+    assert alone[best.result.members[0]] == max(alone.values())
+    # Its report score is its own on all samples, not that of a rule that chooses anew in each fold.
+    assert best.scores.report.metrics["accuracy"].value == pytest.approx(max(alone.values()))
+    assert best.scores.selection.metrics["accuracy"].value == pytest.approx(max(alone.values()))
+
+
+def test_every_gain_is_the_difference_to_the_named_row(
+    fitted: tuple[LateFusion, dict[str, np.ndarray], np.ndarray],
+) -> None:
+    board = fitted[0].board_
+    own = board.best_single.scores.report.metrics["accuracy"].value
+    for row in board.rows:
+        assert row.gain.value == pytest.approx(row.scores.report.metrics["accuracy"].value - own, abs=1e-8), row.label
+        paired = board.bootstrap.gain(row.statistics, board.best_single.statistics, "accuracy")
+        assert (row.gain.low, row.gain.high) == (paired.low, paired.high)
+    assert board.best_single.gain.value == board.best_single.gain.low == board.best_single.gain.high == 0
+
+
+def test_the_rule_that_takes_what_looks_best_has_a_row_of_its_own(
+    fitted: tuple[LateFusion, dict[str, np.ndarray], np.ndarray],
+) -> None:
+    board = fitted[0].board_
+    (rule,) = [row for row in board.rows if row.label == "always the member that looks best"]
+    assert rule.scores.report.metrics["accuracy"].value <= board.best_single.scores.report.metrics["accuracy"].value
+    # The members and weights of the row itself, on the samples that chose them: the number of that very member.
+    same = next(row for row in board.rows if row.group == "single" and row.result.members == rule.result.members)
+    assert rule.scores.selection.metrics == same.scores.selection.metrics
+
+
+def test_each_group_has_the_best_on_the_report_set_first(
+    fitted: tuple[LateFusion, dict[str, np.ndarray], np.ndarray],
+) -> None:
+    board = fitted[0].board_
+    for group in ("single", "family"):
+        scores = [row.scores.report.metrics["accuracy"].value for row in board.rows if row.group == group]
+        assert scores == sorted(scores, reverse=True)
+    assert board.rows[-1] is board.chosen
+
+
+def text_of(fusion: LateFusion) -> str:
+    console = Console(width=200, no_color=True)
+    with console.capture() as capture:
+        console.print(render(SPACE, fusion.board_, 200))
+    return capture.get()
+
+
+def test_table_sentence_and_json_say_the_same(fitted: tuple[LateFusion, dict[str, np.ndarray], np.ndarray]) -> None:
+    fusion, _, _ = fitted
+    board: Leaderboard = fusion.board_
+    text, gain = text_of(fusion), board.chosen.gain
+    line = next(line for line in text.splitlines() if line.strip().startswith("chosen ensemble"))
+    assert f"{gain.value:+.4f}" in line
+    message = verdict(SPACE, board)
+    if len(board.chosen.result.members) > 1:
+        name = board.best_single.result.members[0]
+        assert f"than {name}, the best single member on test" in message
+        assert f"{abs(gain.value):.4f}" in message
+    assert fusion.gain_ == gain
+    assert message.startswith("The gain is real") <= (gain.low > 0)
+    explained = about_columns(SPACE, board)
+    assert f"{board.chosen.scores.selection.metrics['accuracy'].value:.4f} for the exported ensemble" in explained
+    assert over_2d(SPACE, board) == ""
