@@ -1,4 +1,4 @@
-"""The one exception that a user sees as a line of text instead of a traceback."""
+"""The one exception that a user sees as a line of text instead of a traceback, and what may be in such a line."""
 
 import re
 
@@ -33,3 +33,15 @@ def without_password(text: str) -> str:
         text: a URI, or a message that holds some.
     """
     return re.sub(r"//[^/\s@]*:[^/\s]*@", "//...@", text)
+
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """A text whose control characters are written out, such as `\\x1b`, so that a name can't control a terminal.
+
+    Args:
+        text: with names from files; its line ends and tabs are kept.
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

@@ -18,6 +18,7 @@ from ig3d_ray.cli.predict import predict
 from ig3d_ray.cli.report import report
 from ig3d_ray.cli.rm import rm_app
 from ig3d_ray.cli.run import run
+from ig3d_ray.cli.say import say
 from ig3d_ray.cli.search import search
 from ig3d_ray.cli.serve import serve
 from ig3d_ray.cli.show import show
@@ -56,7 +57,7 @@ def _version(asked: bool) -> None:
     if asked:
         from ig3d_ray import __version__
 
-        print(f"ig3d {__version__}")
+        say(f"ig3d {__version__}")
         raise typer.Exit
 
 
@@ -82,7 +83,7 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except Ig3dError as error:
-        print(f"ig3d: {_one_line(without_password(str(error)))}", file=sys.stderr)
+        say(f"ig3d: {_one_line(without_password(str(error)))}", err=True)
     except typer.Abort:
         sys.exit(INTERRUPTED)
     except Exception as error:
@@ -94,5 +95,5 @@ def main() -> None:
         message = " ".join(str(error.format_message()).replace("Value error, ", "").split()).rstrip(".")
         # Without arguments the help has been shown, and there is nothing to add.
         if message:
-            print(f"ig3d: {message[:MESSAGE_LENGTH]}; see `{help_of} --help`", file=sys.stderr)
+            say(f"ig3d: {message[:MESSAGE_LENGTH]}; see `{help_of} --help`", err=True)
     sys.exit(USER_ERROR)

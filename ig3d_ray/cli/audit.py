@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ig3d_ray.cli.options import AsJson, Dataset, RowOrderIsId, Seed, Storage
+from ig3d_ray.cli.say import say
 
 if TYPE_CHECKING:
     from ig3d_ray.audit.checks import Finding
@@ -54,12 +55,12 @@ def audit_files(
 def _print_findings(found: "list[Finding]", what: str, as_json: bool) -> None:
     faults = [finding for finding in found if finding.kind == "fault"]
     if as_json:
-        print(json.dumps([finding.__dict__ for finding in found]))
+        say(json.dumps([finding.__dict__ for finding in found]))
     else:
         for finding in sorted(found, key=lambda one: one.kind):
-            print(f"{finding.kind}: {finding.check}: {finding.who}: {finding.what}")
+            say(f"{finding.kind}: {finding.check}: {finding.who}: {finding.what}")
         count = f"{len(faults)} faults" if len(faults) != 1 else "1 fault"
-        print(f"{what}: {count}, {len(found) - len(faults)} notes")
+        say(f"{what}: {count}, {len(found) - len(faults)} notes")
     if faults:
         raise typer.Exit(1)
 
@@ -72,14 +73,14 @@ def broadcast_demo(
 ) -> None:
     """Show how one sample's logits, taken for a class-ordered batch, make RAF-DB's published 94.00 %."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     from ig3d_ray.audit import broadcast
+    from ig3d_ray.cli.terminal import stdout_console
 
     study = broadcast.broadcast_study(draws, seed)
     if as_json:
-        print(json.dumps(study.__dict__))
+        say(json.dumps(study.__dict__))
         return
     table = Table(
         title=f"Two members of {study.single[0]:.2%} and {study.single[1]:.2%} on RAF-DB's"
@@ -98,10 +99,7 @@ def broadcast_demo(
     for strategy, published in broadcast.PUBLISHED.items():
         ways = [how[strategy] for how in (study.honest, study.ordered, study.shuffled)]
         table.add_row(strategy, *[f"{mean:.2%} ± {sd:.2%}" for mean, sd in ways], f"{published:.2%}")
-    console = Console(width=max(100, Console().width))
-    console.print(table)
+    stdout_console(at_least=100).print(table)
     weight, accuracy = study.solved
-    print(f"Solved on half of the samples and reported on the other half: 3D weight {weight:.2f}, {accuracy:.2%}.")
-    print(
-        "The middle column takes each batch's first 3D logits for all 128 samples; shuffled, the same code collapses."
-    )
+    say(f"Solved on half of the samples and reported on the other half: 3D weight {weight:.2f}, {accuracy:.2%}.")
+    say("The middle column takes each batch's first 3D logits for all 128 samples; shuffled, the same code collapses.")

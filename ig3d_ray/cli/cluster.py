@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ig3d_ray.cli.say import say
+
 if TYPE_CHECKING:
     from ig3d_ray.launch.faults import Fault
 
@@ -45,11 +47,11 @@ def cluster_check(
     for file, kind, content, text in clusters:
         found, checked = _faults(kind, content, text, crd, mounts)
         for fault in found:
-            print(f"{file}: {fault.where}: {fault.message} [{fault.rule}]")
+            say(f"{file}: {fault.where}: {fault.message} [{fault.rule}]")
         here = any(fault.in_file for fault in found)
         wrong = wrong or here
         if not here:
-            print(f"{file}: nothing wrong by {checked}")
+            say(f"{file}: nothing wrong by {checked}")
     if wrong:
         raise typer.Exit(1)
 

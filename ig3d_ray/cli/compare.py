@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ig3d_ray.cli.options import AsJson, Seed
+from ig3d_ray.cli.say import say
 from ig3d_ray.cli.tables import Classes, Faces, IdColumn, LabelColumn
 from ig3d_ray.errors import Ig3dError
 
@@ -44,7 +45,7 @@ def compare(
     truth = read_labels(labels, about, id_column, label_column)
     found = compared(named, truth, Reading(faces=faces, order_is_known=about is not None), seed)
     if as_json:
-        print(json.dumps(_content(found)))
+        say(json.dumps(_content(found)))
     else:
         _print(found)
 
@@ -77,18 +78,18 @@ def _print(found: "Comparison") -> None:
     console.print(table)
     for tool in found.tools:
         for note in tool.notes:
-            print(f"note: {tool.name}: {note}")
+            say(f"note: {tool.name}: {note}")
     for name, count in found.dropped.items():
-        print(f"note: {count} faces of class {name} are left out: not every tool has this class")
+        say(f"note: {count} faces of class {name} are left out: not every tool has this class")
     for pair in found.pairs:
         certain = "certain" if pair.is_certain else "not certain"
         gain = f"{pair.gain.value:+.4f} [{pair.gain.low:+.4f}, {pair.gain.high:+.4f}]"
-        print(f"{pair.better} over {pair.worse}: {gain} accuracy, McNemar p = {pair.p:.2g}, adjusted: {certain}")
-    print(found.sentence)
+        say(f"{pair.better} over {pair.worse}: {gain} accuracy, McNemar p = {pair.p:.2g}, adjusted: {certain}")
+    say(found.sentence)
     if found.fusion is not None:
         score, over = found.fusion
         real = "the gain is real" if over.low > 0 else "no gain can be claimed"
-        print(
+        say(
             f"Best fusion: {' + '.join(found.members)}, {_shown(score)} accuracy, cross-fitted;"
             f" {over.value:+.4f} [{over.low:+.4f}, {over.high:+.4f}] over the best tool: {real}."
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ig3d_ray.cli.options import Dataset, Seed, SplitName, Storage, check_suffix
+from ig3d_ray.cli.say import say
 from ig3d_ray.cli.tables import Classes, known_dataset
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ig3d_ray.storage.store import Store
 
 data_app = typer.Typer(help="Make data sets, and check them.", no_args_is_help=True)
-LOG_WIDTH = 160
+TABLE_WIDTH = 160
 Images = Annotated[Path, typer.Option(metavar="DIR", help="The publisher's folder of images.")]
 DevShare = Annotated[float, typer.Option(min=0.01, max=0.5, help="Share of each training class that becomes dev.")]
 TestShare = Annotated[
@@ -42,7 +43,7 @@ def data_faces(
     """Draw the built-in data set: faces with expressions, and 3D parameters as an encoder would output them."""
     from ig3d_ray.data.synthetic.faces import contact_sheet
     from ig3d_ray.storage.store import Store
-    from ig3d_ray.workflow.pipeline import draw_faces
+    from ig3d_ray.workflow.drawn_faces import draw_faces
 
     if storage is None and sheet is None:
         raise Ig3dError("nothing to do: give --storage URI, --sheet FILE.png, or both")
@@ -52,10 +53,10 @@ def data_faces(
         store = Store(storage)
         store.prepare()
         drawn = draw_faces(store, samples, seed)
-        print(f"{store.locate(paths.dataset_folder('faces'))}: {len(drawn)} faces, fingerprint {drawn.fingerprint}")
+        say(f"{store.locate(paths.dataset_folder('faces'))}: {len(drawn)} faces, fingerprint {drawn.fingerprint}")
     if sheet is not None:
         Store(str(sheet.absolute().parent)).write(sheet.name, contact_sheet(seed))
-        print(f"{sheet}: ten faces of each expression")
+        say(f"{sheet}: ten faces of each expression")
 
 
 @data_app.command("create", epilog="Example: ig3d data create mine.yaml --storage runs")
@@ -71,9 +72,9 @@ def data_create(
     store = Store(storage)
     store.prepare()
     datasets.create(store, about)
-    print(f"{about.name}: {', '.join(about.tasks)}; declared in {store.locate(paths.declaration(about.name))}")
+    say(f"{about.name}: {', '.join(about.tasks)}; declared in {store.locate(paths.declaration(about.name))}")
     for line in about.lines():
-        print(line)
+        say(line)
 
 
 @data_app.command("datasets", epilog="Example: ig3d data datasets --storage runs")
@@ -88,11 +89,11 @@ def data_datasets(
 
     for name in datasets.known_in(Store(storage)) if storage is not None else datasets.known():
         about = datasets.dataset(name)
-        print(f"{name}: {about.about}" if about.about else name)
+        say(f"{name}: {about.about}" if about.about else name)
         for line in about.lines():
-            print(f"  {line}")
+            say(f"  {line}")
         if about.source:
-            print(f"  documented in: {about.source}")
+            say(f"  documented in: {about.source}")
 
 
 @data_app.command("folder", epilog="Example: ig3d data folder faces/ --dataset fer2013 --storage runs")
@@ -243,17 +244,15 @@ def data_representation(
     representations.create(store, about)
     where = store.locate(paths.declared_representation(about.name))
     groups = ", ".join(f"{name} {size}" for name, size in about.sizes)
-    print(
-        f"{about.name}: {about.width} values ({groups}); subsets {', '.join(about.subset_names)}; declared in {where}"
-    )
+    say(f"{about.name}: {about.width} values ({groups}); subsets {', '.join(about.subset_names)}; declared in {where}")
 
 
 @data_app.command("check", epilog="Example: ig3d data check --dataset rafdb --storage runs")
 def data_check(dataset: Dataset, storage: Storage) -> None:
     """Counts per class against the published ones, missing features, duplicate images. Exit code 1 on a fault."""
-    from rich.console import Console
     from rich.table import Table
 
+    from ig3d_ray.cli.terminal import stdout_console
     from ig3d_ray.data.check import check_data
     from ig3d_ray.data.samples import load_samples
     from ig3d_ray.storage.store import Store
@@ -267,12 +266,11 @@ def data_check(dataset: Dataset, storage: Storage) -> None:
     table.add_column("all", justify="right")
     for what, counts, total in found.counts:
         table.add_row(what, *(f"{count:,}" for count in counts), f"{total:,}")
-    console = Console()
-    (console if console.is_terminal else Console(width=LOG_WIDTH)).print(table)
+    stdout_console(log_width=TABLE_WIDTH).print(table)
     for note in found.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     for fault in found.faults:
-        print(f"FAULT: {fault}")
+        say(f"FAULT: {fault}")
     if found.faults:
         raise typer.Exit(1)
 
@@ -293,7 +291,7 @@ def _ingest(
 
     done = ingest(store, dataset, layout, Shares(dev_share, test_share), seed, replace)
     for note in layout.notes:
-        print(f"read: {note}")
+        say(f"read: {note}")
     _print_ingested(store, done)
 
 
@@ -308,9 +306,9 @@ def _print_ingested(store: "Store", done: "Ingested") -> None:
 
     samples = done.samples
     folder = store.locate(paths.dataset_folder(samples.dataset))
-    print(f"{folder}: {len(samples)} samples, fingerprint {samples.fingerprint}")
+    say(f"{folder}: {len(samples)} samples, fingerprint {samples.fingerprint}")
     for split, counts in class_table(samples).items():
-        print(f"{split}: {int(counts.sum())} samples; per class {' '.join(map(str, counts.tolist()))}")
+        say(f"{split}: {int(counts.sum())} samples; per class {' '.join(map(str, counts.tolist()))}")
     _print_excluded(store, samples.dataset, reasons(done.skipped))
 
 
@@ -318,12 +316,12 @@ def _print_imported(store: "Store", done: "FeatureImport", representation: str, 
     from ig3d_ray.data.ingest.build import reasons
 
     samples = done.samples
-    print(f"{representation}: {done.added} of {len(samples)} samples have parameters from {source}")
+    say(f"{representation}: {done.added} of {len(samples)} samples have parameters from {source}")
     _print_excluded(store, samples.dataset, reasons(done.skipped))
 
 
 def _print_excluded(store: "Store", dataset: str, reasons: list[str]) -> None:
     for line in reasons:
-        print(f"excluded: {line}")
+        say(f"excluded: {line}")
     if reasons:
-        print(f"all of them: {store.locate(paths.skipped_files(dataset))}")
+        say(f"all of them: {store.locate(paths.skipped_files(dataset))}")

@@ -7,6 +7,7 @@ import typer
 
 from ig3d_ray.cli.locate import spec_at
 from ig3d_ray.cli.options import SpecStorage, SpecUri
+from ig3d_ray.cli.say import say
 
 
 def export(
@@ -21,4 +22,4 @@ def export(
     spec = spec_at(spec, storage)
     files = write_bundle(load_ensemble(spec, storage, "cpu"), out)
     size = sum((out / name).stat().st_size for name in files) / 2**20
-    print(f"{out}: {len(files)} files, {size:.1f} MiB; to try it: python {out / 'example.py'}")
+    say(f"{out}: {len(files)} files, {size:.1f} MiB; to try it: python {out / 'example.py'}")

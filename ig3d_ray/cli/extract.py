@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ig3d_ray.cli.options import Address, Dataset, RepresentationName, Storage
+from ig3d_ray.cli.say import say
 from ig3d_ray.storage import paths
 
 
@@ -42,8 +43,8 @@ def extract(
     request = ExtractionRequest(dataset, encoder, checkpoint, crop, replace, gpus_per_worker, cpus_per_worker)
     samples, excluded = extract_parameters(store, request, address)
     count = int((~samples.missing(encoder)).sum())
-    print(f"{dataset}: {count} of {len(samples)} samples have {encoder} parameters; fingerprint {samples.fingerprint}")
+    say(f"{dataset}: {count} of {len(samples)} samples have {encoder} parameters; fingerprint {samples.fingerprint}")
     if excluded:
-        print(f"{len(excluded)} images without parameters, listed in {store.locate(paths.skipped_files(dataset))}:")
+        say(f"{len(excluded)} images without parameters, listed in {store.locate(paths.skipped_files(dataset))}:")
         for line in reasons(excluded):
-            print(f"  {line}")
+            say(f"  {line}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ig3d_ray.cli.options import Dataset, Replace, RowOrderIsId, SplitName, Storage
+from ig3d_ray.cli.say import say
 from ig3d_ray.cli.tables import (
     Classes,
     Faces,
@@ -74,13 +75,13 @@ def import_predictions(
     )
     numbered = ", rows numbered" if done.numbered else ""
     found = " and ".join(done.found)
-    print(f"{member} ({view}): {len(done.table.ids)} samples of {dataset} {split}, {found}{numbered}")
+    say(f"{member} ({view}): {len(done.table.ids)} samples of {dataset} {split}, {found}{numbered}")
     for note in done.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     if done.scores:
-        print("on its labels: " + ", ".join(f"{metric} {value:.4f}" for metric, value in done.scores.items()))
+        say("on its labels: " + ", ".join(f"{metric} {value:.4f}" for metric, value in done.scores.items()))
     if "logits" in done.found:
-        print(f"classes 0 to {about.width - 1} are: {', '.join(about.class_names)}")
+        say(f"classes 0 to {about.width - 1} are: {', '.join(about.class_names)}")
 
 
 @import_app.command("labels", epilog="Example: ig3d import labels labels.csv --dataset rafdb --storage runs")
@@ -102,9 +103,9 @@ def import_labels(
     known_dataset(store, dataset, classes)
     how = reading(None, None, id_column, label_column, None, "error")
     done, notes = labels.import_labels(store, file, dataset, split, how)
-    print(f"{dataset} {split}: labels of {len(done.ids)} samples")
+    say(f"{dataset} {split}: labels of {len(done.ids)} samples")
     for note in notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
 
 
 @import_app.command(
@@ -138,12 +139,12 @@ def import_checkpoint(
     member = _name("--name", name or kind)
     done = checkpoints.import_checkpoint(store, file, kind, dataset, member, class_order, va_order, replace)
     counts = ", ".join(f"{count} {split}" for split, count in done.written.items())
-    print(f"{member} ({done.identified.spec.view}): a published {kind}; logits on {counts} samples of {dataset} cached")
+    say(f"{member} ({done.identified.spec.view}): a published {kind}; logits on {counts} samples of {dataset} cached")
     for note in done.identified.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     for split, scores in done.scores.items():
         if scores:
-            print(f"on {split}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
+            say(f"on {split}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items()))
 
 
 @import_app.command("weights", epilog="Example: ig3d import weights maxvit_t.pt --name maxvit_imagenet --storage runs")
@@ -160,7 +161,7 @@ def import_weights(
     store.prepare()
     weights = _name("--name", name)
     count = checkpoints.import_weights(store, file, weights)
-    print(f"{weights}: {count} tensors; in a search space: start_from: {weights}")
+    say(f"{weights}: {count} tensors; in a search space: start_from: {weights}")
 
 
 def _name(option: str, value: str) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ig3d_ray.cli.options import Storage
+from ig3d_ray.cli.say import say
 from ig3d_ray.storage import paths
 from ig3d_ray.types import SPLITS
 
@@ -24,7 +25,7 @@ def ls(
     store.check_there()
     names = [datasets.use(store, dataset).name] if dataset else datasets.known_in(store)
     if not sum(_print_dataset(store, name) for name in names):
-        print(f"{store.uri}: holds {'nothing of ' + dataset if dataset else 'no data set, member or search'}")
+        say(f"{store.uri}: holds {'nothing of ' + dataset if dataset else 'no data set, member or search'}")
 
 
 def _print_dataset(store: "Store", dataset: str) -> bool:
@@ -38,22 +39,20 @@ def _print_dataset(store: "Store", dataset: str) -> bool:
     specs = [name for name in store.names(paths.searches_folder(dataset)) if name.endswith(paths.SPEC_FILE)]
     if not (has_samples or cards or specs):
         return False
-    print(dataset)
+    say(dataset)
     if has_samples:
         samples = load_samples(store, dataset, only=())
         parts = ", ".join(f"{len(samples.in_split(split))} {split}" for split in SPLITS)
-        print(f"  samples: {parts}; fingerprint {samples.fingerprint}")
+        say(f"  samples: {parts}; fingerprint {samples.fingerprint}")
     for card in cards:
         table = paths.logit_table(dataset, card.fingerprint, card.splits[0])
-        print(
-            f"  member {card.fingerprint}  {card.view:6} {card.name}  ({', '.join(card.splits)}){_date(store, table)}"
-        )
+        say(f"  member {card.fingerprint}  {card.view:6} {card.name}  ({', '.join(card.splits)}){_date(store, table)}")
     for name in specs:
         spec = read_ensemble(store.locate(name))
         score = spec.scores.report.metrics[spec.objective]
         value = f"{score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
         folder = name.removesuffix(f"/{paths.SPEC_FILE}")
-        print(f"  search {folder}: {spec.objective} {value}, {len(spec.members)} members{_date(store, name)}")
+        say(f"  search {folder}: {spec.objective} {value}, {len(spec.members)} members{_date(store, name)}")
     return True
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ig3d_ray.cli.say import say
 from ig3d_ray.storage import paths
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def show_outcome(
     else:
         _print_tables(space, outcome, store, page)
     if tracking is not None and _logged(tracking, store, outcome) and not as_json:
-        print(f"mlflow: {tracking.where}")
+        say(f"mlflow: {tracking.where}")
 
 
 def _report(store: "Store", outcome: "Outcome") -> str | None:
@@ -112,7 +113,7 @@ def _print_json(space: "SearchSpace", outcome: "Outcome", store: "Store", page: 
         "failed": outcome.failed,
         "trained": outcome.trained,
     }
-    print(json.dumps(content))
+    say(json.dumps(content))
 
 
 def _print_tables(space: "SearchSpace", outcome: "Outcome", store: "Store", page: str | None) -> None:
@@ -122,11 +123,11 @@ def _print_tables(space: "SearchSpace", outcome: "Outcome", store: "Store", page
     console = stdout_console()
     console.print(render(space, outcome.board, console.width))
     for name, reason in (outcome.missing | outcome.failed).items():
-        print(f"excluded: {name}: {reason}")
+        say(f"excluded: {name}: {reason}")
     if outcome.failed:
-        print(f"{len(outcome.failed)} members could not be trained (above); the others were searched")
+        say(f"{len(outcome.failed)} members could not be trained (above); the others were searched")
     if outcome.unused:
-        print(f"{outcome.unused} trained members in the storage are not in this space; repeat the --set of their run")
+        say(f"{outcome.unused} trained members in the storage are not in this space; repeat the --set of their run")
     if page is not None:
-        print(f"report: {page}")
-    print(f"spec: {store.locate(paths.ensemble_spec(outcome.folder))}")
+        say(f"report: {page}")
+    say(f"spec: {store.locate(paths.ensemble_spec(outcome.folder))}")

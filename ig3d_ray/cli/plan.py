@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ig3d_ray.cli.options import Overrides, SpaceFile, Storage
+from ig3d_ray.cli.say import say
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -53,9 +54,9 @@ def plan(
         console.print(render_forecast(forecast, space.resources, machines.device, machines.count, price))
     elif to_train(inventory):
         where = store.locate(paths.samples_table(space.dataset))
-        print(f"time:   no estimate: {where} does not exist, so there are no samples to count; see docs/own-data.md")
+        say(f"time:   no estimate: {where} does not exist, so there are no samples to count; see docs/own-data.md")
     for problem in what_is_missing(store, space, inventory):
-        print(f"missing: {problem}")
+        say(f"missing: {problem}")
 
 
 def render_plan(space: "SearchSpace", inventory: "Inventory", uri: str) -> "Group":

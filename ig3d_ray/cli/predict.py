@@ -8,6 +8,7 @@ import typer
 
 from ig3d_ray.cli.locate import spec_at
 from ig3d_ray.cli.options import AsJson, MissingName, SpecStorage, SpecUri, SplitName, check_suffix
+from ig3d_ray.cli.say import say
 from ig3d_ray.errors import Ig3dError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _predict_images(
         if not writer.rows:
             raise Ig3dError(f"none of {len(items)} images could be predicted; {excluded[0][0]}: {excluded[0][1]}")
     if as_json:
-        print(
+        say(
             json.dumps({"out": str(out), "images": writer.rows, "by_fallback": by_fallback, "excluded": dict(excluded)})
         )
         return
@@ -129,11 +130,11 @@ def _predict_from_tables(
     else:
         write_submission(ensemble, frame, form, out)
     if as_json:
-        print(json.dumps({"out": str(out), "samples": len(frame), "notes": notes}))
+        say(json.dumps({"out": str(out), "samples": len(frame), "notes": notes}))
         return
-    print(f"{out}: {len(frame)} samples, by the fusion of {len(ensemble.members)} members for {ensemble.dataset}")
+    say(f"{out}: {len(frame)} samples, by the fusion of {len(ensemble.members)} members for {ensemble.dataset}")
     for note in notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _print_images(
@@ -141,13 +142,13 @@ def _print_images(
 ) -> None:
     from ig3d_ray.data.ingest.build import reasons
 
-    print(f"{out}: {rows} images, by an ensemble of {len(ensemble.spec.members)} members for {ensemble.spec.dataset}")
+    say(f"{out}: {rows} images, by an ensemble of {len(ensemble.spec.members)} members for {ensemble.spec.dataset}")
     if by_fallback:
-        print(f"{by_fallback} of them by a fallback; the column `missing` names the missing inputs")
+        say(f"{by_fallback} of them by a fallback; the column `missing` names the missing inputs")
     if excluded:
-        print(f"{len(excluded)} images excluded:")
+        say(f"{len(excluded)} images excluded:")
         for line in reasons(excluded):
-            print(f"  {line}")
+            say(f"  {line}")
 
 
 def _predict_split(spec: str, storage: str | None, split: SplitName, out: Path, as_json: bool) -> None:
@@ -164,15 +165,15 @@ def _predict_split(spec: str, storage: str | None, split: SplitName, out: Path, 
     if as_json:
         content: dict[str, Any] = {"out": str(out), "samples": len(done.pool), "scores": done.scores}
         content |= {"compared": done.compared, "compared_score": done.compared_score, "reported": done.reported}
-        print(json.dumps(content))
+        say(json.dumps(content))
         return
     objective = ensemble.objective
-    print(f"{out}: {len(done.pool)} samples of {ensemble.dataset} {split}, {objective} {done.scores[objective]:.6f}")
+    say(f"{out}: {len(done.pool)} samples of {ensemble.dataset} {split}, {objective} {done.scores[objective]:.6f}")
     if done.reported is None:
-        print("the spec has no score on these samples and labels")
+        say("the spec has no score on these samples and labels")
         return
     compared = f"{objective} {done.compared_score:.6f}; the spec has {done.reported:.6f}"
-    print(f"on the {done.compared} samples that the search compared: {compared}")
+    say(f"on the {done.compared} samples that the search compared: {compared}")
     if split == ensemble.protocol.choose_on:
         report = ensemble.scores.report.metrics[objective].value
-        print(f"the ensemble was chosen on these samples; its report score is {report:.6f}")
+        say(f"the ensemble was chosen on these samples; its report score is {report:.6f}")

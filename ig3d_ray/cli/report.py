@@ -7,6 +7,7 @@ import typer
 
 from ig3d_ray.cli.locate import spec_at
 from ig3d_ray.cli.options import SpecStorage, check_suffix
+from ig3d_ray.cli.say import say
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 
@@ -44,7 +45,7 @@ def report(
         found = [_finished(spec_at(one, storage)) for one in searches]
         page = comparison_page({label: findings for label, (_, _, findings) in found})
         Store(str(out.absolute().parent)).write(out.name, page.encode())
-        print(f"report: {out}")
+        say(f"report: {out}")
         return
     _, (store, folder, findings) = _finished(spec_at(searches[0], storage))
     store.prepare()
@@ -56,8 +57,8 @@ def report(
         target = Store(str(figures))
         for file, content in figure_files(draw(findings)).items():
             target.write(file, content)
-        print(f"figures: {figures}")
-    print(f"report: {location}")
+        say(f"figures: {figures}")
+    say(f"report: {location}")
 
 
 def _finished(search: str) -> tuple[str, tuple["Store", str, "Findings"]]:

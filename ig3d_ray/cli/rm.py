@@ -7,6 +7,7 @@ import typer
 
 from ig3d_ray.cli.locate import spec_at
 from ig3d_ray.cli.options import Dataset, Storage
+from ig3d_ray.cli.say import say
 from ig3d_ray.errors import Ig3dError
 
 if TYPE_CHECKING:
@@ -79,6 +80,6 @@ def _finish(store: "Store", removal: "Removal", yes: bool) -> None:
     if yes:
         carry_out(store, removal)
     for line in removal.what:
-        print(f"{'deleted' if yes else 'would delete'}: {line}")
+        say(f"{'deleted' if yes else 'would delete'}: {line}")
     if not yes:
         raise Ig3dError("nothing was deleted; to delete what is listed, repeat the command with --yes")

@@ -12,6 +12,7 @@ import typer
 
 from ig3d_ray.cli.locate import spec_at
 from ig3d_ray.cli.options import Address, SpecStorage, SpecUri
+from ig3d_ray.cli.say import say
 from ig3d_ray.errors import Ig3dError
 
 WATCH_SECONDS = 2.0
@@ -61,9 +62,9 @@ def serve(
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: ended.set())
             if host in ALL_INTERFACES:
-                print("warning: whoever reaches this machine can send requests; put an authenticating proxy in front")
+                say("warning: whoever reaches this machine can send requests; put an authenticating proxy in front")
             where = "/predict at the port of this cluster's Ray Serve" if shared else f"http://{host}:{port}/predict"
-            print(f"{where} answers; /docs describes it; stop it with Ctrl-C", flush=True)
+            say(f"{where} answers; /docs describes it; stop it with Ctrl-C")
             _wait(ended, args, watch)
         except RuntimeError as error:
             raise Ig3dError(f"{spec}: the service could not start: {str(error).splitlines()[0]}") from error

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ig3d_ray.cli.locate import spec_at
+from ig3d_ray.cli.say import say
 from ig3d_ray.errors import Ig3dError
 
 
@@ -42,19 +43,19 @@ def _show_spec(uri: str) -> None:
     from ig3d_ray.ensembles.spec import read_ensemble
 
     spec = read_ensemble(uri)
-    print(f"{spec.dataset}, {spec.objective}, protocol {spec.protocol.kind}; {spec.fusion.label}")
+    say(f"{spec.dataset}, {spec.objective}, protocol {spec.protocol.kind}; {spec.fusion.label}")
     for member, weight in zip(spec.members, spec.fusion.weight_texts(len(spec.members)), strict=True):
-        print(f"  {weight:>8} {member.name} ({member.view}, {member.fingerprint})")
+        say(f"  {weight:>8} {member.name} ({member.view}, {member.fingerprint})")
     for name, scores in (("selection", spec.scores.selection), ("report", spec.scores.report)):
         value = scores.metrics[spec.objective]
         optimistic = ", optimistic" if scores.optimistic else ""
         interval = f"{value.value:.4f} [{value.low:.4f}, {value.high:.4f}]"
-        print(f"  {name}: {interval} on {scores.n} samples of {scores.split}{optimistic}")
+        say(f"  {name}: {interval} on {scores.n} samples of {scores.split}{optimistic}")
     single = spec.compared_with["best_single"]
-    print(f"  gain over {single.label}: {single.gain.value:+.4f} [{single.gain.low:+.4f}, {single.gain.high:+.4f}]")
+    say(f"  gain over {single.label}: {single.gain.value:+.4f} [{single.gain.low:+.4f}, {single.gain.high:+.4f}]")
     for fallback in spec.fallbacks:
         others = " + ".join(fallback.members)
-        print(f"  without {', '.join(fallback.missing)}: {others}, {fallback.selection:.4f} (selection)")
+        say(f"  without {', '.join(fallback.missing)}: {others}, {fallback.selection:.4f} (selection)")
 
 
 def _show_member(what: str, storage: str) -> bool:
@@ -69,7 +70,7 @@ def _show_member(what: str, storage: str) -> bool:
             if what not in (card.fingerprint, card.name):
                 continue
             found += 1
-            print(f"{dataset}: {card.name} ({card.view}, {card.fingerprint}); outputs on {', '.join(card.splits)}")
+            say(f"{dataset}: {card.name} ({card.view}, {card.fingerprint}); outputs on {', '.join(card.splits)}")
             for field, value in json.loads(card.spec).items():
-                print(f"  {field}: {json.dumps(value)}")
+                say(f"  {field}: {json.dumps(value)}")
     return found > 0

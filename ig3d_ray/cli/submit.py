@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ig3d_ray.cli.options import Overrides, SpaceFile
+from ig3d_ray.cli.say import say
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 
@@ -35,19 +36,19 @@ def submit(
     # An error in the file is better reported here than by the job.
     space = _load(space_file, storage, tuple(overrides or ()))
     job = jobs.submit(space_file, space, storage, overrides or (), dashboard)
-    print(f"job {job} on {dashboard}", file=sys.stderr)
+    say(f"job {job} on {dashboard}", err=True)
     for what, words in (("follow", "logs --follow"), ("stop", "stop")):
-        print(f"  {what}: ray job {words} {job} --address {dashboard}", file=sys.stderr)
+        say(f"  {what}: ray job {words} {job} --address {dashboard}", err=True)
     spec = paths.ensemble_spec(paths.search_folder(space.dataset, space_file.stem, "*"))
-    print(f"  spec: {storage.rstrip('/')}/{spec}", file=sys.stderr)
-    print("  if it is stopped or fails, the same command resumes it", file=sys.stderr)
+    say(f"  spec: {storage.rstrip('/')}/{spec}", err=True)
+    say("  if it is stopped or fails, the same command resumes it", err=True)
     if not follow:
-        print(job)
+        say(job)
         return
     try:
         code = jobs.follow(dashboard, job, _write)
     except KeyboardInterrupt:
-        print(f"\nig3d: no longer following; job {job} continues", file=sys.stderr)
+        say(f"\nig3d: no longer following; job {job} continues", err=True)
         raise typer.Exit(INTERRUPTED) from None
     raise typer.Exit(code)
 

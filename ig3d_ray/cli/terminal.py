@@ -5,18 +5,34 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from rich.console import Console, ConsoleRenderable
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType
 from rich.logging import RichHandler
+from rich.segment import Segment
+from rich.text import Text
 
-from ig3d_ray.errors import Terminated, without_password
+from ig3d_ray.cli.say import say
+from ig3d_ray.errors import Terminated, printable, without_password
 
 INTERRUPTED = 130
 TERMINATED = 143
 LOG_WIDTH = 140
+SILENCE = 4.5
+
+
+class _PlainConsole(Console):
+    """A console for which text is text: neither markup nor control characters in names have an effect."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **{**options, "markup": False, "emoji": False})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
 
 class _LineHandler(RichHandler):
@@ -32,27 +48,67 @@ class _Elapsed(logging.Formatter):
         self.started = time.time()
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"[{record.created - self.started:6.1f} s] {without_password(record.getMessage())}"
+        return f"[{record.created - self.started:6.1f} s] {printable(without_password(record.getMessage()))}"
 
 
-def log_to_stderr() -> Console:
-    """Show this package's log records on stderr, so that stdout holds results alone.
+class _Steps(logging.Handler):
+    """Shows what has been going on for longer than `SILENCE` without another line.
+
+    Records of level DEBUG name steps, such as one of a search's fits; each is shown only if it lasts.
+    """
+
+    def __init__(self, lines: logging.Handler) -> None:
+        super().__init__()
+        self.lines = lines
+        self.step: str | None = None
+        self.begun = self.shown = time.monotonic()
+        threading.Thread(target=self._watch, daemon=True, name="progress").start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of a step, or of a line that was shown."""
+        self.step, self.begun = record.getMessage(), time.monotonic()
+        if record.levelno >= self.lines.level:
+            self.shown = self.begun
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(SILENCE / 10)
+            now = time.monotonic()
+            if self.step is not None and now - max(self.shown, self.begun) >= SILENCE:
+                text = f"{self.step}: still running, {now - self.begun:.0f} s"
+                self.lines.handle(logging.LogRecord("ig3d_ray", logging.INFO, __file__, 0, text, None, None))
+                self.shown = now
+
+
+def log_to_stderr(level: int = logging.INFO) -> Console:
+    """Show this package's log records on stderr, so that stdout holds results alone; and every few seconds, whatever
+    lasts longer.
+
+    Args:
+        level: of the records to show; with WARNING, no lines appear unless something lasts.
 
     Returns:
         The console of stderr, for progress bars.
     """
-    console = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
-    handler = _LineHandler(console=console, markup=False, highlighter=None)
+    console = _PlainConsole(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+    handler = _LineHandler(console=console, markup=False, highlighter=None, level=level)
     handler.setFormatter(_Elapsed())
     logger = logging.getLogger("ig3d_ray")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    logger.handlers = [handler, _Steps(handler)]
+    logger.setLevel(logging.DEBUG)
     return console
 
 
-def stdout_console() -> Console:
-    """The console of results. A log has no width of its own: a table is then as wide as it needs."""
-    return Console() if sys.stdout.isatty() else Console(width=LOG_WIDTH)
+def stdout_console(at_least: int = 0, log_width: int = LOG_WIDTH) -> Console:
+    """The console of results. A log has no width of its own: a table is then as wide as it needs.
+
+    Args:
+        at_least: its width in characters, also where the terminal is narrower.
+        log_width: its width where stdout is no terminal.
+    """
+    console = _PlainConsole()
+    width = max(at_least, console.width if sys.stdout.isatty() else log_width)
+    return console if width == console.width else _PlainConsole(width=width)
 
 
 @contextlib.contextmanager
@@ -85,7 +141,7 @@ def interruptible() -> Iterator[None]:
 
 
 def _exit(reason: str, code: int) -> None:
-    print(f"\nig3d: {reason}; finished work is stored: the same command resumes from there", file=sys.stderr)
+    say(f"\nig3d: {reason}; finished work is stored: the same command resumes from there", err=True)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -50,21 +50,41 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.zeros_like(above, dtype=np.float64), where=below != 0)
 
 
+Parts = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _mean_of(per_class: Callable[..., np.ndarray], weight: Callable[..., np.ndarray]) -> Parts:
+    def parts(hits: np.ndarray, support: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        counted = weight(support, predicted).astype(np.float64)
+        return per_class(hits, support, predicted) * counted, counted
+
+    return parts
+
+
+def _all_parts() -> dict[str, Parts]:
+    averaged: dict[str, Callable[..., np.ndarray]] = {
+        "f1": lambda hits, support, predicted: _ratio(2 * hits, support + predicted),
+        "precision": lambda hits, support, predicted: _ratio(hits, predicted),
+        "recall": lambda hits, support, predicted: _ratio(hits, support),
+    }
+    parts: dict[str, Parts] = {"accuracy": lambda hits, support, predicted: (hits, support)}
+    parts["balanced_accuracy"] = _mean_of(averaged["recall"], lambda support, predicted: support > 0)
+    for name, per_class in averaged.items():
+        # As scikit-learn: a class counts in the macro mean if it has a label or a prediction.
+        parts[f"macro_{name}"] = _mean_of(per_class, lambda support, predicted: support + predicted > 0)
+        parts[f"weighted_{name}"] = _mean_of(per_class, lambda support, predicted: support)
+    return parts
+
+
+CLASS_PARTS = _all_parts()
+"""Metric of classes -> each class's part of its numerator and of its denominator, from hits, labels, predictions."""
+
+
 def _expression_metrics(sums: Sums) -> dict[str, np.ndarray]:
     counts = sums.reshape(*sums.shape[:-1], 3, sums.shape[-1] // 3)
     hits, support, predicted = counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
-    total = support.sum(axis=-1)
-    recall, precision = _ratio(hits, support), _ratio(hits, predicted)
-    f1 = _ratio(2 * hits, support + predicted)
-    # As scikit-learn: a class counts in the macro mean if it has a label or a prediction.
-    seen = (support + predicted) > 0
-    labeled = support > 0
-    metrics = {"accuracy": _ratio(hits.sum(axis=-1), total)}
-    metrics["balanced_accuracy"] = _ratio((recall * labeled).sum(axis=-1), labeled.sum(axis=-1).astype(float))
-    for name, per_class in (("f1", f1), ("precision", precision), ("recall", recall)):
-        metrics[f"macro_{name}"] = _ratio((per_class * seen).sum(axis=-1), seen.sum(axis=-1).astype(float))
-        metrics[f"weighted_{name}"] = _ratio((per_class * support).sum(axis=-1), total)
-    return metrics
+    found = {name: parts(hits, support, predicted) for name, parts in CLASS_PARTS.items()}
+    return {name: _ratio(above.sum(axis=-1), below.sum(axis=-1)) for name, (above, below) in found.items()}
 
 
 def _moments(sums: Sums) -> tuple[np.ndarray, ...]:
@@ -146,6 +166,6 @@ def score_one(task: Task, predictions: np.ndarray, labels: np.ndarray, metric: s
         top = np.ascontiguousarray(predictions.T).argmax(axis=0)
         counted = (labels[top == labels], labels, top)
         sums = np.concatenate([np.bincount(c, minlength=classes) for c in counted]).astype(np.float64)
-    else:
-        sums = va_statistics(predictions, labels).sum(axis=0)
-    return float(from_sums(task, sums)[metric])
+        above, below = CLASS_PARTS[metric](*sums.reshape(3, classes))
+        return float(_ratio(above.sum(), below.sum()))
+    return float(from_sums(task, va_statistics(predictions, labels).sum(axis=0))[metric])

@@ -6,8 +6,9 @@ of classes are step functions of w (`steps`), metrics of valence and arousal smo
 
 import numpy as np
 
+from ig3d_ray.fusion.class_steps import class_steps
 from ig3d_ray.fusion.curves import Curves
-from ig3d_ray.fusion.piecewise import BestWeight, Steps, class_steps, pair_steps
+from ig3d_ray.fusion.piecewise import BestWeight, Steps, pair_steps
 from ig3d_ray.types import Task
 
 
@@ -37,10 +38,7 @@ def expression_steps(
     if metric == "balanced_accuracy":
         counts = np.bincount(labels_N, minlength=first_NC.shape[1])
         return pair_steps(first_NC, second_NC, labels_N, low, high, worth_N=1.0 / counts[labels_N])
-    first, second = np.asarray(first_NC, dtype=np.float64), np.asarray(second_NC, dtype=np.float64)
-    if first.shape != second.shape:
-        raise ValueError(f"shapes differ: {first.shape}, {second.shape}, labels {labels_N.shape}")
-    return class_steps(first, second - first, labels_N, metric, low, high)
+    return class_steps(first_NC, second_NC, labels_N, metric, low, high)
 
 
 def va_curves(

@@ -1,4 +1,4 @@
-"""Classification metrics as exact step functions of one weight, computed in one pass over the samples.
+"""Accuracy and balanced accuracy as exact step functions of one weight, computed in one pass over the samples.
 
 Along a line of fused scores, first + w * direction, each class's score is a straight line in w. So a sample's top
 class changes at most C - 1 times, and whatever is counted from top classes is constant between such changes.
@@ -7,9 +7,6 @@ class changes at most C - 1 times, and whatever is counted from top classes is c
 from dataclasses import dataclass
 
 import numpy as np
-
-from ig3d_ray.evaluation import metrics
-from ig3d_ray.types import Task
 
 SHORTEST = 1e-8
 """Steps shorter than this are ties, or so short that a weight with nine decimals misses them; none is put there."""
@@ -115,12 +112,12 @@ def pair_steps(
         raise ValueError(f"shapes differ: {first_NC.shape}, {second_NC.shape}, labels {labels_N.shape}")
     for start in range(0, count, _BLOCK):
         rows = slice(start, start + _BLOCK)
-        first, second = _classes_first(first_NC[rows]), _classes_first(second_NC[rows])
+        first, second = classes_first(first_NC[rows]), classes_first(second_NC[rows])
         parts.append(_right_between(first, second - first, labels_N[rows], low))
     return _count(parts, worth_N, count, low, high)
 
 
-def _classes_first(block_NC: np.ndarray) -> np.ndarray:
+def classes_first(block_NC: np.ndarray) -> np.ndarray:
     """`[C, N]` float64: operations along samples are many times faster than along a handful of classes."""
     return np.array(block_NC.T, dtype=np.float64, order="C")
 
@@ -145,7 +142,7 @@ def _count(
         before, total = float(worth[right & ~later].sum()), float(worth.sum())
     order = np.argsort(positions, kind="stable")
     values = np.cumsum(np.concatenate([[before], changes[order]])) / total
-    return _steps(positions[order], values, low, high)
+    return steps_at(positions[order], values, low, high)
 
 
 def _right_between(
@@ -175,82 +172,7 @@ def _right_between(
     return begin, over
 
 
-def _steps(positions: np.ndarray, values: np.ndarray, low: float, high: float) -> Steps:
+def steps_at(positions: np.ndarray, values: np.ndarray, low: float, high: float) -> Steps:
     """Steps at sorted positions; of several at one position only the last value counts."""
     last = np.append(positions[1:] != positions[:-1], True)[: len(positions)]
     return Steps(positions[last], np.concatenate([values[:1], values[1:][last]]), low, high)
-
-
-@dataclass(frozen=True)
-class _Changes:
-    """Where samples' top classes change: position, label of the sample, class before and after; and all at `low`."""
-
-    position: np.ndarray
-    label: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-    top_at_low: np.ndarray
-
-
-def class_steps(
-    first_NC: np.ndarray,
-    direction_NC: np.ndarray,
-    labels_N: np.ndarray,
-    metric: str,
-    low: float = 0.0,
-    high: float = 1.0,
-) -> Steps:
-    """Any metric of classes (macro F1 and the others of `metrics.METRICS`) along first + w * direction.
-
-    Each sample's upper envelope of C lines is walked from `low` to `high`, all samples at once: O(N C) for each
-    of at most C - 1 steps, in practice two or three.
-    """
-    if direction_NC.shape != first_NC.shape or labels_N.shape != first_NC.shape[:1]:
-        raise ValueError(f"shapes differ: {first_NC.shape}, {direction_NC.shape}, labels {labels_N.shape}")
-    classes = first_NC.shape[1]
-    found = _class_changes(first_NC, direction_NC, labels_N, low, high)
-    order = np.argsort(found.position)
-    label, before, after = found.label[order], found.before[order], found.after[order]
-    events = np.arange(len(order))
-    changes = np.zeros((1 + len(order), 3, classes))
-    for was, sign in ((before, -1), (after, 1)):
-        changes[1 + events, 0, label] += sign * (was == label)
-        changes[1 + events, 2, was] += sign
-    top = found.top_at_low
-    for row, counted in enumerate((labels_N[top == labels_N], labels_N, top)):
-        changes[0, row] = np.bincount(counted, minlength=classes)
-    sums = np.cumsum(changes, axis=0).reshape(len(changes), 3 * classes)
-    return _steps(found.position[order], metrics.from_sums(Task.EXPRESSION, sums)[metric], low, high)
-
-
-def _class_changes(
-    first_NC: np.ndarray, direction_NC: np.ndarray, labels_N: np.ndarray, low: float, high: float
-) -> _Changes:
-    slope = np.asarray(direction_NC, dtype=np.float64)
-    start = np.asarray(first_NC, dtype=np.float64) + low * slope
-    active, top = np.arange(len(start)), start.argmax(axis=1)
-    top_at_low, now = top, np.zeros(len(start))
-    found: list[tuple[np.ndarray, ...]] = []
-    while len(active):
-        rows = np.arange(len(active))
-        gap, rise = start[rows, top][:, None] - start, slope - slope[rows, top][:, None]
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            reach = np.where(rise > 0, np.maximum(gap / rise, now[:, None]), np.inf)
-        now = reach.min(axis=1)
-        going = now <= high - low
-        active, top, now, rise, reach = active[going], top[going], now[going], rise[going], reach[going]
-        start, slope = start[going], slope[going]
-        tied = reach == now[:, None]
-        # From here on the steepest of those that meet is on top; where they meet, the first of them.
-        steepest = np.where(tied, rise, -np.inf).argmax(axis=1)
-        meeting = np.minimum(top, tied.argmax(axis=1))
-        position = low + now
-        for at, before, after in ((position, top, meeting), (np.nextafter(position, np.inf), meeting, steepest)):
-            # Where the steepest is also the first, it is on top from the meeting point on.
-            change = before != after
-            found.append((at[change], labels_N[active[change]], before[change], after[change]))
-        top = steepest
-    position, label, before, after = (
-        (np.concatenate(part) for part in zip(*found, strict=True)) if found else (np.zeros(0, int) for _ in range(4))
-    )
-    return _Changes(position, label, before, after, top_at_low)

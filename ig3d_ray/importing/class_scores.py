@@ -5,7 +5,7 @@ import numpy as np
 from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column
-from ig3d_ray.data.tables.containers import Columns
+from ig3d_ray.data.tables.records import Columns
 from ig3d_ray.importing.columns import PREDICTED, ScoreColumns, find_scores, is_expression, scores_by_option
 from ig3d_ray.importing.reading import Reading
 from ig3d_ray.importing.scores import ABSENT_CLASS, table_of_numbers, to_logits

@@ -9,7 +9,7 @@ import numpy as np
 from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.datasets.class_names import SYNONYMS, normalized, synonyms
 from ig3d_ray.data.tables.columns import SHOWN, find_column, listed
-from ig3d_ray.data.tables.containers import Columns
+from ig3d_ray.data.tables.records import Columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.tools import ScoreKind
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from ig3d_ray.data.tables.columns import find_column
-from ig3d_ray.data.tables.containers import Columns
 from ig3d_ray.data.tables.numbers import numbers
+from ig3d_ray.data.tables.records import Columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.reading import Faces, Predictions
 from ig3d_ray.importing.tools import ToolFormat

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ig3d_ray.data.tables.columns import find_column, listed
-from ig3d_ray.data.tables.containers import Columns
+from ig3d_ray.data.tables.records import Columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.columns import IDS
 from ig3d_ray.importing.reading import AS_FOUND, Reading

@@ -6,8 +6,9 @@ import numpy as np
 
 from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.tables.columns import listed
-from ig3d_ray.data.tables.containers import Columns, read_columns
+from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.data.tables.numbers import numbers
+from ig3d_ray.data.tables.records import Columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.class_scores import class_logits
 from ig3d_ray.importing.columns import find_va

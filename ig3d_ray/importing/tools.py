@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field, ValidationError
 
-from ig3d_ray.data.tables.containers import Columns
+from ig3d_ray.data.tables.records import Columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage.explain import first_error
 from ig3d_ray.storage.yaml_files import yaml_mapping

@@ -8,8 +8,9 @@ from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.datasets.class_names import normalized
 from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column, listed
-from ig3d_ray.data.tables.containers import Columns, read_columns
+from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.data.tables.numbers import numbers
+from ig3d_ray.data.tables.records import Columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.columns import LABELS, TRUTH, VA_PLAIN, VA_PLAIN_NAMES, WEAK_LABELS, find_va, is_expression
 from ig3d_ray.importing.reading import Reading

@@ -14,7 +14,8 @@ from ig3d_ray.ensembles.spec import parse_ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.report.changes import THUMBNAIL, Thumbnail
 from ig3d_ray.report.drawing import png_file, svg_file
-from ig3d_ray.report.figures import FIGURES, NARROW, WIDE, Size
+from ig3d_ray.report.figure_sizes import NARROW, WIDE, Size
+from ig3d_ray.report.figures import FIGURES
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.page import report_page
 from ig3d_ray.search.journal import load_results, search_folder

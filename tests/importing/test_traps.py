@@ -234,3 +234,31 @@ def test_other_forms_of_json(tmp_path: Path, orient: str) -> None:
 def test_text_that_only_looks_like_a_mapping_stays_text(tmp_path: Path, text: str) -> None:
     pd.DataFrame({"emotion": [text, text]}).to_csv(tmp_path / "t.csv", index=False)
     assert read_columns(tmp_path / "t.csv")["emotion"].tolist() == [text, text]
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (f'[{{"n": {HUGE}, "s": "a"}}, {{"n": null, "s": "b"}}]', [hex(HUGE), ""]),
+        (f'[{{"n": {HUGE}, "s": "a"}}, {{"n": 0.5, "s": "b"}}]', [hex(HUGE), "0.5"]),
+        ('[{"n": "\\ud800", "s": "a"}, {"n": "x", "s": "b"}]', ["\ufffd", "x"]),
+    ],
+    ids=["beside nothing", "beside a fraction", "half a pair"],
+)
+def test_a_value_that_no_array_has_is_read_as_text(tmp_path: Path, text: str, expected: list[str]) -> None:
+    (tmp_path / "t.json").write_text(text)
+    columns = read_columns(tmp_path / "t.json")
+    assert columns["n"].tolist() == expected
+    assert columns["s"].tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize("cell", ["{1, 2}", "{'a': 0x" + "f" * 400 + "}", "{'a': f()}", "{'a': 1}, {'b': 2}"])
+def test_a_column_of_braces_that_is_no_mapping_of_numbers_stays_in_the_table(tmp_path: Path, cell: str) -> None:
+    pd.DataFrame({"id": ["a", "b"], "cell": [cell, cell]}).to_csv(tmp_path / "t.csv", index=False)
+    columns = read_columns(tmp_path / "t.csv")
+    found = [name for name in columns if name.startswith("cell")]
+    assert len(found) == 1
+    assert len(columns[found[0]]) == 2

@@ -16,7 +16,7 @@ from ig3d_ray.data import datasets
 from ig3d_ray.data.datasets import ExpressionClass, catalog
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
-from ig3d_ray.report.figures import NARROW
+from ig3d_ray.report.figure_sizes import NARROW
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.page import comparison_page, report_page
 from ig3d_ray.report.paper import PUBLISHED
@@ -126,8 +126,8 @@ def test_the_papers_rows_say_what_cannot_be_reproduced() -> None:
 
 # Figures, and texts in them, beyond the page's edges; and texts that are smaller than 6 pixels.
 OUTSIDE = """[...document.querySelectorAll('figure svg, figure svg text')].filter(e => e.checkVisibility()).map(e =>
-  [e.textContent, e.getBoundingClientRect()]).filter(([, r]) => r.left < -1 || r.right > innerWidth + 1).map(a => a[0])
-"""
+  [e.textContent, e.getBoundingClientRect(), e.closest('svg').getBoundingClientRect()]).filter(([, r, s]) =>
+  r.left < Math.max(s.left, 0) - 1 || r.right > Math.min(s.right, innerWidth) + 1).map(a => a[0])"""
 TOO_SMALL = """[...document.querySelectorAll('figure svg text')].filter(e => e.checkVisibility() &&
   Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b) * parseFloat(getComputedStyle(e).fontSize) < 6).map(
   e => e.textContent)"""

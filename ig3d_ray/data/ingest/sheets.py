@@ -15,8 +15,9 @@ from ig3d_ray.data.ingest.layouts import NAN, Entry, Layout
 from ig3d_ray.data.ingest.pixels import encoded_pixels
 from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column, listed
-from ig3d_ray.data.tables.containers import Columns, read_columns
+from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.data.tables.numbers import MISSING_WORDS, numbers
+from ig3d_ray.data.tables.records import Columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.types import Split
 

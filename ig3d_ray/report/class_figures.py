@@ -1,0 +1,119 @@
+"""Figures of classes, and of the regions of valence and arousal."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Rectangle
+
+from ig3d_ray.report.drawing import FIRST, INK, MUTED, SECOND, THIRD, drawing
+from ig3d_ray.report.figure_sizes import Size, short
+from ig3d_ray.report.findings import Findings
+
+
+def confusions(findings: Findings, size: Size) -> Figure | None:
+    """Confusion matrices of the best single member, the best 2D member and the ensemble, and their difference."""
+    if not findings.space.task.has_classes:
+        return None
+    counts = {name: findings.confusion(row) for name, row in findings.compared.items()}
+    shares = {name: c / np.maximum(c.sum(axis=1, keepdims=True), 1) for name, c in counts.items()}
+    names = list(counts)
+    panels: list[tuple[str, np.ndarray, str | None]]
+    panels = [(name, shares[name], SECOND if name == "ensemble" else FIRST) for name in names]
+    panels.append(("ensemble minus best single", shares[names[-1]] - shares[names[0]], None))
+    rows = -(-len(panels) // size.columns)
+    with drawing(size.inches, 3.9 * rows, rows, size.columns) as (figure, all_axes):
+        for axes, (name, matrix, color) in zip(all_axes, panels, strict=False):
+            _matrix(axes, matrix, color, findings.class_names)
+            axes.set_title(short(name, 48), fontsize=9, loc="left")
+        for axes in all_axes[len(panels) :]:
+            axes.set_axis_off()
+    return figure
+
+
+def _matrix(axes: Axes, matrix: np.ndarray, single_color: str | None, names: tuple[str, ...]) -> None:
+    """A matrix of shares in one color, or without a color one of differences."""
+    signed = single_color is None
+    most = max(float(np.abs(matrix).max()), 1e-9)
+    for (row, column), value in np.ndenumerate(matrix):
+        good = (value > 0) == (row == column)
+        color = single_color or (THIRD if good else MUTED)
+        axes.add_patch(Rectangle((column, row), 1, 1, facecolor=color, alpha=0.7 * abs(value) / most, linewidth=0))
+        if abs(value) >= 0.005:
+            text = f"{100 * value:+.0f}" if signed else f"{100 * value:.0f}"
+            axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=INK)
+    axes.set_xlim(0, len(names))
+    axes.set_ylim(len(names), 0)
+    places = np.arange(len(names)) + 0.5
+    axes.set_xticks(places, [short(name, 12) for name in names], rotation=45, ha="right", fontsize=7)
+    axes.set_yticks(places, [short(name, 12) for name in names], fontsize=7)
+    axes.set_xlabel("predicted class, % of the true class", fontsize=8)
+    axes.set_ylabel("true class", fontsize=8)
+    axes.grid(visible=False)
+    axes.set_aspect("equal")
+
+
+def per_class(findings: Findings, size: Size) -> Figure | None:
+    """Recall of each class: best single member, best 2D member, ensemble."""
+    if not findings.space.task.has_classes:
+        return None
+    names, rows = findings.class_names, findings.compared
+    height = 0.8 / len(rows)
+    with drawing(size.inches, 0.9 + 0.45 * len(names)) as (figure, (axes,)):
+        for number, (label, row) in enumerate(rows.items()):
+            color = SECOND if label == "ensemble" else FIRST
+            places = np.arange(len(names)) + height * (number - (len(rows) - 1) / 2)
+            # The best 2D member, where it is another than the best of all, is paler.
+            alpha = 0.45 if label.startswith("best 2D") else 1.0
+            axes.barh(places, findings.recalls(row), height * 0.9, color=color, alpha=alpha, label=short(label, 48))
+        axes.set_yticks(range(len(names)), [short(name, 20) for name in names])
+        axes.invert_yaxis()
+        axes.set_xlabel("recall on the report set")
+        axes.grid(visible=False, axis="y")
+        figure.legend(loc="outside upper left", fontsize=8, ncols=len(rows) if size.columns > 1 else 1)
+    return figure
+
+
+def circumplex(findings: Findings, size: Size) -> Figure | None:
+    """Valence and arousal as labeled and as predicted, and how far off the ensemble is in each region."""
+    if findings.space.task.has_classes:
+        return None
+    truth, fused = findings.plan.report.labels.astype(float), findings.fused
+    step = -(-len(truth) // size.points)
+    with drawing(size.inches, 4.3 * (3 - size.columns), 3 - size.columns, size.columns) as (figure, (points, regions)):
+        points.plot(*truth[::step].T, ".", color=MUTED, markersize=2.5, alpha=0.5, label="labeled")
+        points.plot(*fused[::step].T, ".", color=SECOND, markersize=2.5, alpha=0.5, label="ensemble")
+        points.legend(fontsize=8, loc="lower right")
+        edges = np.linspace(-1, 1, 9).tolist()
+        where = [np.clip(np.digitize(truth[:, i], edges) - 1, 0, 7) for i in (0, 1)]
+        error = np.sqrt(((fused - truth) ** 2).sum(axis=1))
+        counts, sums = np.zeros((8, 8)), np.zeros((8, 8))
+        np.add.at(counts, (where[0], where[1]), 1)
+        np.add.at(sums, (where[0], where[1]), error)
+        mean = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+        most = max(float(mean.max()), 1e-9)
+        for (x, y), value in np.ndenumerate(mean):
+            if counts[x, y]:
+                corner = (edges[x], edges[y])
+                regions.add_patch(
+                    Rectangle(corner, 0.25, 0.25, facecolor=SECOND, alpha=0.75 * value / most, linewidth=0)
+                )
+                regions.text(
+                    corner[0] + 0.125,
+                    corner[1] + 0.125,
+                    f"{value:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=6,
+                    color=INK,
+                )
+        for axes, title in ((points, "labels and predictions"), (regions, "mean distance by labeled region")):
+            axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=MUTED, linewidth=0.8))
+            axes.set_xlim(-1.08, 1.08)
+            axes.set_ylim(-1.08, 1.08)
+            axes.set_xticks([-1, -0.5, 0, 0.5, 1])
+            axes.set_yticks([-1, -0.5, 0, 0.5, 1])
+            axes.set_aspect("equal")
+            axes.set_xlabel("valence")
+            axes.set_ylabel("arousal")
+            axes.set_title(title, fontsize=9, loc="left")
+    return figure
