@@ -4,10 +4,7 @@ The public names are loaded when they are asked for, so that importing the packa
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import Any
-
-__version__ = version("ig3d-ray")
 
 _PUBLIC = {
     "EnsembleSpec": "ensembles.spec",
@@ -31,6 +28,10 @@ __all__ = ["__version__", *sorted(_PUBLIC)]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ig3d-ray")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'ig3d_ray' has no attribute {name!r}; it offers {', '.join(sorted(_PUBLIC))}")
     return getattr(import_module(f"ig3d_ray.{_PUBLIC[name]}"), name)

@@ -22,6 +22,7 @@ from ig3d_ray.cli.say import say
 from ig3d_ray.cli.search import search
 from ig3d_ray.cli.serve import serve
 from ig3d_ray.cli.show import show
+from ig3d_ray.cli.steps import hide_steps, show_steps
 from ig3d_ray.cli.submit import submit
 from ig3d_ray.errors import Ig3dError, without_password
 
@@ -63,11 +64,15 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _about(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Train facial-expression networks on Ray, cache their logits, find the best late fusion of 2D and 3D."""
+    # These two wait for someone else.
+    if context.invoked_subcommand not in ("serve", "submit"):
+        show_steps(first=f"ig3d {context.invoked_subcommand}")
 
 
 def _one_line(message: str) -> str:
@@ -78,10 +83,18 @@ def _one_line(message: str) -> str:
     return f"{message[: ERROR_LENGTH - 103]} ... {message[-95:]}"
 
 
+def _command() -> int | None:
+    try:
+        code: int | None = app(standalone_mode=False)
+        return code
+    finally:
+        hide_steps()
+
+
 def main() -> None:
     """Entry point: an error that the user can correct is one line on stderr and exit code 2."""
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(_command())
     except Ig3dError as error:
         say(f"ig3d: {_one_line(without_password(str(error)))}", err=True)
     except typer.Abort:

@@ -7,7 +7,6 @@ import typer
 from ig3d_ray.cli.options import Storage
 from ig3d_ray.cli.say import say
 from ig3d_ray.storage import paths
-from ig3d_ray.types import SPLITS
 
 if TYPE_CHECKING:
     from ig3d_ray.storage.store import Store
@@ -33,6 +32,7 @@ def _print_dataset(store: "Store", dataset: str) -> bool:
     from ig3d_ray.data.samples import load_samples
     from ig3d_ray.ensembles.spec import read_ensemble
     from ig3d_ray.evaluation.logits import LogitStore
+    from ig3d_ray.types import SPLITS
 
     has_samples = store.exists(paths.samples_table(dataset))
     cards = sorted(LogitStore(store).members(dataset), key=lambda card: card.name)

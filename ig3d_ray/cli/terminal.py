@@ -5,7 +5,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -16,12 +15,12 @@ from rich.segment import Segment
 from rich.text import Text
 
 from ig3d_ray.cli.say import say
+from ig3d_ray.cli.steps import show_steps
 from ig3d_ray.errors import Terminated, printable, without_password
 
 INTERRUPTED = 130
 TERMINATED = 143
 LOG_WIDTH = 140
-SILENCE = 4.5
 
 
 class _PlainConsole(Console):
@@ -51,51 +50,16 @@ class _Elapsed(logging.Formatter):
         return f"[{record.created - self.started:6.1f} s] {printable(without_password(record.getMessage()))}"
 
 
-class _Steps(logging.Handler):
-    """Shows what has been going on for longer than `SILENCE` without another line.
-
-    Records of level DEBUG name steps, such as one of a search's fits; each is shown only if it lasts.
-    """
-
-    def __init__(self, lines: logging.Handler) -> None:
-        super().__init__()
-        self.lines = lines
-        self.step: str | None = None
-        self.begun = self.shown = time.monotonic()
-        threading.Thread(target=self._watch, daemon=True, name="progress").start()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Take note of a step, or of a line that was shown."""
-        self.step, self.begun = record.getMessage(), time.monotonic()
-        if record.levelno >= self.lines.level:
-            self.shown = self.begun
-
-    def _watch(self) -> None:
-        while True:
-            time.sleep(SILENCE / 10)
-            now = time.monotonic()
-            if self.step is not None and now - max(self.shown, self.begun) >= SILENCE:
-                text = f"{self.step}: still running, {now - self.begun:.0f} s"
-                self.lines.handle(logging.LogRecord("ig3d_ray", logging.INFO, __file__, 0, text, None, None))
-                self.shown = now
-
-
-def log_to_stderr(level: int = logging.INFO) -> Console:
-    """Show this package's log records on stderr, so that stdout holds results alone; and every few seconds, whatever
-    lasts longer.
-
-    Args:
-        level: of the records to show; with WARNING, no lines appear unless something lasts.
+def log_to_stderr() -> Console:
+    """Show this package's log records on stderr, so that stdout holds results alone; and whatever lasts.
 
     Returns:
         The console of stderr, for progress bars.
     """
     console = _PlainConsole(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
-    handler = _LineHandler(console=console, markup=False, highlighter=None, level=level)
+    handler = _LineHandler(console=console, markup=False, highlighter=None, level=logging.INFO)
     handler.setFormatter(_Elapsed())
-    logger = logging.getLogger("ig3d_ray")
-    logger.handlers = [handler, _Steps(handler)]
-    logger.setLevel(logging.DEBUG)
+    show_steps(handler)
     return console
 
 

@@ -3,6 +3,7 @@
 The spec, the files that it names and torch are enough; Ray is not needed.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import IMAGE, PREDICTIONS, ImageInput, Input
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split
+
+logger = logging.getLogger(__name__)
 
 Missing = Literal["fail", "skip", "fallback"]
 MISSING: tuple[Missing, ...] = ("fail", "skip", "fallback")
@@ -188,9 +191,11 @@ class Ensemble:
         """Predictions batch by batch, in the items' order; only one batch at a time is in memory."""
         if missing not in MISSING:
             raise Ig3dError(f"missing {missing!r}: allowed: {', '.join(MISSING)}")
-        waiting = iter(items)
+        waiting, done = iter(items), 0
         while batch := list(islice(waiting, BATCH)):
+            logger.debug("predict: %d images done", done)
             yield self._batch(batch, missing, given or {})
+            done += len(batch)
 
     def _batch(self, items: list[Item], missing: Missing, given: Mapping[str, Parameters]) -> Batch:
         images, why = self._images(items)

@@ -1,5 +1,6 @@
 """The leaderboard of scored candidates: the chosen ensemble, its comparisons and confidence intervals."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of
 from ig3d_ray.search.selection import Families, Pick, held_out_statistics, predictions
 from ig3d_ray.types import Split, Task, view_group
+
+logger = logging.getLogger(__name__)
 
 SOLVED_METRICS = {
     Task.EXPRESSION: ("accuracy", "balanced_accuracy", "macro_f1"),
@@ -174,6 +177,7 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
     """
     if not results or not results[0]:
         raise Ig3dError(f"{space.dataset}: nothing was scored; the pool is empty")
+    logger.debug("search: comparing the families of candidates, with intervals")
     judge, families = _Judge(space, plan), Families(plan, results, space.objective)
     best_single, best_2d = _best_on_report(plan.report, results[0], space.objective)
     judge.use_baseline(best_single)

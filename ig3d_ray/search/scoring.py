@@ -1,5 +1,6 @@
 """Fits and scores candidates on a pool, in batches."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from ig3d_ray.fusion.stacking import stack_logits
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.candidates import WEIGHT_DECIMALS, Candidate
 
+logger = logging.getLogger(__name__)
 SIGNIFICANT = 6
 """Digits of fitted weights and temperatures: few enough that rounding on another machine gives the same values."""
 
@@ -55,6 +57,8 @@ class Scorer:
 
     def score(self, candidate: Candidate) -> Result:
         """Fit the free parameters of a candidate, and score it."""
+        if candidate.method is not None:
+            logger.debug("search: %s in %s of %d members", candidate.method, candidate.space, len(candidate.members))
         members, fusion = self._solve(candidate)
         if candidate.method is None and len(members) > 1:
             # Already in their space, so that only the strategy remains to be applied.

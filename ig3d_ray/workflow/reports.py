@@ -1,5 +1,6 @@
 """Reports of searches: created with each search, or again from the contents of a storage."""
 
+import logging
 from collections.abc import Mapping
 
 import yaml
@@ -25,11 +26,18 @@ from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 from ig3d_ray.workflow.inventory import load_pools, take_inventory
 
+logger = logging.getLogger(__name__)
+
 
 def draw(findings: Findings, size: Size = WIDE) -> dict[str, Figure]:
     """Every figure for which there are data."""
-    drawn = {name: figure_of(findings, size) for name, (figure_of, _) in FIGURES.items()}
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    drawn = {}
+    for name, (figure_of, _) in FIGURES.items():
+        logger.debug("report: drawing %s", name)
+        figure = figure_of(findings, size)
+        if figure is not None:
+            drawn[name] = figure
+    return drawn
 
 
 def write_report(store: Store, findings: Findings, folder: str, paper: bool = False, thumbnails: bool = False) -> str:

@@ -7,7 +7,7 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
-from ig3d_ray.cli import terminal
+from ig3d_ray.cli import steps
 from ig3d_ray.cli.say import say
 from ig3d_ray.cli.terminal import log_to_stderr, stdout_console
 from ig3d_ray.errors import printable
@@ -42,8 +42,8 @@ def test_a_name_in_a_line_a_table_or_a_log_has_no_effect(capsys: pytest.CaptureF
 def test_whatever_lasts_is_shown_every_few_seconds(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(terminal, "SILENCE", 0.2)
-    log_to_stderr(logging.WARNING)
+    monkeypatch.setattr(steps, "SILENCE", 0.2)
+    steps.show_steps(first="ig3d import")
     step = logging.getLogger("ig3d_ray.somewhere")
     step.info("not shown")
     step.debug("reading a file")
@@ -54,3 +54,8 @@ def test_whatever_lasts_is_shown_every_few_seconds(
         shown += capsys.readouterr().err
     assert shown.count("reading a file: still running") >= 2
     assert "not shown" not in shown
+    steps.hide_steps()
+    time.sleep(0.5)
+    capsys.readouterr()
+    time.sleep(0.5)
+    assert capsys.readouterr().err == ""

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import logging
 import math
 import os
 import re
@@ -26,6 +27,7 @@ from ig3d_ray.storage.leases import exclusive, was_interrupted
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import SPLITS, Task
 
+logger = logging.getLogger(__name__)
 PER_PACK = 4096
 # The sample-specific parts of a reason: reasons that differ only in these are counted together.
 _OF_ONE_SAMPLE = re.compile(r"line \d+|valence [^:]*")
@@ -171,6 +173,7 @@ def _pack(store: Store, dataset: str, entries: Sequence[Entry], skipped: Skips) 
     places: dict[str, str] = {}
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         for start in range(0, len(with_image), PER_PACK):
+            logger.debug("data: %d of %d images read", start, len(with_image))
             chunk = with_image[start : start + PER_PACK]
             read = pool.map(_checked, chunk)
             encoded = {}

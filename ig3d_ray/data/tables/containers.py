@@ -6,6 +6,7 @@ A column is `[N]` of str or of numbers; matrices and lists are split into column
 import ast
 import gzip
 import io
+import logging
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from ig3d_ray.data.tables.texts import TextTooLongError
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage.parquet import table_from_bytes
 
+logger = logging.getLogger(__name__)
+
 MAX_BYTES = 4 << 30
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".dat")
 LITERAL_CHARACTERS = 10_000
@@ -32,6 +35,7 @@ def read_columns(file: Path) -> Columns:
     Raises:
         Ig3dError: no such file, unknown ending, no rows, rows of different width, not of its format.
     """
+    logger.debug("reading %s", file)
     suffix = file.name.lower().removesuffix(".gz")
     suffix = suffix[suffix.rfind(".") :] if "." in suffix else ""
     reader = READERS.get(suffix)

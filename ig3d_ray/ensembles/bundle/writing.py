@@ -4,6 +4,7 @@ import copy
 import hashlib
 import io
 import json
+import logging
 import os
 import shutil
 import zipfile
@@ -21,6 +22,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.local_files import partial_of, sweep_partials_of
 
+logger = logging.getLogger(__name__)
 BUNDLE_VERSION = 1
 EXAMPLES, EXAMPLE_SIZE = 2, 160
 # The earliest date that a zip file can store.
@@ -85,6 +87,7 @@ def bundle_files(ensemble: Ensemble) -> dict[str, bytes]:
         way_out = "pip install 'ig3d-ray[export]'"
         raise Ig3dError(f"safetensors is not installed, and exporting needs it: {way_out}") from error
     spec = ensemble.spec
+    logger.debug("export: writing ONNX graphs, and comparing them with torch")
     # A copy, so that the caller's networks stay on their device.
     graph = copy.deepcopy(EnsembleGraph(ensemble)).cpu().eval()
     files = {
