@@ -3,7 +3,8 @@
 python tests/crash_points.py FOLDER [AT_MOST]     prints a table as JSON; AT_MOST points of each command, evenly spread
 
 A hook sees each file that is opened for writing and each rename, link, removal and folder that is made or deleted below
-the working folder, and ends the process before it. The commands run in forked processes, so that imports are paid once.
+the working folder, and each time that a file's content is forced to the disk, and ends the process before it. The
+commands run in forked processes, so that imports are paid once.
 """
 
 import contextlib
@@ -80,7 +81,16 @@ def counting(folder: Path, words: list[str], kill_at: int | None, counter: Path)
             os._exit(KILLED)
         seen += 1
 
+    def forced(number: int) -> None:
+        nonlocal seen
+        if os.path.abspath(os.readlink(f"/proc/self/fd/{number}")).startswith(root):
+            if seen == kill_at:
+                os._exit(KILLED)
+            seen += 1
+        to_disk(number)
+
     sys.addaudithook(hook)
+    to_disk, os.fsync = os.fsync, forced
     code = main(words)
     total, root = seen, "/nowhere"
     counter.write_text(str(total))
@@ -146,6 +156,29 @@ def imported(name: str, view: str) -> list[str]:
     return [places.get(word, word) for word in IMPORT]
 
 
+def make_members(folder: Path) -> int:
+    """Two networks of one epoch on drawn faces, trained without Ray."""
+    from ig3d_ray.config.search_space import SearchSpace
+    from ig3d_ray.data.synthetic.faces import make_faces
+    from ig3d_ray.models.inputs import Feeding
+    from ig3d_ray.models.spec import fingerprint
+    from ig3d_ray.storage.store import Store
+    from ig3d_ray.training.publish import publish
+    from trained import quickly_trained
+
+    store = Store(str(folder / "runs"))
+    samples = make_faces(store, samples=200, seed=3)
+    pool = [{"kind": "cnn", "width": width, "image_size": 32, "recipe": {"epochs": 1}} for width in (4, 6)]
+    content = {"dataset": "faces", "objective": "accuracy", "pool": pool, "search": {"budget": 5}}
+    space = SearchSpace.model_validate(content)
+    for spec in space.trainable():
+        network, history = quickly_trained(store, samples, spec)
+        publish(store, samples, fingerprint("faces", samples.fingerprint, spec), spec, network, history, Feeding())
+    (folder / "space.yaml").write_text(json.dumps(content))
+    return 0
+
+
+MEMBERS = ["(members)"]
 RAFDB = ["data", "rafdb", "--images", "aligned", "--labels", "list.txt", "--storage", "runs"]
 SEARCH = ["search", "space.yaml", "--storage", "runs"]
 BOTH = [imported("a", "2d"), imported("b", "3d")]
@@ -173,13 +206,15 @@ COMMANDS: dict[str, tuple[list[list[str]], list[str]]] = {
     "search": (BOTH, SEARCH),
     "predict": ([*BOTH, SEARCH], ["predict", "SPEC", "--out", "preds.parquet"]),
     "report": ([*BOTH, SEARCH], ["report", "SPEC"]),
+    "export": ([MEMBERS, SEARCH], ["export", "SPEC", "--out", "bundle"]),
+    "data faces": ([], ["data", "faces", "--samples", "200", "--storage", "runs"]),
     "rm search": ([*BOTH, SEARCH], ["rm", "search", "SPEC", "--storage", "runs", "--yes"]),
 }
 
 
 def with_spec(folder: Path, words: list[str]) -> list[str]:
     """A command whose SPEC is the folder of the one search."""
-    found = sorted(folder.glob("runs/searches/rafdb/*"))
+    found = sorted(folder.glob("runs/searches/*/*"))
     return [str(found[0].relative_to(folder)) if word == "SPEC" else word for word in words]
 
 
@@ -188,7 +223,9 @@ def points_of(place: Path, before: list[list[str]], words: list[str], at_most: i
     start, counter = place / "start", place / "count"
     prepare(start)
     for command in before:
-        code, message = in_child(start, lambda command=command: main(command))
+        code, message = in_child(
+            start, lambda command=command: make_members(start) if command == MEMBERS else main(command)
+        )
         assert code == 0, message
     words = with_spec(start, words)
     whole = place / "whole"
