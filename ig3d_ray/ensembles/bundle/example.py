@@ -18,7 +18,9 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"}
 
 
 def resized(image, size):  # type: ignore[no-untyped-def]
-    """[H, W, 3] uint8 RGB to [3, size, size], as Pillow's bilinear filter does it."""
+    """An image of Pillow, or [H, W, 3] uint8 RGB, to [3, size, size] by the bilinear filter; Pillow isn't needed."""
+    if not isinstance(image, np.ndarray):
+        return np.asarray(image.resize((size, size), 2)).transpose(2, 0, 1)
     for axis in (1, 0):
         n = image.shape[axis]
         centers, width = (np.arange(size) + 0.5) * n / size, max(n / size, 1.0)
@@ -29,14 +31,14 @@ def resized(image, size):  # type: ignore[no-untyped-def]
 
 
 def photographs(words):  # type: ignore[no-untyped-def]
-    """Names and [H, W, 3] arrays of files and folders."""
+    """Names and images of files and folders."""
     from PIL import Image, ImageOps
 
     files = [f for w in map(Path, words) for f in (sorted(w.rglob("*")) if w.is_dir() else [w])]
     files = [file for file in files if file.suffix.lower() in SUFFIXES]
     if not files:
         sys.exit(f"no photographs in {' '.join(words)}; known endings: {' '.join(sorted(SUFFIXES))}")
-    return files, [np.asarray(ImageOps.exif_transpose(Image.open(file)).convert("RGB")) for file in files]
+    return files, [ImageOps.exif_transpose(Image.open(file)).convert("RGB") for file in files]
 
 
 def inputs_of(graph, given):  # type: ignore[no-untyped-def]
