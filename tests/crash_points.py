@@ -158,13 +158,14 @@ def imported(name: str, view: str) -> list[str]:
 
 def make_members(folder: Path) -> int:
     """Two networks of one epoch on drawn faces, trained without Ray."""
+    from trained import quickly_trained
+
     from ig3d_ray.config.search_space import SearchSpace
     from ig3d_ray.data.synthetic.faces import make_faces
     from ig3d_ray.models.inputs import Feeding
     from ig3d_ray.models.spec import fingerprint
     from ig3d_ray.storage.store import Store
     from ig3d_ray.training.publish import publish
-    from trained import quickly_trained
 
     store = Store(str(folder / "runs"))
     samples = make_faces(store, samples=200, seed=3)

@@ -6,14 +6,16 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from ig3d_ray.audit.chance import FALSE_ALARM, advantage_p, better_order, kind_of, repeats
 from ig3d_ray.data.labels import is_missing
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.types import Task
 
-RISE = 0.1
-"""The gain in accuracy or CCC above which a correction indicates a fault."""
+RISE = 0.05
+"""The gain in CCC that a correction must have, beside being unlikely by chance."""
+TOGETHER = 20
+"""Neighbouring rows of valence and arousal are taken as dependent, as many at a time."""
 REPEATS = 0.02
 ALIKE = 1e-6
 COVERED = 0.95
@@ -61,13 +63,13 @@ class Finding:
     """A finding of the audit.
 
     Attributes:
-        kind: `fault` for an error that affects scores, `note` for information.
+        kind: `fault` for an error that affects scores, `warning` where it may be one, `note` for information.
         check: the name of the check.
         who: the member, or the pair.
         what: a sentence that includes the remedy.
     """
 
-    kind: Literal["fault", "note"]
+    kind: Literal["fault", "warning", "note"]
     check: str
     who: str
     what: str
@@ -77,33 +79,27 @@ def _score(one: Audited, outputs: np.ndarray, labels: np.ndarray) -> float:
     return metrics.score_one(one.task, outputs, labels, one.task.default_metric)
 
 
-def _threshold(samples: int) -> float:
-    """A gain that is unlikely by chance for this number of samples."""
-    return max(RISE, 2.0 / samples**0.5)
-
-
 def class_order(one: Audited) -> Finding | None:
-    """Whether another order of the classes explains the predictions much better (DDAMFN's RAF-DB order does so)."""
+    """Whether another order of the classes explains the predictions better (DDAMFN's RAF-DB order does so)."""
     if not one.task.has_classes or not one.labeled.any():
         return None
     classes, labels = len(one.class_names), one.labels[one.labeled]
-    if 2 * len(np.unique(labels)) < classes:
-        # Any order fits a few classes, and is no evidence about the others.
+    found = better_order(labels, one.outputs[one.labeled].argmax(axis=1), classes)
+    kind = None if found is None else kind_of(found.p)
+    if found is None or kind is None:
         return None
-    top = one.outputs[one.labeled].argmax(axis=1)
-    counts = np.bincount(labels * classes + top, minlength=classes**2).reshape(classes, classes)
-    rows, columns = linear_sum_assignment(-counts)
-    now, then = counts.trace() / len(labels), counts[rows, columns].sum() / len(labels)
-    if then - now <= _threshold(len(labels)):
-        return None
-    order = ", ".join(str(column) for column in columns[np.argsort(rows)])
+    order = ", ".join(map(str, found.columns))
     return Finding(
-        "fault",
+        kind,
         "class order",
         one.name,
-        f"accuracy {now:.4f} becomes {then:.4f} if its columns are taken in the order {order}"
-        f" for {', '.join(one.class_names)}; reorder them and import again",
+        f"accuracy {found.now:.4f} becomes {found.then:.4f} if its columns are taken in the order {order}"
+        f" for {', '.join(one.class_names)} ({_by_chance(found.p)}); reorder them and import again",
     )
+
+
+def _by_chance(p: float) -> str:
+    return f"p = {p:.1g} by chance" if p > 1e-99 else "p < 1e-99 by chance"
 
 
 def swapped_dimensions(one: Audited) -> Finding | None:
@@ -112,12 +108,19 @@ def swapped_dimensions(one: Audited) -> Finding | None:
         return None
     outputs, labels = one.outputs[one.labeled], one.labels[one.labeled]
     now, then = _score(one, outputs, labels), _score(one, outputs[:, ::-1], labels)
-    if then - now <= _threshold(len(labels)):
+    rows = np.arange(len(labels))
+    kind = kind_of(advantage_p(_nearer(outputs, labels, outputs[:, ::-1], labels), rows // TOGETHER, 1))
+    if kind is None or then - now <= RISE:
         return None
     message = (
         f"mean CCC {now:.4f} becomes {then:.4f} with valence and arousal exchanged; exchange them and import again"
     )
-    return Finding("fault", "swapped valence and arousal", one.name, message)
+    return Finding(kind, "swapped valence and arousal", one.name, message)
+
+
+def _nearer(outputs: np.ndarray, labels: np.ndarray, others: np.ndarray, other_labels: np.ndarray) -> np.ndarray:
+    """By how much the squared error of the alternative is smaller, `[N]`."""
+    return np.asarray(((outputs - labels) ** 2).sum(axis=1) - ((others - other_labels) ** 2).sum(axis=1))
 
 
 def shifted_rows(one: Audited) -> Finding | None:
@@ -128,12 +131,22 @@ def shifted_rows(one: Audited) -> Finding | None:
     now = _score(one, outputs, labels)
     others = {f"of {abs(k)} rows {'later' if k > 0 else 'earlier'}": np.roll(labels, -k, axis=0) for k in _lags()}
     others["in reverse order"] = labels[::-1]
-    message, then = max(((name, _score(one, outputs, other)) for name, other in others.items()), key=lambda x: x[1])
-    if then - now <= _threshold(len(labels)):
+    which, then = max(((name, _score(one, outputs, other)) for name, other in others.items()), key=lambda x: x[1])
+    other, rows = others[which], np.arange(len(labels))
+    if one.task.has_classes:
+        top = outputs.argmax(axis=1)
+        better = (top == other).astype(float) - (top == labels)
+        # Neighbours of one class are taken as one, since a file may be sorted by class or hold videos.
+        together = np.cumsum(np.concatenate([[0], labels[1:] != labels[:-1]]))
+    else:
+        better, together = _nearer(outputs, labels, outputs, other), rows // TOGETHER
+    p = advantage_p(better, together, len(others))
+    kind = kind_of(p)
+    if kind is None or then - now <= (0.0 if one.task.has_classes else RISE):
         return None
     metric = "accuracy" if one.task.has_classes else "mean CCC"
-    what = f"{metric} {now:.4f} on its own rows' labels is {then:.4f} on those {message}; the rows lost their ids"
-    return Finding("fault", "misaligned rows", one.name, what)
+    what = f"{metric} {now:.4f} on its own rows' labels is {then:.4f} on those {which} ({_by_chance(p)})"
+    return Finding(kind, "misaligned rows", one.name, f"{what}; the rows lost their ids")
 
 
 def _lags() -> list[int]:
@@ -152,15 +165,25 @@ def probabilities_as_logits(one: Audited) -> Finding | None:
 
 
 def constant_runs(one: Audited) -> Finding | None:
-    """Whether neighboring rows have the same outputs to the last digit: one sample's outputs broadcast over a batch."""
+    """Whether neighboring rows have the same outputs more often than rounding explains: one sample's outputs broadcast
+    over a batch, or frames of a video."""
     if one.votes or len(one.outputs) < 2:
         return None
-    same = (np.diff(one.outputs, axis=0) == 0).all(axis=1)
-    if same.mean() <= REPEATS:
-        return None
-    if same.all():
+    labels = one.labels if one.task.has_classes else np.zeros(len(one.outputs), np.int64)
+    found = repeats(one.outputs, labels)
+    if found.same.all():
         return Finding("fault", "constant outputs", one.name, "all samples have the same outputs; what made them?")
-    return Finding("fault", "constant within runs", one.name, _runs(same, "has the outputs of the row before it"))
+    if found.p >= FALSE_ALARM or found.share - found.expected <= REPEATS:
+        return None
+    if found.of_one_length:
+        return Finding(
+            "fault", "constant within runs", one.name, _runs(found.same, "has the outputs of the row before it")
+        )
+    what = (
+        f"{found.share:.1%} of the rows have the outputs of the row before, and {found.expected:.1%} would by"
+        " rounding: frames of a video, or copies of images? If neither, predict again sample by sample"
+    )
+    return Finding("warning", "repeated outputs", one.name, what)
 
 
 def _runs(same: np.ndarray, what: str) -> str:
@@ -223,6 +246,8 @@ def broadcast_in_fusion(members: Sequence[Audited]) -> list[Finding]:
                 continue
             size = np.abs(da).max(axis=1)
             same = (size > 0) & (np.abs(da - factor * db).max(axis=1) < 1e-4 * size)
+            # Rows that are equal in both, such as unanimous votes, are no sum of one of them and something else.
+            same &= (a != b).any(axis=1)[1:]
             if same.mean() > 0.5 and not same.all():
                 what = _runs(same, f"differs from {factor:.2f} x {other.name} by what the row before it does")
                 found.append(Finding("fault", "fusion with a broadcast member", f"{one.name} and {other.name}", what))

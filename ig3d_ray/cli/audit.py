@@ -57,10 +57,13 @@ def _print_findings(found: "list[Finding]", what: str, as_json: bool) -> None:
     if as_json:
         say(json.dumps([finding.__dict__ for finding in found]))
     else:
-        for finding in sorted(found, key=lambda one: one.kind):
-            say(f"{finding.kind}: {finding.check}: {finding.who}: {finding.what}")
-        count = f"{len(faults)} faults" if len(faults) != 1 else "1 fault"
-        say(f"{what}: {count}, {len(found) - len(faults)} notes")
+        counts = []
+        for kind in ("fault", "warning", "note"):
+            of_kind = [finding for finding in found if finding.kind == kind]
+            counts.append(f"{len(of_kind)} {kind}{'s' if len(of_kind) != 1 else ''}")
+            for finding in of_kind:
+                say(f"{kind}: {finding.check}: {finding.who}: {finding.what}")
+        say(f"{what}: {', '.join(counts)}")
     if faults:
         raise typer.Exit(1)
 

@@ -185,7 +185,7 @@ def test_a_clean_store_has_no_fault_and_its_ensemble_comes_out_on_shuffled_rows(
     with pytest.raises(SystemExit) as stopped:
         app(["audit", "store", "--storage", str(tmp_path / "store"), "--dataset", "rafdb"])
     assert stopped.value.code == 1
-    assert "1 fault, 0 notes" in capsys.readouterr().out
+    assert "1 fault, 0 warnings, 0 notes" in capsys.readouterr().out
     with pytest.raises(Ig3dError, match="no members to audit"):
         audit_store(store, "affectnet8")
 
