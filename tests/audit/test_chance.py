@@ -126,7 +126,7 @@ def test_unanimous_votes_of_two_members_are_no_fusion() -> None:
     rng = np.random.default_rng(0)
     members = []
     for name in "ab":
-        shares = np.stack([rng.multinomial(10, row) for row in softmax(logits * 12)]) / 10
+        shares = np.stack([rng.multinomial(10, row) for row in softmax(logits * 20)]) / 10
         assert (shares.max(axis=1) == 1).mean() > 0.8
         members.append(replace(audited(labels, logarithms(shares)), name=name))
     assert [finding for finding in check_all(members) if finding.kind == "fault"] == []
