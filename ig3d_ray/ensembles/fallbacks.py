@@ -7,6 +7,7 @@ from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.ensembles.spec import EnsembleMember, Fallback
 from ig3d_ray.evaluation.bootstrap import DECIMALS
 from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.search.calibrating import fused_temperature, with_temperature
 from ig3d_ray.search.candidates import Candidate, choices, of_many
 from ig3d_ray.search.scoring import Result, best_of, score_batch
 
@@ -32,7 +33,11 @@ def build_fallbacks(
             known[rest] = _best(space, pool.only(rest))
         best = known[rest]
         score = round(best.score, DECIMALS)
-        found.append(Fallback(missing=lacking, members=best.members, fusion=best.fusion, selection=score))
+        fusion = best.fusion
+        if pool.task.has_classes:
+            fused = fusion.apply(pool.outputs_of(best.members), pool.task)
+            fusion = with_temperature(fusion, fused_temperature(fusion, fused, pool.labels))
+        found.append(Fallback(missing=lacking, members=best.members, fusion=fusion, selection=score))
     return tuple(found)
 
 

@@ -14,6 +14,7 @@ from ig3d_ray.data.declared import use_declarations
 from ig3d_ray.ensembles.validity import check_spec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.bootstrap import Interval, McNemar
+from ig3d_ray.evaluation.calibration import CalibrationScores
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.evaluation.scores import Optimism, Scored
 from ig3d_ray.fusion.combine import Fusion
@@ -133,6 +134,8 @@ class EnsembleSpec(Frozen):
     fusion: Fusion
     protocol: ProtocolSpec
     scores: Scored
+    calibration: CalibrationScores | None = None
+    """Of the probabilities on the report set; None for valence and arousal."""
     optimism: Optimism
     pareto: tuple[ParetoPoint, ...]
     """Ascending in `cost`: the number of members, or that of `search.costs`; scored on the selection set."""

@@ -98,7 +98,7 @@ class Bootstrap:
     def intervals(self, statistics: np.ndarray) -> dict[str, Interval]:
         """Every metric with its interval (2.5 % and 97.5 % of the resamples)."""
         values = metrics.from_sums(self.task, statistics.sum(axis=0))
-        return {name: _interval(float(values[name]), drawn) for name, drawn in self.draws(statistics).items()}
+        return {name: interval_of(float(values[name]), drawn) for name, drawn in self.draws(statistics).items()}
 
     def gain(self, statistics: np.ndarray, over: np.ndarray, metric: str) -> Interval:
         """How much better one prediction is than another on the same samples, paired.
@@ -108,7 +108,7 @@ class Bootstrap:
         sign = metrics.metric_of(metric).sign
         both = [metrics.from_sums(self.task, s.sum(axis=0))[metric] for s in (statistics, over)]
         drawn = self.draws(statistics)[metric] - self.draws(over)[metric]
-        return _interval(sign * float(both[0] - both[1]), sign * drawn)
+        return interval_of(sign * float(both[0] - both[1]), sign * drawn)
 
     def optimism_of_best(self, statistics: Iterable[np.ndarray], metric: str) -> float:
         """The selection bias of the best of several candidates on the samples it was selected on.
@@ -139,7 +139,13 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     return McNemar(only_first=only_first, only_second=only_second, p=float(f"{p:.6g}"))
 
 
-def _interval(value: float, drawn: np.ndarray) -> Interval:
+def interval_of(value: float, drawn: np.ndarray) -> Interval:
+    """A score with the middle 95 % of its resamples.
+
+    Args:
+        value: on all samples.
+        drawn: `[R]`.
+    """
     low, high = np.quantile(drawn, [0.025, 0.975])
     # Rounded, so that another BLAS with another order of summation gives the same spec.
     # Adding 0 turns -0.0 into 0.0.

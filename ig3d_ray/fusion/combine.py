@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from ig3d_ray.types import Frozen, Task
 
@@ -136,6 +136,8 @@ class Fusion(Frozen):
     """Of each member, one weight for each class, or for valence and arousal."""
     temperatures: tuple[float, ...] | None = None
     """What each member's logits are divided by before anything else."""
+    fused_temperature: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """What the logits of the fused scores are divided by for calibrated probabilities; it changes no class."""
     equally_good_weight_3d: tuple[float, float] | None = None
     """The interval around the 3D weight in which the selection score is the same."""
 
@@ -189,7 +191,8 @@ class Fusion(Frozen):
         return fuse(self.strategy, values, None if self.all_weights is None else np.asarray(self.all_weights))
 
     def probabilities(self, fused_NC: Any, xp: Any = np) -> Any:
-        """Fused class scores as probabilities: their softmax, or where probabilities were fused, their shares.
+        """Fused class scores as probabilities: the softmax of their logits over the temperature. Without one, their
+        softmax, or where probabilities were fused, their shares.
 
         Args:
             fused_NC: `[N, C]` fused class scores.
@@ -198,8 +201,25 @@ class Fusion(Frozen):
         Returns:
             `[N, C]`, rows that sum to 1.
         """
-        if self.space != "probabilities" or self.strategy is None:
+        if self.fused_temperature is not None:
+            return softmax(self.fused_logits(fused_NC, xp) / self.fused_temperature, xp)
+        if not self._fuses_probabilities:
             return softmax(fused_NC, xp)
         shares = xp.where(fused_NC > 0, fused_NC, 0.0)
         total = xp.sum(shares, -1)[..., None]
         return shares / xp.where(total > TINY, total, TINY)
+
+    def fused_logits(self, fused_NC: Any, xp: Any = np) -> Any:
+        """Fused class scores as logits: they themselves, or where probabilities were fused, their logarithms.
+
+        Args:
+            fused_NC: `[N, C]` fused class scores.
+            xp: `numpy` or `torch`.
+        """
+        if not self._fuses_probabilities:
+            return fused_NC
+        return xp.log(xp.where(fused_NC > TINY, fused_NC, TINY))
+
+    @property
+    def _fuses_probabilities(self) -> bool:
+        return self.space == "probabilities" and self.strategy is not None

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
-from ig3d_ray.report.drawing import FIRST, INK, MUTED, SECOND, THIRD, drawing
+from ig3d_ray.report.drawing import FIRST, INK, MUTED, RULE, SECOND, THIRD, drawing
 from ig3d_ray.report.figure_sizes import Size, short
 from ig3d_ray.report.findings import Findings
 
@@ -70,6 +70,29 @@ def per_class(findings: Findings, size: Size) -> Figure | None:
         axes.set_xlabel("recall on the report set")
         axes.grid(visible=False, axis="y")
         figure.legend(loc="outside upper left", fontsize=8, ncols=len(rows) if size.columns > 1 else 1)
+    return figure
+
+
+def reliability(findings: Findings, size: Size) -> Figure | None:
+    """Accuracy against confidence of the ensemble's predicted classes, before and after its temperature."""
+    calibrated = findings.board.calibrated
+    if calibrated is None:
+        return None
+    with drawing(size.inches, 3.8) as (figure, (axes,)):
+        axes.plot([0, 1], [0, 1], color=RULE, linewidth=1.2)
+        for bins, color, label in (
+            (calibrated.uncalibrated, MUTED, "without a temperature"),
+            (calibrated.calibrated, SECOND, f"ensemble, temperature {calibrated.temperature:.3g}"),
+        ):
+            spread = 1.96 * np.sqrt(bins.accuracy * (1 - bins.accuracy) / bins.count)
+            axes.vlines(bins.confidence, bins.accuracy - spread, bins.accuracy + spread, color=color, alpha=0.5)
+            axes.plot(bins.confidence, bins.accuracy, "o-", color=color, markersize=4, linewidth=1, label=label)
+        low = min(float(calibrated.calibrated.confidence.min()), float(calibrated.uncalibrated.confidence.min()))
+        axes.set_xlim(max(0.0, low - 0.05), 1.02)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("probability of the predicted class, in bins of equally many samples")
+        axes.set_ylabel("share that is right")
+        figure.legend(loc="outside upper left", fontsize=8, ncols=size.columns)
     return figure
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from ig3d_ray.report.class_figures import circumplex, confusions, per_class
+from ig3d_ray.report.class_figures import circumplex, confusions, per_class, reliability
 from ig3d_ray.report.figure_sizes import Size
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.score_figures import leaderboard, strategies, weight_curve
@@ -19,6 +19,11 @@ FIGURES: dict[str, tuple[Callable[[Findings, Size], Figure | None], str]] = {
     "strategies": (strategies, "Ways to fuse: where they were chosen, cross-fitted within it, and on the report set."),
     "confusion": (confusions, "Confusion matrices on the report set; in the last, green is better and gray is worse."),
     "classes": (per_class, "Recall of each class."),
+    "reliability": (
+        reliability,
+        "How often the ensemble is right, by its confidence, on the report set; on the diagonal it is as often right"
+        " as its probabilities say.",
+    ),
     "circumplex": (circumplex, "Valence and arousal on the report set."),
     "front": (front, "Pareto front: ensembles that no smaller or cheaper ensemble outperforms."),
     "tried": (

@@ -22,6 +22,7 @@ from ig3d_ray.report.paper import PUBLISHED, Published
 from ig3d_ray.report.text import (
     PROTOCOLS,
     SHOWN,
+    about_calibration,
     about_columns,
     chosen_by,
     optimism,
@@ -37,6 +38,7 @@ TITLES = {
     "strategies": "Strategies compared",
     "confusion": "Confusion matrices",
     "classes": "Per-class recall",
+    "reliability": "Calibration",
     "circumplex": "Valence and arousal",
     "front": "Pareto front",
     "tried": "Candidates over time",
@@ -179,6 +181,8 @@ def _section(key: str, title: str, findings: Findings, figure: Figure | None) ->
     if key == "leaderboard":
         section.table = leaderboard_table(findings)
         section.note = about_columns(findings.space, findings.board)
+    if key == "reliability":
+        section.note = about_calibration(findings.board)
     if key == "weight" and findings.curve is not None:
         section.note = _about_weight(findings)
     return section

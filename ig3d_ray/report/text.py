@@ -95,6 +95,19 @@ def optimism(board: Leaderboard) -> str:
     )
 
 
+def about_calibration(board: Leaderboard) -> str:
+    """How good the chosen ensemble's probabilities are, before and after its temperature; empty without classes."""
+    if board.calibrated is None:
+        return ""
+    before, after = board.calibrated.scores.uncalibrated, board.calibrated.scores.calibrated
+    return (
+        f"Probabilities on {board.chosen.scores.report.split}: calibration error {_interval(after.ece)}, log-loss"
+        f" {_interval(after.log_loss)}, Brier score {_interval(after.brier)}, by a temperature of"
+        f" {board.calibrated.temperature:.3g} for the fused scores; without it {before.ece.value:.4f},"
+        f" {before.log_loss.value:.4f} and {before.brier.value:.4f}. It changes no predicted class."
+    )
+
+
 def _opposite(word: str) -> str:
     return "less" if word == "more" else "more"
 
@@ -115,7 +128,8 @@ def render(space: SearchSpace, board: Leaderboard, width: int) -> Group:
         parts.append(_solved(space, board))
     if space.search.second_objective:
         parts.append(_pareto(space, board))
-    parts += [Text(line) for line in (about_columns(space, board), chosen_by(space, board), optimism(board)) if line]
+    lines = (about_columns(space, board), chosen_by(space, board), about_calibration(board), optimism(board))
+    parts += [Text(line) for line in lines if line]
     parts.append(Text(verdict(space, board), style="bold"))
     return Group(*parts, *[Text(line) for line in [over_2d(space, board)] if line])
 

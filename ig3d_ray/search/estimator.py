@@ -169,7 +169,7 @@ class LateFusion:
         arranged = plan(space.protocol, {"test": pool}, self.seed)
         board = build_leaderboard(space, arranged, run_local(space, arranged.parts))
         chosen = board.chosen
-        self.members_, self.fusion_ = chosen.result.members, chosen.result.fusion
+        self.members_, self.fusion_ = chosen.result.members, board.chosen_fusion
         self.score_ = chosen.scores.report.metrics[objective]
         self.best_single_ = board.best_single.scores.report.metrics[objective]
         self.gain_, self.board_ = board.gain_over(board.best_single, objective), board

@@ -13,6 +13,8 @@ from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.bootstrap import Bootstrap, Interval, McNemar, mcnemar
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.evaluation.scores import Optimism, Scored, SetScores
+from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.search.calibrating import Calibrated, calibrate, with_temperature
 from ig3d_ray.search.candidates import Candidate
 from ig3d_ray.search.pareto import pareto_front
 from ig3d_ray.search.protocol import Plan
@@ -95,6 +97,7 @@ class Leaderboard:
         singles: the number of members, shown or not.
         excluded: samples for which an output of some member is missing; nothing was compared on them.
         bootstrap: the resamples of the report set, for further comparisons.
+        calibrated: the temperature of the chosen ensemble's scores, and what it is worth; None without classes.
     """
 
     rows: tuple[Row, ...]
@@ -111,6 +114,13 @@ class Leaderboard:
     singles: int
     excluded: dict[Split, tuple[str, ...]]
     bootstrap: Bootstrap
+    calibrated: Calibrated | None
+
+    @property
+    def chosen_fusion(self) -> Fusion:
+        """The chosen ensemble's fusion, with the temperature that calibrates its probabilities."""
+        fusion = self.chosen.result.fusion
+        return fusion if self.calibrated is None else with_temperature(fusion, self.calibrated.temperature)
 
     def gain_over(self, other: Row, objective: str) -> Interval:
         """The chosen ensemble's paired gain over another row on the report set; positive is better."""
@@ -188,7 +198,8 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         group = "reference" if families.is_reference(name) else "family"
         rows.append(judge.row(group, name, families.pick(name), cross_fitted.get(name)))
     choices = {part: families.choose(part) for part in {0, *(part for part, _ in judge.held_out)}}
-    chosen_family = next(n for n, r in families.best[0].items() if r is choices[0])
+    family_of = {part: next(n for n, r in families.best[part].items() if r is one) for part, one in choices.items()}
+    chosen_family = family_of[0]
     chosen = judge.row("chosen", "chosen ensemble", choices.__getitem__, cross_fitted.get(chosen_family))
     rows.append(chosen)
     own = [result for result in results[0] if not result.candidate.reference]
@@ -209,6 +220,7 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         singles=len(plan.report.names),
         excluded={side.split: side.excluded for side in (plan.parts[0], plan.report)},
         bootstrap=judge.on_report,
+        calibrated=calibrate(plan, families, choices, family_of, space.seed) if space.task.has_classes else None,
     )
 
 
