@@ -25,7 +25,17 @@ def report(
         Path | None, typer.Option(metavar="FILE.html", help="File of the page; required for several searches.")
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the figures there, as PNG and SVG.")
+        Path | None, typer.Option(metavar="DIR", help="Write the figures there, as PNG, SVG and PDF.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(metavar="FILE.tex|.md|.csv", help="Write the scores there as a table for a paper.")
+    ] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="A row of that table: a label, or single, reference, family, chosen."),
+    ] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC", help="A column of that table: a metric, or gain.")
     ] = None,
     paper: Annotated[bool, typer.Option("--paper", help="Show the paper's tables beside these numbers.")] = False,
     thumbnails: Annotated[
@@ -34,13 +44,18 @@ def report(
 ) -> None:
     """Write the report of a search again, or a page that compares several searches or data sets."""
     from ig3d_ray.report.page import comparison_page
+    from ig3d_ray.report.paper_rows import FORMATS, paper_rows
     from ig3d_ray.storage.store import Store
     from ig3d_ray.workflow.reports import draw, figure_files, write_report
 
     if out is not None:
         check_suffix(out, (".html",), "--out")
+    if table is not None:
+        check_suffix(table, (".tex", ".md", ".csv"), "--table")
+    elif rows or columns:
+        raise Ig3dError("--rows and --columns choose what is in a table: give --table FILE.tex, .md or .csv too")
     if len(searches) > 1:
-        if out is None or figures or thumbnails or paper:
+        if out is None or figures or table or thumbnails or paper:
             raise Ig3dError("several searches are compared on a page of their own: give --out FILE.html alone")
         found = [_finished(spec_at(one, storage)) for one in searches]
         page = comparison_page({label: findings for label, (_, _, findings) in found})
@@ -58,6 +73,10 @@ def report(
         for file, content in figure_files(draw(findings)).items():
             target.write(file, content)
         say(f"figures: {figures}")
+    if table is not None:
+        text = FORMATS[table.suffix](paper_rows(findings, rows or (), columns or ()))
+        Store(str(table.absolute().parent)).write(table.name, text.encode())
+        say(f"table: {table}")
     say(f"report: {location}")
 
 

@@ -19,6 +19,10 @@ class ProtocolSpec(Frozen):
     repeats: int = Field(default=1, ge=1, le=50)
     """How often the cross-fitting is repeated with other folds; the repeats are averaged."""
 
+    rope: float = Field(default=0.005, ge=0, le=1)
+    """The region of practical equivalence: a gain in the objective whose interval lies within this of 0 is called
+    practically the same."""
+
     @model_validator(mode="after")
     def _folds_inside_folds(self) -> "ProtocolSpec":
         if self.kind == "cross_fitted" and self.folds < 3:

@@ -264,4 +264,7 @@ class SearchSpace(Frozen):
     def hash(self) -> str:
         """12 hex digits over everything that decides the search; resources are seen in the members' outputs."""
         content = self.model_dump(mode="json", exclude={"resources", "recipes"})
+        if self.protocol.rope == ProtocolSpec().rope:
+            # Of no influence on the search.
+            del content["protocol"]["rope"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

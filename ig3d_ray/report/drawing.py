@@ -80,6 +80,15 @@ def svg_file(figure: Figure) -> bytes:
     return _svg(figure).encode()
 
 
+def pdf_file(figure: Figure) -> bytes:
+    """The figure as a PDF file of vectors, on white."""
+    figure.set_facecolor(PAPER)
+    buffer = io.BytesIO()
+    with mpl.rc_context(_STYLE | {"pdf.fonttype": 42}):
+        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    return buffer.getvalue()
+
+
 def png_file(figure: Figure) -> bytes:
     """The figure as a PNG file, on white, 200 dots per inch."""
     figure.set_facecolor(PAPER)

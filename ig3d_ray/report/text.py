@@ -47,6 +47,8 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
         return f"No gain: cross-fitted on {space.protocol.choose_on}, no fusion did better than {members[0]} alone."
     if space.protocol.kind == "paper":
         return f"The ensemble has {message}; it was chosen on the same samples, so this is optimistic."
+    if max(-gain.low, gain.high) <= space.protocol.rope:
+        return f"Practically the same, within {space.protocol.rope:g}: the ensemble has {message}."
     if gain.low > 0 and not doubted:
         return f"The gain is real: the ensemble has {message}."
     if gain.high < 0:

@@ -14,7 +14,7 @@ from ig3d_ray.data.samples import load_samples
 from ig3d_ray.ensembles.spec import parse_ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.report.changes import THUMBNAIL, Thumbnail
-from ig3d_ray.report.drawing import png_file, svg_file
+from ig3d_ray.report.drawing import pdf_file, png_file, svg_file
 from ig3d_ray.report.figure_sizes import NARROW, WIDE, Size
 from ig3d_ray.report.figures import FIGURES
 from ig3d_ray.report.findings import Findings
@@ -59,9 +59,9 @@ def write_report(store: Store, findings: Findings, folder: str, paper: bool = Fa
 
 
 def figure_files(figures: Mapping[str, Figure]) -> dict[str, bytes]:
-    """File name -> content, of each figure as PNG and SVG."""
-    files = {f"{name}.png": png_file(figure) for name, figure in figures.items()}
-    return files | {f"{name}.svg": svg_file(figure) for name, figure in figures.items()}
+    """File name -> content, of each figure as PNG, SVG and PDF."""
+    formats = {"png": png_file, "svg": svg_file, "pdf": pdf_file}
+    return {f"{name}.{ending}": of(figure) for ending, of in formats.items() for name, figure in figures.items()}
 
 
 def thumbnails_of(store: Store, findings: Findings) -> Thumbnail | None:

@@ -199,7 +199,10 @@ def test_the_command_makes_pages_and_figures(
     search = f"{world.store.uri}/{world.found.folder}"
     assert ig3d(search, "--out", str(tmp_path / "r.html"), "--figures", str(tmp_path / "figures")) == 0
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
-    assert len(list((tmp_path / "figures").glob("*.svg"))) == len(draw(world.found.findings))
+    for ending, start in (("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")):
+        files = list((tmp_path / "figures").glob(f"*.{ending}"))
+        assert len(files) == len(draw(world.found.findings))
+        assert all(file.read_bytes().startswith(start) for file in files)
     assert ig3d(search, f"{search}/best_ensemble.json") == 2
     assert "give --out FILE.html" in capsys.readouterr().err
     assert ig3d(f"{world.store.uri}/searches/faces/none") == 2
