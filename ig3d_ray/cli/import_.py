@@ -93,6 +93,10 @@ def import_labels(
     classes: Classes = None,
     id_column: IdColumn = None,
     label_column: LabelColumn = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column of what samples belong to, such as videos.", show_default="group"),
+    ] = None,
 ) -> None:
     """Put the true labels of a split into the storage, for predictions that come without."""
     from ig3d_ray.importing import labels
@@ -102,8 +106,9 @@ def import_labels(
     store.prepare()
     known_dataset(store, dataset, classes)
     how = reading(None, None, id_column, label_column, None, "error")
-    done, notes = labels.import_labels(store, file, dataset, split, how)
-    say(f"{dataset} {split}: labels of {len(done.ids)} samples")
+    done, notes = labels.import_labels(store, file, dataset, split, how, group_column)
+    count = "" if done.groups is None else f" of {len(set(done.groups.tolist()) - {''})} groups"
+    say(f"{dataset} {split}: labels of {len(done.ids)} samples{count}")
     for note in notes:
         say(f"note: {note}")
 

@@ -1,8 +1,9 @@
 """Which samples choose and which report."""
 
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ig3d_ray.types import Frozen, Split
 
@@ -19,6 +20,10 @@ class ProtocolSpec(Frozen):
     repeats: int = Field(default=1, ge=1, le=50)
     """How often the cross-fitting is repeated with other folds; the repeats are averaged."""
 
+    group_by: str | None = Field(default=None, max_length=200)
+    """A regular expression whose first group, in a sample's id, names what the sample belongs to, such as a video or a
+    person: `^(.*)/` for folders. Without it the column `group` of the samples or labels counts, if there is one. Groups
+    are kept in one fold, and resampled as a whole."""
     rope: float = Field(default=0.005, ge=0, le=1)
     """The region of practical equivalence: a gain in the objective whose interval lies within this of 0 is called
     practically the same."""
@@ -28,6 +33,16 @@ class ProtocolSpec(Frozen):
         if self.kind == "cross_fitted" and self.folds < 3:
             raise ValueError("folds: 2 with 'cross_fitted' leaves nothing to choose by inside a fold; allowed: 3 to 50")
         return self
+
+    @field_validator("group_by")
+    @classmethod
+    def _has_a_group(cls, value: str | None) -> str | None:
+        try:
+            if value is not None and re.compile(value).groups < 1:
+                raise ValueError(f"{value!r} has no group; put what names the video into parentheses, as in ^(.*)/")
+        except re.error as error:
+            raise ValueError(f"{value!r} is no regular expression ({error})") from error
+        return value
 
     @property
     def choose_on(self) -> Split:

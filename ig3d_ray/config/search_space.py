@@ -265,6 +265,8 @@ class SearchSpace(Frozen):
         """12 hex digits over everything that decides the search; resources are seen in the members' outputs."""
         content = self.model_dump(mode="json", exclude={"resources", "recipes"})
         if self.protocol.rope == ProtocolSpec().rope:
-            # Of no influence on the search.
+            # Of no influence on the search, as no groups are.
             del content["protocol"]["rope"]
+        if self.protocol.group_by is None:
+            del content["protocol"]["group_by"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -24,6 +24,7 @@ class Labels:
         ids: `[N]` str, unique.
         expression: `[N]` int64 classes, -1 where unknown.
         va: `[N, 2]` float32, NaN where unknown.
+        groups: `[N]` str: what each sample belongs to, such as a video; empty, or None, where nothing is known.
     """
 
     dataset: str
@@ -31,6 +32,7 @@ class Labels:
     ids: np.ndarray
     expression: np.ndarray
     va: np.ndarray
+    groups: np.ndarray | None = None
 
     def truth(self, task: Task) -> np.ndarray:
         """The labels of a task: `[N]` classes, or `[N, 2]` valence and arousal."""
@@ -69,7 +71,7 @@ def find_labels(store: Store, dataset: str, split: Split) -> Labels | None:
     datasets.use(store, dataset)
     if store.exists(paths.samples_table(dataset)):
         samples = load_samples(store, dataset, only=()).in_split(split)
-        return Labels(dataset, split, samples.ids, samples.expression, samples.va)
+        return Labels(dataset, split, samples.ids, samples.expression, samples.va, samples.groups)
     name = paths.labels_table(dataset, split)
     if not store.exists(name):
         return None
@@ -79,7 +81,8 @@ def find_labels(store: Store, dataset: str, split: Split) -> Labels | None:
         raise Ig3dError(f"{store.locate(name)}: cut short or not Parquet; delete it and import again") from error
     va = np.stack([table[c].to_numpy() for c in ("valence", "arousal")], axis=1).astype(np.float32)
     ids = np.asarray(table["sample_id"].to_pylist(), dtype=np.str_)
-    return Labels(dataset, split, ids, table["expression"].to_numpy().astype(np.int64), va)
+    groups = np.asarray(table["group"].to_pylist(), dtype=np.str_) if "group" in table.column_names else None
+    return Labels(dataset, split, ids, table["expression"].to_numpy().astype(np.int64), va, groups)
 
 
 def save_labels(store: Store, labels: Labels) -> None:
@@ -92,6 +95,7 @@ def save_labels(store: Store, labels: Labels) -> None:
             "valence": labels.va[order, 0],
             "arousal": labels.va[order, 1],
         }
+        | ({} if labels.groups is None else {"group": labels.groups[order].tolist()})
     )
     store.write(paths.labels_table(labels.dataset, labels.split), table_to_bytes(table))
 
@@ -133,4 +137,16 @@ def merge_labels(known: Labels, imported: Labels, what: str) -> Labels:
         np.concatenate([known.ids, imported.ids[new]]),
         np.concatenate([merged_expression, imported.expression[new]]),
         np.concatenate([merged_va, imported.va[new]]),
+        _merged_groups(known, imported, here, there, new),
     )
+
+
+def _merged_groups(
+    known: Labels, imported: Labels, here: np.ndarray, there: np.ndarray, new: np.ndarray
+) -> np.ndarray | None:
+    if known.groups is None and imported.groups is None:
+        return None
+    ours, theirs = (np.zeros(len(x.ids), "U1") if x.groups is None else x.groups for x in (known, imported))
+    merged = np.concatenate([ours, theirs[new]])
+    merged[here] = np.where(theirs[there] == "", ours[here], theirs[there])
+    return merged

@@ -81,6 +81,12 @@ class Samples:
         columns = [pc.fill_null(self.table[c], float("nan")).to_numpy() for c in ("valence", "arousal")]
         return np.stack(columns, axis=1).astype(np.float32)
 
+    @cached_property
+    def groups(self) -> np.ndarray | None:
+        """`[N]` str: what each sample belongs to, such as a video or a person, empty if nothing; None without any."""
+        column = self.table["group"]
+        return None if column.null_count == len(column) else np.asarray(pc.fill_null(column, "").to_pylist(), np.str_)
+
     @property
     def representations(self) -> list[str]:
         """The representations whose parameters some sample has, sorted."""

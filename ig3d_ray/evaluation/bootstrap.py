@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t, ttest_1samp
 
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.types import Frozen, Task
@@ -27,7 +27,7 @@ class Interval(Frozen):
 
 
 class McNemar(Frozen):
-    """McNemar's exact test of two classifiers on the same samples (McNemar 1947).
+    """McNemar's exact test of two classifiers on the same samples (McNemar 1947); of groups of samples a t test.
 
     `only_first` and `only_second` count the samples that only one of them classifies correctly; `p` is the two-sided
     probability of a split as uneven as this if both were equally good.
@@ -48,21 +48,38 @@ class Bootstrap:
             the data sets' makers fixed them; all zero for no strata.
         seed: of the resamples.
         resamples: R.
+        groups: `[N]` int: samples that belong together, such as frames of a video, are redrawn together; None for none.
     """
 
     task: Task
     strata: np.ndarray
     seed: int
     resamples: int = RESAMPLES
+    groups: np.ndarray | None = None
 
     @staticmethod
-    def of(task: Task, labels: np.ndarray, seed: int, resamples: int = RESAMPLES) -> "Bootstrap":
-        """Resamples stratified by class for expressions, not stratified for valence and arousal."""
-        strata = labels if task.has_classes else np.zeros(len(labels), dtype=np.int64)
-        return Bootstrap(task, strata, seed, resamples)
+    def of(
+        task: Task, labels: np.ndarray, seed: int, resamples: int = RESAMPLES, groups: np.ndarray | None = None
+    ) -> "Bootstrap":
+        """Resamples stratified by class for expressions, not stratified for valence and arousal, nor by groups."""
+        strata = labels if task.has_classes and groups is None else np.zeros(len(labels), dtype=np.int64)
+        return Bootstrap(task, strata, seed, resamples, groups)
+
+    @cached_property
+    def widening(self) -> float:
+        """By how much intervals are wider than the quantiles: with few groups resamples vary less than new groups."""
+        if self.groups is None:
+            return 1.0
+        count = len(np.unique(self.groups))
+        return float(np.sqrt(count / (count - 1)) * t.ppf(0.975, count - 1) / norm.ppf(0.975)) if count > 1 else 1.0
 
     def _draw(self) -> Iterator[np.ndarray]:
-        """How often each sample is drawn, `[up to BLOCK, N]` uint16 at a time; each row sums to N."""
+        """How often each sample is drawn, `[up to BLOCK, N]` uint16 at a time; without groups each row sums to N."""
+        if self.groups is not None:
+            codes = np.unique(self.groups, return_inverse=True)[1]
+            whole = Bootstrap(self.task, np.zeros(codes.max() + 1, dtype=np.int64), self.seed, self.resamples)
+            yield from (counts[:, codes] for counts in whole._draw())
+            return
         rng = np.random.default_rng([self.seed, len(self.strata), self.resamples])
         members = [np.flatnonzero(self.strata == stratum) for stratum in np.unique(self.strata)]
         block = max(1, min(BLOCK, _BLOCK_DRAWS // len(self.strata)))
@@ -98,7 +115,10 @@ class Bootstrap:
     def intervals(self, statistics: np.ndarray) -> dict[str, Interval]:
         """Every metric with its interval (2.5 % and 97.5 % of the resamples)."""
         values = metrics.from_sums(self.task, statistics.sum(axis=0))
-        return {name: interval_of(float(values[name]), drawn) for name, drawn in self.draws(statistics).items()}
+        return {
+            name: interval_of(float(values[name]), drawn, self.widening)
+            for name, drawn in self.draws(statistics).items()
+        }
 
     def gain(self, statistics: np.ndarray, over: np.ndarray, metric: str) -> Interval:
         """How much better one prediction is than another on the same samples, paired.
@@ -108,7 +128,7 @@ class Bootstrap:
         sign = metrics.metric_of(metric).sign
         both = [metrics.from_sums(self.task, s.sum(axis=0))[metric] for s in (statistics, over)]
         drawn = self.draws(statistics)[metric] - self.draws(over)[metric]
-        return interval_of(sign * float(both[0] - both[1]), sign * drawn)
+        return interval_of(sign * float(both[0] - both[1]), sign * drawn, self.widening)
 
     def optimism_of_best(self, statistics: Iterable[np.ndarray], metric: str) -> float:
         """The selection bias of the best of several candidates on the samples it was selected on.
@@ -131,22 +151,33 @@ class Bootstrap:
         return round(max(optimism, 0.0), DECIMALS)
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
-    """Compare two classifiers by which samples each classifies correctly, bool `[N]`."""
+def mcnemar(first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = None) -> McNemar:
+    """Compare two classifiers by which samples each classifies correctly.
+
+    Args:
+        first: bool `[N]`.
+        second: bool `[N]`.
+        groups: `[N]` int: then the t test of the groups' differences takes the place of the exact test, which would
+            count samples that belong together as independent.
+    """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differing = only_first + only_second
     p = float(binomtest(only_first, differing).pvalue) if differing else 1.0
+    if groups is not None and differing:
+        sums = np.bincount(np.unique(groups, return_inverse=True)[1], first.astype(float) - second)
+        p = float(ttest_1samp(sums, 0.0).pvalue) if len(sums) > 1 and np.ptp(sums) > 0 else 1.0
     return McNemar(only_first=only_first, only_second=only_second, p=float(f"{p:.6g}"))
 
 
-def interval_of(value: float, drawn: np.ndarray) -> Interval:
+def interval_of(value: float, drawn: np.ndarray, widening: float = 1.0) -> Interval:
     """A score with the middle 95 % of its resamples.
 
     Args:
         value: on all samples.
         drawn: `[R]`.
+        widening: of the interval around the score.
     """
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = value + widening * (np.quantile(drawn, [0.025, 0.975]) - value)
     # Rounded, so that another BLAS with another order of summation gives the same spec.
     # Adding 0 turns -0.0 into 0.0.
     return Interval(**{k: round(float(v), DECIMALS) + 0.0 for k, v in (("value", value), ("low", low), ("high", high))})

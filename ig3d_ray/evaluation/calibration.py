@@ -107,13 +107,16 @@ def _plain_ece(bins: Reliability) -> float:
     return float((np.abs(bins.accuracy - bins.confidence) * bins.count).sum() / bins.count.sum())
 
 
-def calibration(probabilities_NC: np.ndarray, labels_N: np.ndarray, seed: int) -> Calibration:
+def calibration(
+    probabilities_NC: np.ndarray, labels_N: np.ndarray, seed: int, groups: np.ndarray | None = None
+) -> Calibration:
     """Every score of probabilities, with intervals.
 
     Args:
         probabilities_NC: `[N, C]`, rows that sum to 1.
         labels_N: `[N]` int.
         seed: of the resamples.
+        groups: `[N]` int: samples that are redrawn together; None for none.
     """
     rng, count = np.random.default_rng([seed, 71]), len(labels_N)
     losses, briers = log_losses(probabilities_NC, labels_N), brier_scores(probabilities_NC, labels_N)
@@ -121,11 +124,13 @@ def calibration(probabilities_NC: np.ndarray, labels_N: np.ndarray, seed: int) -
     order = np.argsort(confidence, kind="stable")
     confidence, right, losses, briers = confidence[order], right[order], losses[order], briers[order]
     plain = _plain_ece(_binned(confidence, right, np.ones(count)))
+    blocks = np.arange(count) if groups is None else np.unique(groups[order], return_inverse=True)[1]
     drawn = np.empty((RESAMPLES, 3))
     for number in range(RESAMPLES):
-        times = np.bincount(rng.integers(0, count, count), minlength=count).astype(np.float64)
+        of_block = rng.integers(0, blocks.max() + 1, blocks.max() + 1)
+        times = np.bincount(of_block, minlength=blocks.max() + 1)[blocks].astype(np.float64)
         again = _plain_ece(_binned(confidence, right, times))
-        drawn[number] = losses @ times / count, briers @ times / count, again
+        drawn[number] = losses @ times / times.sum(), briers @ times / times.sum(), again
     # Resampling adds to the plug-in error what chance adds: the basic interval takes it off.
     errors = np.maximum(2 * plain - drawn[:, 2], 0.0)
     return Calibration(

@@ -29,6 +29,7 @@ class Pool:
         outputs_MNC: `[M, N, C]` float32 logits, or `[M, N, 2]` valence and arousal.
         labels: `[N]` int64 classes, or `[N, 2]` float32.
         excluded: the ids for which the output of some member is missing, ascending.
+        groups: `[N]` int: samples of one number belong together; None where each is on its own.
     """
 
     dataset: str
@@ -41,6 +42,7 @@ class Pool:
     outputs_MNC: np.ndarray
     labels: np.ndarray
     excluded: tuple[str, ...] = ()
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,13 +60,15 @@ class Pool:
         content = hashlib.sha256(self.samples_digest.encode())
         content.update("\0".join([self.task, *self.names, *self.views, *self.fingerprints]).encode())
         content.update(np.ascontiguousarray(self.outputs_MNC, dtype=np.float32).tobytes())
+        if self.groups is not None:
+            content.update(self.groups.tobytes())
         return content.hexdigest()
 
     def take(self, rows: np.ndarray) -> "Pool":
         """The pool on some of its samples, `rows` being ascending indices."""
         parts = (self.ids[rows], np.take(self.outputs_MNC, rows, axis=1), self.labels[rows])
         about = (self.dataset, self.split, self.task, self.names, self.fingerprints, self.views)
-        return Pool(*about, *parts, self.excluded)
+        return Pool(*about, *parts, self.excluded, None if self.groups is None else self.groups[rows])
 
     def only(self, names: Sequence[str]) -> "Pool":
         """The pool with some of its members, in this order."""

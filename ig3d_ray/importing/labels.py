@@ -22,7 +22,12 @@ from ig3d_ray.types import Split
 
 
 def import_labels(
-    store: Store, file: Path, dataset: str, split: Split, reading: Reading | None = None
+    store: Store,
+    file: Path,
+    dataset: str,
+    split: Split,
+    reading: Reading | None = None,
+    group_column: str | None = None,
 ) -> tuple[Labels, list[str]]:
     """Publish the labels of a split, for predictions that come without.
 
@@ -32,6 +37,7 @@ def import_labels(
         dataset: whose samples they are.
         split: of the samples.
         reading: what can't be found out about the file.
+        group_column: of what each sample belongs to, such as its video; `group` by default, if there is one.
 
     Returns:
         The labels, and notes on reading them.
@@ -48,11 +54,22 @@ def import_labels(
     unique, first = np.unique(ids, return_index=True)
     if len(unique) != len(ids):
         raise Ig3dError(f"{file}: {len(ids) - len(unique)} ids repeat; give each sample one label")
-    labels, known = Labels(dataset, split, unique, expression[first], va[first]), find_labels(store, dataset, split)
+    groups = _groups(file, group_column)
+    labels = Labels(dataset, split, unique, expression[first], va[first], None if groups is None else groups[first])
+    known = find_labels(store, dataset, split)
     merged = labels if known is None else merge_labels(known, labels, str(file))
     datasets.publish(store, about)
     save_labels(store, merged)
     return merged, notes
+
+
+def _groups(file: Path, column: str | None) -> np.ndarray | None:
+    """What each row belongs to, `[N]` str; None where no column says so."""
+    columns = read_columns(file)
+    if column is not None and column not in columns:
+        raise Ig3dError(f"--group-column {column}: {file} has {', '.join(list(columns)[:10])}")
+    found = columns.get(column or "group")
+    return None if found is None else np.asarray(["" if str(one) == "nan" else str(one) for one in found.tolist()])
 
 
 def read_labels(file: Path, about: Dataset | None, id_column: str | None, label_column: str | None) -> "Truth":

@@ -267,7 +267,9 @@ def _provenance(findings: Findings, name: str) -> dict[str, str]:
         "search": name,
         "protocol": PROTOCOLS[findings.space.protocol.kind],
         "samples": f"{report.n} of {report.split}{missing}",
-        "intervals": "95 %, bootstrap of 2,000 resamples; those of gains are paired",
+        "intervals": "95 %, bootstrap of 2,000 resamples"
+        + (f" of whole groups ({report.groups})" if report.groups else "")
+        + "; those of gains are paired",
         "seed": str(about.seed),
         "search space": f"{about.search_space}, {about.search_space_hash}",
         "data": about.dataset_fingerprint or "no samples table",

@@ -38,7 +38,8 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
     better = "more" if metrics.metric_of(metric).greater_is_better else "less"
     size = f"{abs(gain.value):.4f} {better if gain.value >= 0 else _opposite(better)} {metric}"
     single, split = board.best_single.result.members[0], board.chosen.scores.report.split
-    message = f"{size} than {single}, the best single member on {split}, {_paired(gain, test, metric)}"
+    groups = _of_groups(board)
+    message = f"{size} than {single}, the best single member on {split}, {_paired(gain, test, metric, groups)}"
     # With few samples the bootstrap intervals are too narrow; the exact test is not affected.
     doubted = metric == "accuracy" and test is not None and test.p >= LEVEL
     if board.singles == 1:
@@ -56,12 +57,13 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
     return f"No gain can be claimed: the ensemble has {message}."
 
 
-def _paired(gain: Interval, test: McNemar | None, metric: str) -> str:
+def _paired(gain: Interval, test: McNemar | None, metric: str, groups: str) -> str:
     """The uncertainty of a paired gain."""
-    text = f"95 % interval {gain.low:+.4f} to {gain.high:+.4f}"
+    text = f"95 % interval{groups} {gain.low:+.4f} to {gain.high:+.4f}"
     if test is None:
         return text
-    of_what = "McNemar" if metric == "accuracy" else "McNemar on accuracy"
+    name = "t test of groups" if groups else "McNemar"
+    of_what = name if metric == "accuracy" else f"{name} on accuracy"
     return f"{text}, {of_what} p {'< 1e-9' if test.p < 1e-9 else f'= {test.p:.2g}'}"
 
 
@@ -72,7 +74,7 @@ def over_2d(space: SearchSpace, board: Leaderboard) -> str:
         return ""
     gain, test = board.gain_over(other, metric), board.mcnemar_over(other)
     which = f"{other.result.members[0]}, the best 2D member on {board.chosen.scores.report.split}"
-    return f"Over {which}: {gain.value:+.4f} {metric}, {_paired(gain, test, metric)}."
+    return f"Over {which}: {gain.value:+.4f} {metric}, {_paired(gain, test, metric, _of_groups(board))}."
 
 
 def about_columns(space: SearchSpace, board: Leaderboard) -> str:
@@ -222,7 +224,7 @@ def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool
     table = Table(
         title=f"{space.dataset}: {objective}, {PROTOCOLS[space.protocol.kind]}",
         caption=f"{board.candidates:,} candidates scored{hidden}; selection scores are optimistic: these samples chose;"
-        f" [..] 95 % bootstrap intervals, those of gains paired{excluded}",
+        f" [..] 95 % bootstrap intervals{_of_groups(board)}, those of gains paired{excluded}",
         title_justify="left",
         caption_justify="left",
         box=box.SIMPLE_HEAD,
@@ -246,6 +248,11 @@ def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool
             style="bold" if row.group == "chosen" else None,
         )
     return table
+
+
+def _of_groups(board: Leaderboard) -> str:
+    count = board.chosen.scores.report.groups
+    return "" if count is None else f" by whole groups ({count})"
 
 
 def _every_metric(space: SearchSpace, board: Leaderboard, named: bool) -> Table:

@@ -79,7 +79,8 @@ def calibrate(
     before, after = _held_out(plan, plan.held_out[0], choices, temperature)
     labels = plan.report.labels
     scores = CalibrationScores(
-        uncalibrated=calibration(before, labels, seed), calibrated=calibration(after, labels, seed)
+        uncalibrated=calibration(before, labels, seed, plan.report.groups),
+        calibrated=calibration(after, labels, seed, plan.report.groups),
     )
     return Calibrated(temperature(0), scores, reliability(before, labels), reliability(after, labels))
 

@@ -135,12 +135,14 @@ class LateFusion:
     def _is_fitted(self) -> bool:
         return hasattr(self, "fusion_")
 
-    def fit(self, pool: Pool | Arrays, y: np.ndarray | None = None) -> "LateFusion":
+    def fit(self, pool: Pool | Arrays, y: np.ndarray | None = None, groups: np.ndarray | None = None) -> "LateFusion":
         """Choose members and weights on a labeled pool.
 
         Args:
             pool: from `load_pool`; or arrays of class scores: name -> `[N, C]`, a list of such, or `[M, N, C]`.
             y: `[N]` classes from 0 to C - 1, for arrays.
+            groups: `[N]`, for arrays: what each sample belongs to, such as its video; groups are kept in one fold and
+                resampled as a whole.
 
         Raises:
             Ig3dError: the objective is none of the task, the arrays' shapes differ, or labels are missing.
@@ -149,6 +151,10 @@ class LateFusion:
             if y is None:
                 raise Ig3dError("fit(arrays, y): give the classes of the rows as y")
             pool = pool_of_arrays(pool, y)
+            if groups is not None:
+                pool = replace(pool, groups=_codes(groups, len(pool)))
+        elif groups is not None:
+            raise Ig3dError("fit(pool): a pool has its groups; give groups with arrays only")
         elif y is not None:
             raise Ig3dError("fit(pool): a pool has its labels; give y with arrays only")
         objective = self.objective or pool.task.default_metric
@@ -242,3 +248,10 @@ def _as_frame(board: Leaderboard, objective: str) -> "pd.DataFrame":
         rows.append({"label": row.label, "group": row.group} | numbers | {"chosen": row is board.chosen})
     best_first = metrics.metric_of(objective).greater_is_better
     return pd.DataFrame(rows).sort_values("report", ascending=not best_first, kind="stable", ignore_index=True)
+
+
+def _codes(groups: np.ndarray, rows: int) -> np.ndarray:
+    values = np.asarray(groups)
+    if values.shape != (rows,):
+        raise Ig3dError(f"groups: an array {values.shape}; give one for each of {rows} rows")
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)

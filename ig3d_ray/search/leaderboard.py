@@ -135,7 +135,11 @@ class Leaderboard:
             return None
         classes = self.chosen.statistics.shape[1] // 3
         right = [row.statistics[:, :classes].sum(axis=1) > 0.5 for row in (self.chosen, other)]
-        return mcnemar(*right)
+        return mcnemar(right[0], right[1], self.bootstrap.groups)
+
+
+def _resamples(pool: Pool, seed: int) -> Bootstrap:
+    return Bootstrap.of(pool.task, pool.labels, seed, groups=pool.groups)
 
 
 class _Judge:
@@ -143,9 +147,9 @@ class _Judge:
 
     def __init__(self, space: SearchSpace, plan: Plan) -> None:
         self.space, self.plan, report = space, plan, plan.report
-        self.on_report = Bootstrap.of(report.task, report.labels, space.seed)
+        self.on_report = _resamples(report, space.seed)
         same = plan.parts[0] is report
-        self.on_selection = self.on_report if same else Bootstrap.of(report.task, plan.parts[0].labels, space.seed)
+        self.on_selection = self.on_report if same else _resamples(plan.parts[0], space.seed)
         self.held_out = [one for repeat in plan.held_out for one in repeat]
 
     def use_baseline(self, member: Result) -> None:
@@ -169,6 +173,7 @@ def _set_scores(bootstrap: Bootstrap, statistics: np.ndarray, protocol: Protocol
     return SetScores(
         split=protocol.choose_on if selecting else "test",
         n=len(statistics),
+        groups=None if bootstrap.groups is None else len(np.unique(bootstrap.groups)),
         optimistic=selecting or protocol.kind == "paper",
         metrics=bootstrap.intervals(statistics),
     )

@@ -106,8 +106,10 @@ def stratified_folds(pool: Pool, folds: int, seed: int, repeat: int = 0) -> np.n
     """The fold of each sample, `[N]` int in [0, folds), each class (or quarter of valence) spread evenly.
 
     Raises:
-        Ig3dError: fewer samples than folds.
+        Ig3dError: fewer samples, or groups of them, than folds.
     """
-    if len(pool) < folds:
-        raise Ig3dError(f"{pool.dataset}: {len(pool)} samples for {folds} folds; set protocol.folds lower")
-    return stratified(pool.labels, folds, [seed, folds, repeat])
+    there = len(pool) if pool.groups is None else len(np.unique(pool.groups))
+    if there < folds:
+        what = "samples" if pool.groups is None else "groups of samples"
+        raise Ig3dError(f"{pool.dataset}: {there} {what} for {folds} folds; set protocol.folds lower")
+    return stratified(pool.labels, folds, [seed, folds, repeat], pool.groups)

@@ -2,17 +2,19 @@
 
 import functools
 import importlib.util
+import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.data import datasets
-from ig3d_ray.data.labels import find_labels
+from ig3d_ray.data.labels import Labels, find_labels
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.evaluation.groups import frames_of, groups_of
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable, MemberCard
 from ig3d_ray.evaluation.pool import Pool, align
 from ig3d_ray.models.registry import has_network, parse_spec
@@ -22,6 +24,8 @@ from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store, at_once
 from ig3d_ray.training.runs import all_trained
 from ig3d_ray.types import SPLITS, Split
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -209,5 +213,22 @@ def load_pools(
                 f"{where}: the pool is empty: no member has {split} {space.task.outputs};"
                 " train with `ig3d run`, or import predictions with `ig3d import predictions`"
             )
-        pools[split] = align(kept, labels, space.task)
+        pools[split] = _grouped(align(kept, labels, space.task), labels, space)
     return pools, [card for card, fit in zip(cards, fits, strict=True) if fit]
+
+
+def _grouped(pool: Pool, labels: Labels, space: SearchSpace) -> Pool:
+    """The pool with the groups of its samples; a warning if there seem to be some that nobody named."""
+    known = None
+    if labels.groups is not None:
+        order = np.argsort(labels.ids)
+        known = labels.groups[order[np.searchsorted(labels.ids, pool.ids, sorter=order)]]
+    groups = groups_of(pool.ids, known, space.protocol.group_by)
+    found = frames_of(pool.ids, pool.labels) if groups is None else None
+    if found is not None:
+        videos, example = found
+        logger.warning(
+            f"{pool.dataset} {pool.split}: {len(pool)} samples look like frames of {videos} videos, such as {example}:"
+            " intervals are too narrow unless they are groups; set protocol.group_by, such as '^(.*)[/_]'"
+        )
+    return replace(pool, groups=groups)
