@@ -115,10 +115,8 @@ class Bootstrap:
     def intervals(self, statistics: np.ndarray) -> dict[str, Interval]:
         """Every metric with its interval (2.5 % and 97.5 % of the resamples)."""
         values = metrics.from_sums(self.task, statistics.sum(axis=0))
-        return {
-            name: interval_of(float(values[name]), drawn, self.widening)
-            for name, drawn in self.draws(statistics).items()
-        }
+        drawn = self.draws(statistics)
+        return {name: interval_of(float(values[name]), drawn[name], self.widening) for name in drawn}
 
     def gain(self, statistics: np.ndarray, over: np.ndarray, metric: str) -> Interval:
         """How much better one prediction is than another on the same samples, paired.

@@ -7,7 +7,8 @@ from ig3d_ray.types import Frozen, Split
 class SetScores(Frozen):
     """Every metric on one set of samples.
 
-    `groups` is how many groups of samples there are, such as videos, if they were kept together. `optimistic` is true if the scored candidate was selected on the same samples.
+    `groups` is how many groups of samples there are, such as videos, if they were kept together. `optimistic` is true
+    if the scored candidate was selected on the same samples.
     """
 
     split: Split

@@ -81,9 +81,10 @@ def paper_rows(findings: Findings, rows: Sequence[str] = (), columns: Sequence[s
     report = board.chosen.scores.report
     single = board.best_single.result.members[0]
     gain = f" Gains are in {space.objective} over {single}, paired." if GAIN in wanted else ""
+    whole = f" of whole groups ({report.groups})" if report.groups else ""
     caption = (
         f"{space.dataset}, {PROTOCOLS[space.protocol.kind]}; n = {report.n:,} samples of {report.split}. Brackets: 95 %"
-        f" bootstrap intervals{f' of whole groups ({report.groups})' if report.groups else ''}.{gain} Bold: not worse than the best of the column by a paired 95 % interval."
+        f" bootstrap intervals{whole}.{gain} Bold: not worse than the best of the column by a paired 95 % interval."
     )
     return PaperTable(wanted, tuple(cells), caption)
 

@@ -41,7 +41,7 @@ def test_groups_come_from_ids_by_a_pattern_or_from_a_column() -> None:
     assert len(set(by_column.tolist())) == 2 + 185
     assert groups_of(IDS, None, None) is None
     assert groups_of(IDS, IDS, None) is None
-    with pytest.raises(Ig3dError, match="finds nothing in sample video00/frame_0000.jpg"):
+    with pytest.raises(Ig3dError, match="finds nothing in sample video00/frame_0000"):
         groups_of(IDS, None, "^(image)/")
 
 
@@ -152,7 +152,7 @@ def test_a_search_keeps_videos_in_one_fold_and_says_so(tmp_path: Path, caplog: p
     content["protocol"] = {"kind": "cross_fitted"}
     again = search_store(store, SearchSpace.model_validate(content), "column", Reporter())
     assert again.spec.scores == found.spec.scores
-    with pytest.raises(Ig3dError, match="--group-column nobody: .*labels.csv has image, label, clip"):
+    with pytest.raises(Ig3dError, match=r"--group-column nobody: .*labels\.csv has image, label, clip"):
         import_labels(store, tmp_path / "labels.csv", "rafdb", "test", group_column="nobody")
 
 
