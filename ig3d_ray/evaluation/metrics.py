@@ -16,19 +16,43 @@ Sums = np.ndarray
 Scores = dict[str, float]
 
 
-def expression_statistics(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Per-sample counts `[N, 3*C]` float64, one-hot: the label if predicted correctly, the label, the prediction.
+TIE = 1e-12
+"""Scores that differ by less than this share of the largest are equal: sums in another order differ by less."""
+
+
+def top_shares(scores: np.ndarray) -> np.ndarray:
+    """`[N, C]`: 1 for the class of the largest score; 1 / k for each of k classes that tie for it.
 
     Args:
-        scores: `[N, C]` fused class scores; the prediction is the first of the largest.
+        scores: `[N, C]`.
+
+    A sample whose top classes tie counts as the share of right that is expected if one of them is drawn. So no order of
+    the classes, and no rounding, makes an ensemble look better. A prediction is the first of the tied.
+    """
+    highest = scores.max(axis=1, keepdims=True)
+    tied = scores >= highest - TIE * np.abs(highest)
+    return np.asarray(tied / np.count_nonzero(tied, axis=1)[:, None])
+
+
+def top_ties(columns: np.ndarray) -> bool:
+    """Whether the top classes of some sample tie; scores are `[C, N]`."""
+    highest = columns.max(axis=0)
+    return int(np.count_nonzero(columns >= highest - TIE * np.abs(highest))) > columns.shape[1]
+
+
+def expression_statistics(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Per-sample counts `[N, 3*C]` float64: the label if predicted correctly, the label, the prediction.
+
+    Args:
+        scores: `[N, C]` fused class scores; the prediction is the class of the largest, shared by those that tie.
         labels: `[N]` int, in [0, C).
     """
     samples, classes = scores.shape
-    rows, predicted = np.arange(samples), scores.argmax(axis=1)
+    rows, shares = np.arange(samples), top_shares(scores)
     statistics = np.zeros((samples, 3, classes))
-    statistics[rows, 0, labels] = predicted == labels
+    statistics[rows, 0, labels] = shares[rows, labels]
     statistics[rows, 1, labels] = 1.0
-    statistics[rows, 2, predicted] = 1.0
+    statistics[:, 2] = shares
     return statistics.reshape(samples, 3 * classes)
 
 
@@ -162,10 +186,13 @@ def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> Scores:
 def score_one(task: Task, predictions: np.ndarray, labels: np.ndarray, metric: str) -> float:
     """One metric of one set of predictions; equal to the value from `score`, in a fraction of the time."""
     if task.has_classes:
-        classes = predictions.shape[1]
-        top = np.ascontiguousarray(predictions.T).argmax(axis=0)
-        counted = (labels[top == labels], labels, top)
-        sums = np.concatenate([np.bincount(c, minlength=classes) for c in counted]).astype(np.float64)
+        classes, columns = predictions.shape[1], np.ascontiguousarray(predictions.T)
+        top, highest = columns.argmax(axis=0), columns.max(axis=0)
+        if np.count_nonzero(columns >= highest - TIE * np.abs(highest)) > len(labels):
+            sums = expression_statistics(predictions, labels).sum(axis=0)
+        else:
+            counted = (labels[top == labels], labels, top)
+            sums = np.concatenate([np.bincount(c, minlength=classes) for c in counted]).astype(np.float64)
         above, below = CLASS_PARTS[metric](*sums.reshape(3, classes))
         return float(_ratio(above.sum(), below.sum()))
     return float(from_sums(task, va_statistics(predictions, labels).sum(axis=0))[metric])

@@ -17,9 +17,11 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class _Changes:
-    """Where samples' top classes change: position, label of the sample, class before and after; and all at `low`."""
+    """Where samples' top classes change: position, row of the sample, its label, class before and after; and all at
+    `low`."""
 
     position: np.ndarray
+    row: np.ndarray
     label: np.ndarray
     before: np.ndarray
     after: np.ndarray
@@ -33,6 +35,7 @@ def class_steps(
     metric: str,
     low: float = 0.0,
     high: float = 1.0,
+    share_N: np.ndarray | None = None,
 ) -> Steps:
     """Any metric of classes of (1 - w) * first + w * second for every w in [low, high].
 
@@ -43,6 +46,7 @@ def class_steps(
         metric: one of `metrics.METRICS[Task.EXPRESSION]`.
         low: lowest weight of the second member.
         high: highest weight.
+        share_N: `[N]`: what each sample counts; all 1 by default.
 
     Raises:
         ValueError: the shapes differ.
@@ -53,17 +57,17 @@ def class_steps(
     if second_NC.shape != first_NC.shape or labels_N.shape != first_NC.shape[:1]:
         raise ValueError(f"shapes differ: {first_NC.shape}, {second_NC.shape}, labels {labels_N.shape}")
     blocks = [slice(start, start + BLOCK) for start in range(0, max(len(labels_N), 1), BLOCK)]
-    parts = [_block_changes(first_NC[rows], second_NC[rows], labels_N[rows], low, high) for rows in blocks]
-    fields = ("position", "label", "before", "after", "top_at_low")
-    found = _Changes(*(np.concatenate([getattr(part, name) for part in parts]) for name in fields))
-    order = np.argsort(found.position, kind="stable")
-    changes = _Changes(
-        found.position[order], found.label[order], found.before[order], found.after[order], found.top_at_low
-    )
-    return steps_at(changes.position, _values(changes, labels_N, metric, first_NC.shape[1]), low, high)
+    parts = [_block_changes(first_NC[rows], second_NC[rows], labels_N[rows], low, high, rows.start) for rows in blocks]
+    fields = ("position", "row", "label", "before", "after", "top_at_low")
+    found = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
+    order = np.argsort(found["position"], kind="stable")
+    changes = _Changes(**{name: found[name][order] for name in fields[:-1]}, top_at_low=found["top_at_low"])
+    share = np.ones(len(labels_N)) if share_N is None else share_N
+    values = _values(changes, labels_N, share, metric, first_NC.shape[1])
+    return steps_at(changes.position, values, low, high)
 
 
-def _values(changes: _Changes, labels_N: np.ndarray, metric: str, classes: int) -> np.ndarray:
+def _values(changes: _Changes, labels_N: np.ndarray, share_N: np.ndarray, metric: str, classes: int) -> np.ndarray:
     """The metric before the first change and after each, `[K + 1]`."""
     count = len(changes.position)
     above, below = np.zeros(count + 1), np.zeros(count + 1)
@@ -72,21 +76,28 @@ def _values(changes: _Changes, labels_N: np.ndarray, metric: str, classes: int) 
         # A class's counts change only where it becomes the top class or ends to be.
         lost, won = changes.before == one, changes.after == one
         at = np.flatnonzero(lost | won)
-        step, of_class = won[at].astype(np.int64) - lost[at], changes.label[at] == one
-        predicted = np.count_nonzero(top == one) + np.concatenate([[0], np.cumsum(step)])
-        hits = np.count_nonzero((top == one) & (labels_N == one)) + np.concatenate([[0], np.cumsum(step * of_class)])
-        support = np.full(len(hits), np.count_nonzero(labels_N == one), dtype=np.float64)
+        step, of_class = (won[at].astype(np.float64) - lost[at]) * share_N[changes.row[at]], changes.label[at] == one
+        on_top, labeled = top == one, labels_N == one
+        predicted = share_N[on_top].sum() + np.concatenate([[0.0], np.cumsum(step)])
+        hits = share_N[on_top & labeled].sum() + np.concatenate([[0.0], np.cumsum(step * of_class)])
+        support = np.full(len(hits), share_N[labeled].sum())
+        if share_N.dtype == np.float64 and not (share_N == 1).all():
+            # Sums of shares are whole numbers of them up to rounding, which no count may be below zero by.
+            predicted, hits = (np.where(np.abs(x) < 1e-9, 0.0, x) for x in (predicted, hits))
         lengths = np.diff(np.concatenate([[0], at + 1, [count + 1]]))
-        part_above, part_below = parts(hits.astype(np.float64), support, predicted.astype(np.float64))
+        part_above, part_below = parts(hits, support, predicted)
         above += np.repeat(part_above, lengths)
         below += np.repeat(part_below, lengths)
     return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
 
 
 def _block_changes(
-    first_NC: np.ndarray, second_NC: np.ndarray, labels_N: np.ndarray, low: float, high: float
+    first_NC: np.ndarray, second_NC: np.ndarray, labels_N: np.ndarray, low: float, high: float, begin: int
 ) -> _Changes:
-    """The changes of a block of samples. Scores are `[C, N]`: operations along samples are many times faster."""
+    """The changes of a block of samples, of which the first has the number `begin`.
+
+    Scores are `[C, N]`: operations along samples are many times faster.
+    """
     start, second = classes_first(first_NC), classes_first(second_NC)
     slope = second - start
     if low != 0:
@@ -111,9 +122,8 @@ def _block_changes(
         for at, before, after in ((position, top, meeting), (np.nextafter(position, np.inf), meeting, steepest)):
             # Where the steepest is also the first, it is on top from the meeting point on.
             change = before != after
-            found.append((at[change], labels_N[active[change]], before[change], after[change]))
+            rows_changed = active[change]
+            found.append((at[change], begin + rows_changed, labels_N[rows_changed], before[change], after[change]))
         top = steepest
-    position, label, before, after = (
-        (np.concatenate(part) for part in zip(*found, strict=True)) if found else (np.zeros(0, int) for _ in range(4))
-    )
-    return _Changes(position, label, before, after, top_at_low)
+    fields = [np.concatenate(part) for part in zip(*found, strict=True)] if found else [np.zeros(0, int)] * 5
+    return _Changes(fields[0], fields[1], fields[2], fields[3], fields[4], top_at_low)

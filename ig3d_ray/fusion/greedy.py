@@ -40,12 +40,10 @@ class _Members:
                 of_label = self.of_label[:, rows] if everyone else self.of_label[among, rows]
                 fused = of_label + sum_CN[labels, np.arange(start, start + len(labels))]
                 rival = _highest_of_others(scores, sum_CN[:, rows], labels)
-                hits = fused >= rival
-                if (hits & (fused == rival)).any():
-                    # If classes tie, the first one is predicted, which is checked sample by sample.
+                if (fused == rival).any():
                     counts[:, 0, 0] += _counted(scores, sum_CN[:, rows], labels)[:, 0].sum(axis=1)
                 else:
-                    counts[:, 0, 0] += np.count_nonzero(hits, axis=1)
+                    counts[:, 0, 0] += np.count_nonzero(fused > rival, axis=1)
             else:
                 counts += _counted(scores, sum_CN[:, rows], labels)
         if self.metric == "accuracy":
@@ -71,7 +69,7 @@ def _highest_of_others(scores: np.ndarray, sum_CN: np.ndarray, labels: np.ndarra
 
 
 def _counted(scores: np.ndarray, sum_CN: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Hits, labels and predictions per class: `[M, 3, C]`."""
+    """Hits, labels and predictions per class: `[M, 3, C]`; classes that tie for the largest score share a sample."""
     highest = scores[0] + sum_CN[0]
     top = np.zeros(highest.shape, dtype=np.int8)
     for one in range(1, len(scores)):
@@ -80,6 +78,14 @@ def _counted(scores: np.ndarray, sum_CN: np.ndarray, labels: np.ndarray) -> np.n
         np.maximum(highest, rival, out=highest)
     classes = len(scores)
     of_label = np.eye(classes)[labels]
+    ties = np.zeros(highest.shape, dtype=np.int8)
+    for one in range(classes):
+        ties += scores[one] + sum_CN[one] == highest
+    if (ties > 1).any():
+        shares = np.stack([(scores[one] + sum_CN[one] == highest) / ties for one in range(classes)], axis=1)
+        predicted = shares.sum(axis=2)
+        hits = np.einsum("mcn,nc->mc", shares, of_label)
+        return np.stack([hits, np.broadcast_to(of_label.sum(axis=0), hits.shape), predicted], axis=1)
     hits = (top == labels.astype(np.int8)) @ of_label
     predicted = np.stack([np.count_nonzero(top == one, axis=1) for one in range(classes)], axis=1)
     return np.stack([hits, np.broadcast_to(of_label.sum(axis=0), hits.shape), predicted], axis=1)

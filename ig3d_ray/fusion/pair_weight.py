@@ -4,12 +4,18 @@ With w the second (3D) member's weight and 1 - w the first's, each fused output 
 of classes are step functions of w (`steps`), metrics of valence and arousal smooth or piecewise linear (`curves`).
 """
 
+from dataclasses import replace
+
 import numpy as np
 
+from ig3d_ray.evaluation.metrics import score_one, top_ties
 from ig3d_ray.fusion.class_steps import class_steps
 from ig3d_ray.fusion.curves import Curves
 from ig3d_ray.fusion.piecewise import BestWeight, Steps, pair_steps
+from ig3d_ray.fusion.ties import without_lasting_ties
 from ig3d_ray.types import Task
+
+HALF = 0.5
 
 
 def expression_steps(
@@ -33,12 +39,30 @@ def expression_steps(
     Raises:
         ValueError: shapes differ; nothing is ever broadcast.
     """
+    if second_NC.shape != first_NC.shape or labels_N.shape != first_NC.shape[:1]:
+        raise ValueError(f"shapes differ: {first_NC.shape}, {second_NC.shape}, labels {labels_N.shape}")
+    split = without_lasting_ties(first_NC, second_NC, labels_N, low, high)
+    first, second, labels, worth = split.first, split.second, split.labels, split.share
     if metric == "accuracy":
-        return pair_steps(first_NC, second_NC, labels_N, low, high)
-    if metric == "balanced_accuracy":
-        counts = np.bincount(labels_N, minlength=first_NC.shape[1])
-        return pair_steps(first_NC, second_NC, labels_N, low, high, worth_N=1.0 / counts[labels_N])
-    return class_steps(first_NC, second_NC, labels_N, metric, low, high)
+        steps = pair_steps(first, second, labels, low, high, worth)
+    elif metric == "balanced_accuracy":
+        of_class = 1.0 / np.bincount(labels_N, minlength=first_NC.shape[1])[labels]
+        steps = pair_steps(first, second, labels, low, high, of_class if worth is None else of_class * worth)
+    else:
+        steps = class_steps(first, second, labels, metric, low, high, worth)
+    return replace(steps, points=_points(steps, first_NC, second_NC, labels_N, metric))
+
+
+def _points(
+    steps: Steps, first_NC: np.ndarray, second_NC: np.ndarray, labels_N: np.ndarray, metric: str
+) -> tuple[tuple[float, float], ...]:
+    """The metric of either member alone, and of their mean, where top classes tie there and nothing is rounded."""
+    first, second = (np.array(one.T, dtype=np.float64, order="C") for one in (first_NC, second_NC))
+    found = []
+    for weight, columns in ((0.0, first), (HALF, HALF * (first + second)), (1.0, second)):
+        if steps.low <= weight <= steps.high and (steps.low == steps.high or top_ties(columns)):
+            found.append((weight, score_one(Task.EXPRESSION, columns.T, labels_N, metric)))
+    return tuple(found)
 
 
 def va_curves(

@@ -39,35 +39,38 @@ class Steps:
     Attributes:
         positions: `[K]` ascending; from each on, itself included, the next value holds.
         values: `[K + 1]`: `values[0]` holds before the first position.
+        points: (weight, metric) where top classes tie and nothing is rounded: one member alone, or their mean.
     """
 
     positions: np.ndarray
     values: np.ndarray
     low: float
     high: float
+    points: tuple[tuple[float, float], ...] = ()
 
     def score_at(self, weights: np.ndarray) -> np.ndarray:
         """The metric at any weights in [low, high], same shape: one binary search each.
 
-        At a weight where top classes tie, the first of them counts, as in `numpy.argmax`.
+        At a weight where top classes tie, it is that of one of the sides.
         """
         return self.values[np.searchsorted(self.positions, weights, side="right")]
 
     def best(self) -> BestWeight:
         """The best weight: the middle of the widest interval on which the metric is highest.
 
-        A single weight where scores tie exactly is never chosen, because rounding would decide the result; except 0
-        and 1, where only one member contributes and nothing is rounded.
+        A single weight where scores tie is never chosen, because rounding would decide the result; except those of
+        `points`, if they are better than any interval.
         """
         inside = (self.positions > self.low) & (self.positions <= self.high)
         edges = np.concatenate([[self.low], self.positions[inside], [self.high]])
         values = np.concatenate([self.score_at(np.array([self.low])), self.values[1:][inside]])
         usable = np.diff(edges) > SHORTEST
-        for piece, weight in ((0, self.low), (-1, self.high)):
-            usable[piece] |= weight in (0.0, 1.0)
-        if not usable.any():
+        point = max(self.points, key=lambda at: at[1], default=(self.low, -np.inf))
+        if not usable.any() and not self.points:
             usable[0] = True
-        top = values[usable].max()
+        top = values[usable].max() if usable.any() else -np.inf
+        if point[1] > top + EQUAL:
+            return BestWeight(point[0], point[0], point[0], point[1])
         good = values >= top - EQUAL
         # Neighbouring pieces that are equally good make one interval; a better tie in between does not end it.
         ends = np.flatnonzero(np.diff(np.concatenate([[0], good.astype(int), [0]])))

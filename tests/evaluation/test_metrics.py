@@ -1,5 +1,6 @@
 """Metrics against scikit-learn, scipy and a hand-computed case."""
 
+import itertools
 import json
 
 import numpy as np
@@ -45,8 +46,18 @@ def test_expression_metrics_by_hand() -> None:
     assert found["macro_f1"] == pytest.approx(2 / 3)
 
 
-def test_the_first_of_equal_scores_is_predicted() -> None:
-    assert metrics.score(Task.EXPRESSION, np.zeros((2, 3)), np.array([0, 2]))["accuracy"] == 0.5
+def test_classes_that_tie_share_a_sample() -> None:
+    assert metrics.score(Task.EXPRESSION, np.zeros((2, 3)), np.array([0, 2]))["accuracy"] == pytest.approx(1 / 3)
+    # One sample is right, of the other half is: whatever the order of the classes.
+    scores = np.array([[2.0, 1.0, 0.0], [0.3, 0.1, 0.3]])
+    for order in itertools.permutations(range(3)):
+        labels = np.array([order.index(0), order.index(2)])
+        found = metrics.score(Task.EXPRESSION, scores[:, list(order)], labels)
+        assert found["accuracy"] == 0.75
+        assert found == pytest.approx(metrics.score(Task.EXPRESSION, scores, np.array([0, 2])))
+        assert metrics.score_one(Task.EXPRESSION, scores[:, list(order)], labels, "macro_f1") == found["macro_f1"]
+    # Sums in another order differ in their last bits, and tie all the same.
+    assert metrics.top_shares(np.array([[0.1 + 0.2, 0.3]])).tolist() == [[0.5, 0.5]]
 
 
 def test_va_metrics_against_scipy_and_their_definitions(rng: np.random.Generator) -> None:

@@ -256,7 +256,7 @@ def test_greedy_takes_the_best_step_each_time(metric: str) -> None:
         assert metrics.score(Task.EXPRESSION, fused, labels)[metric] == pytest.approx(max(by_hand[:size]), abs=1e-9)
 
 
-def test_where_classes_tie_the_first_is_predicted_in_greedy_steps_too() -> None:
+def test_where_classes_tie_they_share_the_sample_in_greedy_steps_too() -> None:
     """A member that says the same of all classes is no good one, and neither are votes that tie."""
     outputs, labels = pool(2, 300)
     likely = softmax(outputs.astype(np.float64), axis=2)

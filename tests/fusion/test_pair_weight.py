@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.fusion import pair_weight
+from ig3d_ray.fusion.combine import fuse
 from ig3d_ray.fusion.piecewise import SHORTEST
 from ig3d_ray.types import Task
 
@@ -34,13 +35,16 @@ def two_members(draw: st.DrawFn, dtype: type = np.float64) -> Case:
 
 
 def metric_at(case: Case, weight: Fraction, metric: str) -> float:
-    """By exact arithmetic: the first of the largest fused scores is predicted."""
+    """By exact arithmetic: classes that tie for the largest fused score share the sample."""
     first, second, labels = case
-    top = []
-    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+    sums = np.zeros((3, first.shape[1]))
+    for a, b, label in zip(first.tolist(), second.tolist(), labels.tolist(), strict=True):
         fused = [(1 - weight) * Fraction(x) + weight * Fraction(y) for x, y in zip(a, b, strict=True)]
-        top.append(fused.index(max(fused)))
-    return metrics.score(Task.EXPRESSION, np.eye(first.shape[1])[top], labels)[metric]
+        top = [i for i, value in enumerate(fused) if value == max(fused)]
+        sums[0, label] += (label in top) / len(top)
+        sums[1, label] += 1
+        sums[2, top] += 1 / len(top)
+    return float(metrics.from_sums(Task.EXPRESSION, sums.reshape(-1))[metric])
 
 
 def crossings(case: Case, low: float, high: float) -> list[Fraction]:
@@ -63,7 +67,7 @@ def test_the_solved_weight_is_the_best_there_is(metric: str, case: Case, bounds:
     edges = crossings(case, low, high)
     pieces = [(a, b) for a, b in itertools.pairwise(edges) if b - a > 1e-9]
     values = [metric_at(case, (a + b) / 2, metric) for a, b in pieces]
-    alone = [metric_at(case, Fraction(end), metric) for end in bounds if end in (0.0, 1.0)]
+    alone = [metric_at(case, Fraction(point), metric) for point in (0.0, 0.5, 1.0) if low <= point <= high]
     steps = pair_weight.expression_steps(*case, metric, low, high)
     for (a, b), value in zip(pieces, values, strict=True):
         assert steps.score_at(np.array(float((a + b) / 2))) == pytest.approx(value, abs=1e-12)
@@ -85,13 +89,14 @@ def test_the_solved_weight_is_the_best_there_is(metric: str, case: Case, bounds:
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])
 @given(case=two_members())
-def test_on_a_tie_the_first_class_is_predicted(metric: str, case: Case) -> None:
-    steps = pair_weight.expression_steps(*case, metric)
-    for weight in crossings(case, 0.0, 1.0):
-        # Other crossings are no floating-point number, so that nothing ties on any.
-        if Fraction(float(weight)) == weight:
-            found = steps.score_at(np.array(float(weight)))
-            assert found == pytest.approx(metric_at(case, weight, metric), abs=1e-12)
+def test_no_member_alone_and_no_mean_scores_above_the_solved_weight(metric: str, case: Case) -> None:
+    first, second, labels = case
+    best = pair_weight.expression_steps(*case, metric).best()
+    mean = fuse("mean", np.stack([first, second]))
+    for fused in (first, second, mean):
+        assert metrics.score_one(Task.EXPRESSION, fused, labels, metric) <= best.value + 1e-12
+    fused = fuse("weighted", np.stack([first, second]), np.array([1 - best.weight, best.weight]))
+    assert metrics.score_one(Task.EXPRESSION, fused, labels, metric) == pytest.approx(best.value, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", metrics.METRICS["expression"])
@@ -105,23 +110,42 @@ def test_any_number_of_weights_after_one_pass(metric: str, rng: np.random.Genera
     assert steps.best().value >= max(brute) - 1e-12
 
 
-def test_a_tie_everywhere_goes_to_the_earlier_class() -> None:
+def test_a_tie_everywhere_counts_as_its_share() -> None:
     same = np.zeros((2, 3))
     steps = pair_weight.expression_steps(same, same, np.array([0, 1]))
-    assert steps.score_at(np.array([0.0, 0.5, 1.0])).tolist() == [0.5, 0.5, 0.5]
+    assert steps.score_at(np.array([0.0, 0.5, 1.0])) == pytest.approx(1 / 3)
     best = steps.best()
-    assert (best.low, best.weight, best.high, best.value) == (0.0, 0.5, 1.0, 0.5)
+    assert (best.low, best.weight, best.high) == (0.0, 0.5, 1.0)
+    assert best.value == pytest.approx(1 / 3)
 
 
-def test_a_member_alone_may_be_best_where_any_mixture_ties_the_other_way() -> None:
-    # The first member says nothing, which is right here, and any share of the second is wrong.
-    best = pair_weight.expression_steps(np.zeros((1, 2)), np.array([[0.0, 1.0]]), np.array([0])).best()
-    assert (best.weight, best.value) == (0.0, 1.0)
-    # In the middle of the range both samples are right on one point only, which is not to be relied on.
+def test_a_tie_in_the_middle_is_chosen_only_where_it_is_better_than_either_side() -> None:
+    # Half of a sample is right at a weight of one half, and on one side a whole one.
     first, second = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[0.0, 1.0], [1.0, 0.0]])
-    steps = pair_weight.expression_steps(first, second, np.array([0, 0]))
-    assert steps.score_at(np.array(0.5)) == 1.0
-    assert steps.best().value == 0.5
+    best = pair_weight.expression_steps(first, second, np.array([0, 0])).best()
+    assert best.value == 0.5
+    # Three classes meet at the mean, and the middle one is on top nowhere else.
+    first, second = np.array([[1.0, 0.5, 0.0]]), np.array([[0.0, 0.5, 1.0]])
+    best = pair_weight.expression_steps(first, second, np.array([1])).best()
+    assert (best.low, best.weight, best.high) == (0.5, 0.5, 0.5)
+    assert best.value == pytest.approx(1 / 3)
+    # The first member says nothing, and any share of the second is wrong.
+    best = pair_weight.expression_steps(np.zeros((1, 2)), np.array([[0.0, 1.0]]), np.array([0])).best()
+    assert (best.weight, best.value) == (0.0, 0.5)
+
+
+def test_rounded_pairs_have_one_score_in_every_row(rng: np.random.Generator) -> None:
+    labels = rng.integers(0, 7, 600)
+    members = [np.log(np.maximum(np.round(rng.dirichlet(np.ones(7) / 2 + 2 * np.eye(7)[y]), 1), 1e-12)) for y in labels]
+    others = [np.log(np.maximum(np.round(rng.dirichlet(np.ones(7) / 2 + 2 * np.eye(7)[y]), 1), 1e-12)) for y in labels]
+    first, second = np.stack(members), np.stack(others)
+    top = np.sort(first, axis=1)
+    assert (top[:, -1] == top[:, -2]).mean() > 0.03
+    for metric in ("accuracy", "macro_f1"):
+        best = pair_weight.expression_steps(first, second, labels, metric).best()
+        weights = np.linspace(0, 1, 101)
+        scores = [metrics.score_one(Task.EXPRESSION, (1 - w) * first + w * second, labels, metric) for w in weights]
+        assert max(scores) <= best.value + 1e-12
 
 
 def test_the_middle_of_the_widest_best_interval_is_taken() -> None:
@@ -141,7 +165,7 @@ def test_steps_shorter_than_rounding_are_no_place_for_a_weight(rng: np.random.Ge
     best = pair_weight.expression_steps(first, second, labels).best()
     assert best.high - best.low > SHORTEST
     fused = (1 - best.weight) * first + best.weight * second
-    assert (fused.argmax(axis=1) == labels).mean() == best.value
+    assert metrics.score_one(Task.EXPRESSION, fused, labels, "accuracy") == pytest.approx(best.value)
 
 
 @given(
