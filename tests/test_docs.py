@@ -92,9 +92,13 @@ def test_the_site_builds_and_nothing_in_it_leads_nowhere(tmp_path: Path) -> None
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    reference = (tmp_path / "site" / "reference" / "index.html").read_text()
+    reference = (tmp_path / "site" / "reference.html").read_text()
     for word in ("gpus_per_worker", "image_memory_gib", "ig3d extract", "--mlflow", "stochastic_depth"):
         assert word in reference
     for page in (tmp_path / "site").rglob("*.html"):
         outside = re.findall(r'(?:src|href)="(?:https?:)?//([^/"]+)', page.read_text())
         assert set(outside) <= {"www.mkdocs.org", "github.com", "readthedocs.org"}, (page, outside)
+        # Opened from the disk, a link to a folder shows its files.
+        inside = re.findall(r'(?:src|href)="(?!https?:|//|#|data:)([^"#?]+)', page.read_text())
+        gone = [link for link in inside if page.name != "404.html" and not (page.parent / link).is_file()]
+        assert gone == [], page

@@ -17,7 +17,9 @@ class Resources(Frozen):
     """What one training run asks of the cluster."""
 
     workers: int = Field(default=1, ge=1)
+    """Workers of one training run, which split each batch between them."""
     cpus_per_worker: int = Field(default=1, ge=1)
+    """CPUs that each worker takes."""
     gpus_per_worker: float = Field(default=0.0, ge=0)
     """A whole number of GPUs, or a part of one: 0.2 for five workers on each."""
     members_per_run: int = Field(default=8, ge=1)

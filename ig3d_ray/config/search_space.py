@@ -45,6 +45,7 @@ class FusionSpace(Frozen):
     """What is tried: with each pair of a 2D and a 3D member, and with many members together."""
 
     strategies: Annotated[tuple[Strategy, ...], *ONE_OR_MORE] = ("max", "mean", "weighted")
+    """Ways to combine two members' outputs."""
     spaces: Annotated[tuple[Space, ...], *ONE_OR_MORE] = ("logits", "probabilities")
     """Where class scores are combined; valence and arousal have one space only."""
     weight_3d: Weight = "exact"
@@ -61,12 +62,17 @@ class Reference(Frozen):
     """A fusion that is always scored and reported, such as the paper's."""
 
     name: str
+    """Shown in tables and figures."""
     member_2d: str = "*"
+    """Pattern of the names of 2D members, such as `ddamfn*`."""
     member_3d: str = "*"
     """Names of members; `*` matches anything."""
     strategy: Strategy
+    """How the two are combined."""
     space: Space = "logits"
+    """Where their class scores are combined."""
     weight_3d: Share | None = None
+    """Weight of the 3D member, for `weighted`."""
 
     @model_validator(mode="after")
     def _weight_exactly_when_weighted(self) -> "Reference":
@@ -93,6 +99,7 @@ class SearchSpec(Frozen):
     concurrent: int = Field(default=2, ge=1)
     """Batches requested before any of their results is returned; fixed here, not by the number of machines."""
     sampler: Literal["tpe", "random", "nsga2"] = "tpe"
+    """Of Optuna: `tpe`, `random` or `nsga2`."""
     seed: int | None = Field(default=None, ge=0)
     """Of the sampler; the space's own seed by default."""
     second_objective: Literal["members", "cost"] | None = None
@@ -105,7 +112,9 @@ class DrawnData(Frozen):
     """The built-in data set."""
 
     samples: int = Field(default=4000, ge=200)
+    """How many faces are drawn."""
     seed: int = Field(default=0, ge=0)
+    """Decides the drawn faces."""
 
 
 def _with_recipe(item: Any, named: Any, field: str) -> Any:
@@ -172,12 +181,15 @@ class SearchSpace(Frozen):
     pool: Annotated[tuple[TrainedSpec | ImportedSpec, ...], Field(min_length=1)]
     """Members to train, and existing members."""
     fusion: FusionSpace = FusionSpace()
+    """Ways to fuse that are tried."""
     references: tuple[Reference, ...] = ()
     """Fusions to report beside what is found, such as the paper's."""
     protocol: ProtocolSpec = ProtocolSpec()
     """Where members and weights are chosen, and where they are reported."""
     search: SearchSpec = SearchSpec()
+    """Budget, sampler and limits of the search."""
     resources: Resources = Resources()
+    """What each training run asks of the cluster."""
     recipes: dict[str, TrainingRecipe] = Field(default_factory=dict)
     """Named recipes, for `recipe: name` in the pool."""
     data: DrawnData | None = None

@@ -37,13 +37,21 @@ class EnsembleMember(Frozen):
     """
 
     name: MemberName
+    """Unique in the ensemble."""
     fingerprint: str
+    """Names the member's files in the storage."""
     kind: str
+    """Of its network, or `imported`."""
     view: View
+    """What it takes as input."""
     spec: dict[str, Any]
+    """Everything that decides its training, as its own file has it."""
     checkpoint: str | None
+    """Of its weights, relative to the storage; None for imported predictions."""
     checkpoint_sha256: str | None
+    """Of the checkpoint's bytes."""
     logits_sha256: dict[str, str]
+    """Of the numbers in the logit tables that were scored, by split."""
 
     @model_validator(mode="after")
     def _is_known_here(self) -> "EnsembleMember":
@@ -70,7 +78,9 @@ class Compared(Scored):
     """A baseline, and the ensemble's paired gain over it on the report set."""
 
     label: str
+    """The members, joined by ` + `."""
     gain: Interval
+    """Of the ensemble over it, paired; positive is better."""
     mcnemar: McNemar | None = None
     """The ensemble first; for expressions."""
 
@@ -79,14 +89,19 @@ class Provenance(Frozen):
     """The provenance of a spec; it is the same for all runs with the same inputs and seed."""
 
     versions: dict[str, str]
+    """Of the packages that affect the numbers."""
     seed: int
+    """Of everything random."""
     search_space: str
+    """The name of the search."""
     search_space_hash: str
+    """Of everything in the search space that decides the search."""
     dataset_fingerprint: str
     """Of the samples table; empty where there is none."""
     samples_sha256: dict[Split, str]
     """Of the ids and labels that were compared on, by split."""
     candidates: int
+    """How many were scored."""
 
 
 class ParetoPoint(Frozen):
@@ -96,9 +111,13 @@ class ParetoPoint(Frozen):
     """
 
     members: tuple[str, ...]
+    """Of this ensemble."""
     fusion: Fusion
+    """How they are combined."""
     cost: float
+    """Its number of members, or the sum of their costs."""
     selection: float
+    """Its score on the selection set, optimistic."""
 
 
 class Fallback(Frozen):
@@ -109,34 +128,51 @@ class Fallback(Frozen):
     """
 
     missing: tuple[str, ...]
+    """The inputs that are missing."""
     members: tuple[str, ...]
+    """Those that don't need them."""
     fusion: Fusion
+    """How these are combined."""
     selection: float
+    """Its score on the selection set."""
 
 
 class UsedEncoder(Frozen):
     """The encoder that extracted the members' 3D parameters: names in the storage, and the SHA-256 of its weights."""
 
     weights: str
+    """Name of its weights in the storage."""
     sha256: str
+    """Of the weights."""
     landmarks: str | None
+    """Name of the file that finds and aligns faces for it; None if it takes images as they are."""
 
 
 class EnsembleSpec(Frozen):
     """`best_ensemble.json`."""
 
     schema_version: Literal[2] = 2
+    """Of this file."""
     dataset: str
+    """Whose classes and samples."""
     task: Task
+    """What is predicted."""
     class_names: tuple[str, ...]
+    """In the order of the outputs' columns; also of the data set, where valence and arousal are predicted."""
     objective: str
+    """The metric that was searched for."""
     members: tuple[EnsembleMember, ...]
+    """In the order of the weights."""
     fusion: Fusion
+    """How their outputs are combined."""
     protocol: ProtocolSpec
+    """Which samples chose and which report."""
     scores: Scored
+    """Of the ensemble."""
     calibration: CalibrationScores | None = None
     """Of the probabilities on the report set; None for valence and arousal."""
     optimism: Optimism
+    """Of the selection score."""
     pareto: tuple[ParetoPoint, ...]
     """Ascending in `cost`: the number of members, or that of `search.costs`; scored on the selection set."""
     compared_with: dict[str, Compared]
@@ -144,9 +180,11 @@ class EnsembleSpec(Frozen):
     excluded: dict[Split, tuple[str, ...]]
     """Samples for which an output of some member of the pool is missing; nothing was compared on them."""
     fallbacks: tuple[Fallback, ...] = ()
+    """For samples some of whose inputs are missing."""
     encoders: dict[str, UsedEncoder] = Field(default_factory=dict)
     """Of each representation that a member takes as input, where the parameters were extracted here."""
     provenance: Provenance
+    """What the spec was made from."""
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> "EnsembleSpec":

@@ -22,8 +22,11 @@ class Interval(Frozen):
     """A score and its 95 % bootstrap interval."""
 
     value: float
+    """On all samples."""
     low: float
+    """Lower end."""
     high: float
+    """Upper end."""
 
 
 class McNemar(Frozen):
@@ -34,8 +37,11 @@ class McNemar(Frozen):
     """
 
     only_first: int
+    """Samples that only the first classifies correctly."""
     only_second: int
+    """Samples that only the second classifies correctly."""
     p: float
+    """Two-sided."""
 
 
 @dataclass(frozen=True)

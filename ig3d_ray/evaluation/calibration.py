@@ -30,7 +30,9 @@ class CalibrationScores(Frozen):
     """An ensemble's probabilities on the report set, before and after its temperature."""
 
     uncalibrated: Calibration
+    """Before."""
     calibrated: Calibration
+    """After."""
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,24 @@ class SetScores(Frozen):
     """
 
     split: Split
+    """Of the samples."""
     n: int
+    """How many samples."""
     groups: int | None = None
+    """How many groups of samples, if they were kept together."""
     optimistic: bool
+    """Whether the candidate was selected on these samples."""
     metrics: dict[str, Interval]
+    """Name -> score with its interval."""
 
 
 class Scored(Frozen):
     """A selection score and a report score."""
 
     selection: SetScores
+    """On the samples that chose; optimistic."""
     report: SetScores
+    """On the samples that report."""
 
 
 class Optimism(Frozen):
@@ -34,4 +41,6 @@ class Optimism(Frozen):
     """
 
     measured: float
+    """Selection score minus report score; the other way round for errors."""
     expected: float
+    """What choosing the best of the candidates adds by itself."""

@@ -129,7 +129,9 @@ class Fusion(Frozen):
     """How members' outputs are combined: `strategy` None for a single member, weights for `weighted` only."""
 
     strategy: Strategy | None
+    """`max`, `min`, `mean` or `weighted`; None for a single member."""
     space: Space
+    """Where class scores are combined."""
     weights: tuple[float, ...] | None
     """Of each member; None also where `weights_by_column` are given."""
     weights_by_column: tuple[tuple[float, ...], ...] | None = None

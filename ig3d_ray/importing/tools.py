@@ -20,11 +20,15 @@ class ToolFormat(Frozen):
     """How a tool writes its predictions."""
 
     name: str
+    """Of the tool, for `--format`."""
     about: str = ""
+    """What it writes."""
     source: str = ""
+    """Where its format is documented."""
     recognized_by: tuple[str, ...] = ()
     """Columns that a file of this tool has; a name that ends with * stands for all that begin so."""
     also_recognized_by: tuple[tuple[str, ...], ...] = ()
+    """Other sets of such columns, each of which is enough."""
     id: tuple[str, ...] = ()
     """Columns of sample ids; the first that is there counts."""
     frame: str | None = None
@@ -32,6 +36,7 @@ class ToolFormat(Frozen):
     classes: dict[str, str] = Field(default_factory=dict)
     """Column, after a prefix, -> expression."""
     prefixes: tuple[str, ...] = ("",)
+    """What may precede a class in the name of its column."""
     order: tuple[str, ...] = ()
     """The expressions of numbered columns, in order."""
     short_order: tuple[str, ...] = ()
@@ -39,9 +44,11 @@ class ToolFormat(Frozen):
     va_after_classes: bool = False
     """Whether two further numbered columns are valence and arousal."""
     scores: ScoreKind = "scores"
+    """What the scores are."""
     predicted: str | None = None
     """The column of the predicted class, where there are no scores."""
     label: str | None = None
+    """The column of the true class."""
     numbers: tuple[str, ...] = ()
     """The expressions that the numbers of `predicted` and `label` are."""
     found_where: str | None = None
@@ -49,6 +56,7 @@ class ToolFormat(Frozen):
     predicted_label: str | None = None
     """A column that is called like a label, but has predictions."""
     va: tuple[str, str] | None = None
+    """Columns of valence and arousal."""
     face: tuple[str, str] | None = None
     """Columns of the width and height of the face."""
 

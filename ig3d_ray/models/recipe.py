@@ -22,10 +22,15 @@ class LossSpec(Frozen):
     va_terms: Literal["none", "random", "fixed", "mse", "ccc"] = "none"
     """`random` draws alpha, beta, gamma from [0, 1] for every batch (the paper); `fixed` takes those below."""
     alpha: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """Weight of the squared error in loss 1."""
     beta: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """Weight of 1 - CCC in loss 1."""
     gamma: float = Field(default=1.0, ge=0, allow_inf_nan=False)
+    """Weight of 1 - PCC in loss 1."""
     w1: float = Field(default=5.0, ge=0, allow_inf_nan=False)
+    """Weight of the squared error in loss 2."""
     w2: float = Field(default=3.0, ge=0, allow_inf_nan=False)
+    """Weight of the squared errors in loss 3."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> "LossSpec":
@@ -67,10 +72,13 @@ class TrainingRecipe(Frozen):
     batch_size: int = Field(default=64, ge=2)
     """Samples per step over all workers together, so that the learning rate holds for any number of workers."""
     epochs: int = Field(default=100, ge=1)
+    """How many, at most."""
     patience: int | None = Field(default=3, ge=1)
     """Stop after this many epochs without a better score on dev, or never (null); the best epoch is kept anyway."""
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    """Of torch."""
     weight_decay: float = Field(default=1e-5, ge=0, allow_inf_nan=False)
+    """Of the optimizer."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of sgd."""
     sam_rho: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -79,11 +87,15 @@ class TrainingRecipe(Frozen):
     """`cyclic` and `cosine` move between base_lr and max_lr with every step; the others begin at max_lr, and
     multiply it by lr_factor: after every epoch, after every lr_epochs, or when the dev loss did not fall."""
     base_lr: float = Field(default=1e-6, ge=0, allow_inf_nan=False)
+    """Lowest learning rate."""
     max_lr: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    """Highest learning rate."""
     half_cycle: int | None = Field(default=None, ge=1)
     """Steps from one learning rate to the other; by default half an epoch (cyclic) or all epochs (cosine)."""
     lr_factor: float = Field(default=0.1, gt=0, lt=1)
+    """By which the learning rate is multiplied at each step of its schedule."""
     lr_epochs: int = Field(default=10, ge=1)
+    """Epochs between the steps of the schedule."""
     sampling: Literal["shuffle", "inverse_frequency", "inverse_frequency_once", "min_class"] = "shuffle"
     """Samples of an epoch: all; the same number drawn with weight 1 / class count, in each epoch or only once;
     or as many of each class as the smallest has, drawn once."""
@@ -111,4 +123,6 @@ class Stage(Frozen):
     """One training after another: a loss and its recipe."""
 
     loss: LossSpec
+    """Of this training."""
     recipe: TrainingRecipe
+    """Of this training."""

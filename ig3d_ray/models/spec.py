@@ -86,7 +86,9 @@ class Origin(Frozen):
     """Where the weights of an imported checkpoint come from."""
 
     name: MemberName
+    """Of the file."""
     sha256: str
+    """Of its bytes."""
 
 
 class CohortKind(NamedTuple):
@@ -124,8 +126,11 @@ class ImportedSpec(Frozen):
     """An external model of which only predictions are available."""
 
     kind: Literal["imported"] = "imported"
+    """Always `imported`."""
     name: MemberName
+    """Of the member."""
     view: View
+    """What the model takes as input."""
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -149,12 +154,15 @@ class TrainedSpec(Frozen):
     """Fields that follow from the rest of a run and are not written in a search space."""
 
     kind: str
+    """Names the network."""
     loss: LossSpec = LossSpec()
+    """Of the training."""
     recipe: TrainingRecipe = TrainingRecipe()
     """A recipe, or the name of one under `recipes`."""
     then: Stage | None = None
     """A second training from the best epoch of the first, with a new last layer, for valence and arousal: CAGE's."""
     seed: int = Field(default=0, ge=0)
+    """Of the initial weights and the order of the samples."""
     tag: str = Field(default="", pattern=r"^[A-Za-z0-9.+]*$")
     """Part of the name, where members differ in their recipes alone."""
     monitor: Literal["accuracy", "ccc_mean"] = "accuracy"
@@ -162,6 +170,7 @@ class TrainedSpec(Frozen):
     workers: int = Field(default=1, ge=1)
     """Data-parallel workers: batch norm and correlations are per worker, so their number changes the weights."""
     origin: Origin | None = None
+    """Of imported weights; None if they are trained here."""
 
     @model_validator(mode="after")
     def _second_training_is_for_va(self) -> Self:

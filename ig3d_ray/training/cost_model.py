@@ -49,11 +49,17 @@ class Timing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     network: str
+    """Of the member."""
     device: str
+    """On which it was trained."""
     samples: int
+    """Of the train split."""
     epochs: int
+    """How many were trained."""
     most: int
+    """How many it might have trained."""
     seconds: float
+    """Of the training."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from ig3d_ray.config.schema import schema_text, search_space_schema
+from ig3d_ray.ensembles.spec import EnsembleSpec
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 SHIPPED = sorted(SPACES.glob("*.yaml"))
@@ -40,3 +41,17 @@ def test_what_the_reader_rejects_the_schema_rejects(change: dict[str, object]) -
     jsonschema.validate(SPACE, search_space_schema())
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(SPACE | change, search_space_schema())
+
+
+def _undescribed(part: object, name: str = "") -> list[str]:
+    """Properties of a schema without a description, in whatever form they may be written."""
+    if not isinstance(part, dict):
+        return []
+    fields = part.get("properties", {})
+    found = [f"{name}.{key}" for key, field in fields.items() if "description" not in str(field)]
+    return found + [one for key, inner in part.get("$defs", {}).items() for one in _undescribed(inner, key)]
+
+
+@pytest.mark.parametrize("schema", [search_space_schema(), EnsembleSpec.model_json_schema()], ids=["space", "spec"])
+def test_every_field_is_described(schema: dict[str, object]) -> None:
+    assert _undescribed(schema) == []

@@ -28,6 +28,7 @@ class ExpressionClass(Frozen):
     """
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
+    """As tables and reports show it."""
     synonyms: tuple[str, ...] = ()
     """Further names of this class in files."""
 

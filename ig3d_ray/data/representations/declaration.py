@@ -26,6 +26,7 @@ class Group(Frozen):
     """Numbers that belong together: as many as `width`, or one for each of `names`."""
 
     width: int | None = Field(default=None, ge=1, le=100_000)
+    """How many numbers it has."""
     names: tuple[str, ...] = ()
     """Columns by name, such as those of action units."""
     key: str | None = None

@@ -30,8 +30,11 @@ class CageSpec(TrainedSpec):
     """CAGE: a torchvision backbone whose loss decides whether it outputs classes, valence and arousal, or both."""
 
     kind: Literal["cage"] = "cage"
+    """Names the network."""
     backbone: Backbone = "maxvit_t"
+    """Of torchvision."""
     image_size: int = Field(default=MAXVIT_SIZE, ge=32)
+    """Height and width of its images, in pixels."""
     start_from: WeightsName | None = None
     """Weights imported with `ig3d import weights`, such as ImageNet's; random weights without."""
     stochastic_depth: float = Field(default=STOCHASTIC_DEPTH, ge=0, lt=1)

@@ -12,8 +12,11 @@ class CnnSpec(TrainedSpec):
     """A small convolutional network on the image: five stages, `width` channels in the first."""
 
     kind: Literal["cnn"] = "cnn"
+    """Names the network."""
     width: int = Field(default=32, ge=4)
+    """Channels of the first stage."""
     image_size: int = Field(default=112, ge=32)
+    """Height and width of its images, in pixels."""
 
     @property
     def inputs(self) -> tuple[Input, ...]:

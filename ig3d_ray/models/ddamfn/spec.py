@@ -16,7 +16,9 @@ class DdamfnSpec(TrainedSpec):
     """DDAMFN, or DDAMFN++ with its recipe, on images of 112 x 112."""
 
     kind: Literal["ddamfn"] = "ddamfn"
+    """Names the network."""
     heads: int = Field(default=2, ge=1, le=4)
+    """Attention heads."""
     attention: Attention = "apart"
     """What 0.1 times the attention loss does to the heads; `apart` is DDAMFN's, `together` the fusion code's."""
     start_from: WeightsName | None = None

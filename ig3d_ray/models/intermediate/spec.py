@@ -25,13 +25,19 @@ class IntermediateSpec(TrainedSpec):
     """Intermediate fusion: an image network's features and 3D parameters in one classifier, trained together."""
 
     kind: Literal["intermediate"] = "intermediate"
+    """Names the network."""
     backbone: Literal["ddamfn", "maxvit_t"] = "ddamfn"
+    """The image network."""
     representation: Representation
+    """Of the 3D parameters."""
     subset: Subset
+    """Which of the parameters."""
     heads: int = Field(default=1, ge=1, le=4)
+    """Attention heads of the image network."""
     attention: Attention = "together"
     """With two or more of DDAMFN's heads: what 0.1 times the attention loss does to them."""
     start_from: WeightsName | None = None
+    """Weights that the image network starts from; None for random ones."""
     stochastic_depth: float = Field(default=STOCHASTIC_DEPTH, ge=0, lt=1)
     """Of MaxViT, as in `cage`."""
     params: Literal["standardized", "raw"] = "standardized"

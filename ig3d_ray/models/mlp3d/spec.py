@@ -16,9 +16,13 @@ class Mlp3dSpec(TrainedSpec):
     """The paper's 3D classifier: four hidden layers on the parameters of a 3D face model (Ig3D, section 4.1)."""
 
     kind: Literal["mlp3d"] = "mlp3d"
+    """Names the network."""
     representation: Representation
+    """Of the 3D parameters."""
     subset: Subset
+    """Which of the parameters."""
     width: int = Field(default=PAPER_WIDTH, ge=8)
+    """Units of the hidden layers."""
     variant: Variant = "paper"
     """`paper`: parameters standardized, dropout 50 % and 40 % after the first two layers. The published code takes
     them as they are and drops 50 % after the first (`published`) or nothing (`published_va`); its network for

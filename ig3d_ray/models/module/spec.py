@@ -19,6 +19,7 @@ class ModuleSpec(TrainedSpec):
     """
 
     kind: Literal["module"] = "module"
+    """Names the network."""
     factory: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     """`package.module:function`."""
     arguments: dict[str, Any] = Field(default_factory=dict)
@@ -28,6 +29,7 @@ class ModuleSpec(TrainedSpec):
     representation: Representation | None = None
     """The parameters that it takes; without, it takes none."""
     subset: Subset = "full"
+    """Which of the 3D parameters, if it takes some."""
     giga_operations: float = Field(default=1.0, gt=0)
     """Floating-point operations of one sample in units of 1e9, for the forecast of `ig3d plan`."""
 

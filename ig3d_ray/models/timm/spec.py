@@ -27,9 +27,11 @@ class TimmSpec(TrainedSpec):
     """A network of timm by its name, with a new last layer for classes, valence and arousal, or both."""
 
     kind: Literal["timm"] = "timm"
+    """Names the network."""
     model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     """timm's name, such as resnet18 or convnext_tiny.fb_in22k; `timm.list_models()` has them all."""
     image_size: int = Field(default=IMAGE_SIZE, ge=32)
+    """Height and width of its images, in pixels."""
     pretrained: WeightsName | None = None
     """Weights imported with `ig3d import weights`; random weights without. Nothing is downloaded."""
     layer_decay: float = Field(default=1.0, gt=0, le=1)
