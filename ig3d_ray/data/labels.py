@@ -1,5 +1,6 @@
 """Ground truth labels of the samples of one split, by id: from the samples table, or imported with predictions."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,13 @@ class Labels:
     expression: np.ndarray
     va: np.ndarray
     groups: np.ndarray | None = None
+
+    def digest(self, task: Task) -> str:
+        """SHA-256 of the ids and labels of a task, in hex, whatever the order of rows."""
+        order = np.argsort(self.ids)
+        content = hashlib.sha256("\0".join([self.split, task, *self.ids[order].tolist()]).encode())
+        content.update(np.ascontiguousarray(self.truth(task)[order]).tobytes())
+        return content.hexdigest()
 
     def truth(self, task: Task) -> np.ndarray:
         """The labels of a task: `[N]` classes, or `[N, 2]` valence and arousal."""

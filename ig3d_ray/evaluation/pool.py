@@ -30,6 +30,7 @@ class Pool:
         labels: `[N]` int64 classes, or `[N, 2]` float32.
         excluded: the ids for which the output of some member is missing, ascending.
         groups: `[N]` int: samples of one number belong together; None where each is on its own.
+        labels_digest: SHA-256 of the labels of the whole split, whatever the members; empty where it has no labels.
     """
 
     dataset: str
@@ -43,6 +44,7 @@ class Pool:
     labels: np.ndarray
     excluded: tuple[str, ...] = ()
     groups: np.ndarray | None = None
+    labels_digest: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,7 +70,8 @@ class Pool:
         """The pool on some of its samples, `rows` being ascending indices."""
         parts = (self.ids[rows], np.take(self.outputs_MNC, rows, axis=1), self.labels[rows])
         about = (self.dataset, self.split, self.task, self.names, self.fingerprints, self.views)
-        return Pool(*about, *parts, self.excluded, None if self.groups is None else self.groups[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return Pool(*about, *parts, self.excluded, groups, self.labels_digest)
 
     def only(self, names: Sequence[str]) -> "Pool":
         """The pool with some of its members, in this order."""

@@ -25,6 +25,7 @@ from ig3d_ray.report.text import (
     about_calibration,
     about_columns,
     chosen_by,
+    looks,
     optimism,
     over_2d,
     shown_label,
@@ -270,6 +271,7 @@ def _provenance(findings: Findings, name: str) -> dict[str, str]:
         "intervals": "95 %, bootstrap of 2,000 resamples"
         + (f" of whole groups ({report.groups})" if report.groups else "")
         + "; those of gains are paired",
+        "looks": looks(board),
         "seed": str(about.seed),
         "search space": f"{about.search_space}, {about.search_space_hash}",
         "data": about.dataset_fingerprint or "no samples table",

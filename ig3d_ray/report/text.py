@@ -7,6 +7,7 @@ from rich import box
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+from scipy.stats import norm
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation import metrics
@@ -41,20 +42,47 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
     groups = _of_groups(board)
     message = f"{size} than {single}, the best single member on {split}, {_paired(gain, test, metric, groups)}"
     # With few samples the bootstrap intervals are too narrow; the exact test is not affected.
-    doubted = metric == "accuracy" and test is not None and test.p >= LEVEL
+    doubted = metric == "accuracy" and test is not None and test.p * board.looks >= LEVEL
+    corrected = corrected_for(gain, board.looks)
     if board.singles == 1:
         return "There was nothing to fuse: the pool has one member."
     if len(members) == 1:
         return f"No gain: cross-fitted on {space.protocol.choose_on}, no fusion did better than {members[0]} alone."
     if space.protocol.kind == "paper":
         return f"The ensemble has {message}; it was chosen on the same samples, so this is optimistic."
-    if max(-gain.low, gain.high) <= space.protocol.rope:
+    if board.looks > 1:
+        message += f"; {looks(board)}, so that it counts as {_interval_of(corrected)}"
+    if max(-corrected.low, corrected.high) <= space.protocol.rope:
         return f"Practically the same, within {space.protocol.rope:g}: the ensemble has {message}."
-    if gain.low > 0 and not doubted:
+    if corrected.low > 0 and not doubted:
         return f"The gain is real: the ensemble has {message}."
-    if gain.high < 0:
+    if corrected.high < 0:
         return f"The ensemble is worse: {message}."
     return f"No gain can be claimed: the ensemble has {message}."
+
+
+def corrected_for(gain: Interval, looks: int) -> Interval:
+    """The interval of a gain at the level that several looks at the report set leave for each (Bonferroni), by a normal
+    approximation: the resamples are too few for such quantiles.
+
+    Args:
+        gain: with its 95 % interval.
+        looks: how many, this one included.
+    """
+    wider = float(norm.isf(LEVEL / 2 / looks) / norm.isf(LEVEL / 2))
+    ends = (gain.value + wider * (end - gain.value) for end in (gain.low, gain.high))
+    return Interval(value=gain.value, low=next(ends), high=next(ends))
+
+
+def looks(board: Leaderboard) -> str:
+    """Which look at the report set a search was."""
+    number = board.looks
+    last = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number // 10 % 10 != 1 else "th"
+    return f"this is the {number}{last} search that reports on these samples"
+
+
+def _interval_of(gain: Interval) -> str:
+    return f"{gain.low:+.4f} to {gain.high:+.4f}"
 
 
 def _paired(gain: Interval, test: McNemar | None, metric: str, groups: str) -> str:

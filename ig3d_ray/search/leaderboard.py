@@ -97,6 +97,7 @@ class Leaderboard:
         singles: the number of members, shown or not.
         excluded: samples for which an output of some member is missing; nothing was compared on them.
         bootstrap: the resamples of the report set, for further comparisons.
+        looks: which search this is that reports on this set; its verdict is corrected for the others.
         calibrated: the temperature of the chosen ensemble's scores, and what it is worth; None without classes.
     """
 
@@ -115,6 +116,7 @@ class Leaderboard:
     excluded: dict[Split, tuple[str, ...]]
     bootstrap: Bootstrap
     calibrated: Calibrated | None
+    looks: int = 1
 
     @property
     def chosen_fusion(self) -> Fusion:

@@ -226,6 +226,11 @@ def run_record(folder: str) -> str:
     return f"{folder}/run.json"
 
 
+def looks(dataset: str, split: str, digest: str) -> str:
+    """The folder of the looks at a report set, by its labels."""
+    return f"looks/{dataset}/{split}-{digest[:16]}"
+
+
 def report(folder: str) -> str:
     """The HTML report of a search."""
     return f"{folder}/report.html"

@@ -231,4 +231,4 @@ def _grouped(pool: Pool, labels: Labels, space: SearchSpace) -> Pool:
             f"{pool.dataset} {pool.split}: {len(pool)} samples look like frames of {videos} videos, such as {example}:"
             " intervals are too narrow unless they are groups; set protocol.group_by, such as '^(.*)[/_]'"
         )
-    return replace(pool, groups=groups)
+    return replace(pool, groups=groups, labels_digest=labels.digest(space.task))

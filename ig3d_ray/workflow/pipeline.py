@@ -21,6 +21,7 @@ from ig3d_ray.report.findings import Findings
 from ig3d_ray.search.explorer import Explorer, Remembered, run_local
 from ig3d_ray.search.journal import Journal, load_results, search_folder
 from ig3d_ray.search.leaderboard import Leaderboard, build_leaderboard
+from ig3d_ray.search.ledger import record_look
 from ig3d_ray.search.protocol import Parts, plan
 from ig3d_ray.search.scoring import Result
 from ig3d_ray.storage import paths
@@ -126,7 +127,8 @@ def search_store(
             how, short = search or _in_process, paths.parse_search(folder).search
             results = how(space, arranged.parts, short, after.write, {**early, **journal.remembered})
             after.close()
-        board = build_leaderboard(space, arranged, results)
+        looks = record_look(store, space, arranged.report, folder)
+        board = replace(build_leaderboard(space, arranged, results), looks=looks)
         spec = build_spec(store, space, name, arranged, board, cards, inventory.dataset_fingerprint)
         published = known is not None and store.read(paths.ensemble_spec(folder)) == spec.to_json().encode()
         if published:

@@ -1,5 +1,6 @@
 """Reports of searches: created with each search, or again from the contents of a storage."""
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 
@@ -21,6 +22,7 @@ from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.page import report_page
 from ig3d_ray.search.journal import load_results, search_folder
 from ig3d_ray.search.leaderboard import build_leaderboard
+from ig3d_ray.search.ledger import look_of
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
@@ -104,4 +106,6 @@ def findings_of(store: Store, folder: str) -> Findings:
         )
     results = load_results(store, folder)
     assert results is not None
-    return Findings(space, arranged, build_leaderboard(space, arranged, results), spec, results)
+    looks = look_of(store, arranged.report, folder) or 1
+    board = dataclasses.replace(build_leaderboard(space, arranged, results), looks=looks)
+    return Findings(space, arranged, board, spec, results)
