@@ -82,7 +82,7 @@ def reliability(findings: Findings, size: Size) -> Figure | None:
         axes.plot([0, 1], [0, 1], color=RULE, linewidth=1.2)
         for bins, color, label in (
             (calibrated.uncalibrated, MUTED, "without a temperature"),
-            (calibrated.calibrated, SECOND, f"ensemble, temperature {calibrated.temperature:.3g}"),
+            (calibrated.calibrated, SECOND, "with it: the ensemble"),
         ):
             spread = 1.96 * np.sqrt(bins.accuracy * (1 - bins.accuracy) / bins.count)
             axes.vlines(bins.confidence, bins.accuracy - spread, bins.accuracy + spread, color=color, alpha=0.5)
@@ -90,7 +90,7 @@ def reliability(findings: Findings, size: Size) -> Figure | None:
         low = min(float(calibrated.calibrated.confidence.min()), float(calibrated.uncalibrated.confidence.min()))
         axes.set_xlim(max(0.0, low - 0.05), 1.02)
         axes.set_ylim(0, 1.02)
-        axes.set_xlabel("probability of the predicted class, in bins of equally many samples")
+        axes.set_xlabel("probability of the predicted class")
         axes.set_ylabel("share that is right")
         figure.legend(loc="outside upper left", fontsize=8, ncols=size.columns)
     return figure

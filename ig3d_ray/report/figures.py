@@ -21,8 +21,8 @@ FIGURES: dict[str, tuple[Callable[[Findings, Size], Figure | None], str]] = {
     "classes": (per_class, "Recall of each class."),
     "reliability": (
         reliability,
-        "How often the ensemble is right, by its confidence, on the report set; on the diagonal it is as often right"
-        " as its probabilities say.",
+        "How often the ensemble is right, by its confidence, on the report set; bins of equally many samples; on"
+        " the diagonal it is as often right as its probabilities say.",
     ),
     "circumplex": (circumplex, "Valence and arousal on the report set."),
     "front": (front, "Pareto front: ensembles that no smaller or cheaper ensemble outperforms."),

@@ -134,8 +134,8 @@ def about_calibration(board: Leaderboard) -> str:
     before, after = board.calibrated.scores.uncalibrated, board.calibrated.scores.calibrated
     return (
         f"Probabilities on {board.chosen.scores.report.split}: calibration error {_interval(after.ece)}, log-loss"
-        f" {_interval(after.log_loss)}, Brier score {_interval(after.brier)}, by a temperature of"
-        f" {board.calibrated.temperature:.3g} for the fused scores; without it {before.ece.value:.4f},"
+        f" {_interval(after.log_loss)}, Brier score {_interval(after.brier)}; without a temperature of the fused scores"
+        f" (of the exported ensemble: {board.calibrated.temperature:.3g}) {before.ece.value:.4f},"
         f" {before.log_loss.value:.4f} and {before.brier.value:.4f}. It changes no predicted class."
     )
 
