@@ -73,6 +73,7 @@ def _about(
     # These two wait for someone else.
     if context.invoked_subcommand not in ("serve", "submit"):
         show_steps(first=f"ig3d {context.invoked_subcommand}")
+        context.call_on_close(hide_steps)
 
 
 def _one_line(message: str) -> str:
@@ -83,18 +84,10 @@ def _one_line(message: str) -> str:
     return f"{message[: ERROR_LENGTH - 103]} ... {message[-95:]}"
 
 
-def _command() -> int | None:
-    try:
-        code: int | None = app(standalone_mode=False)
-        return code
-    finally:
-        hide_steps()
-
-
 def main() -> None:
     """Entry point: an error that the user can correct is one line on stderr and exit code 2."""
     try:
-        sys.exit(_command())
+        sys.exit(app(standalone_mode=False))
     except Ig3dError as error:
         say(f"ig3d: {_one_line(without_password(str(error)))}", err=True)
     except typer.Abort:

@@ -31,6 +31,14 @@ SpecUri = Annotated[
         help="A best_ensemble.json, as a file or URI; its folder; or, with --storage, its search's name.",
     ),
 ]
+Risk = Annotated[
+    float | None,
+    typer.Option(
+        "--abstain-above-risk",
+        metavar="ERROR",
+        help="Abstain so that at most this share of answers is wrong.",
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Override one field, such as search.budget=500. Repeatable."),

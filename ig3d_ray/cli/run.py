@@ -2,7 +2,7 @@
 
 import typer
 
-from ig3d_ray.cli.options import Address, AsJson, Overrides, SpaceFile, Storage
+from ig3d_ray.cli.options import Address, AsJson, Overrides, Risk, SpaceFile, Storage
 from ig3d_ray.cli.outcome import Mlflow, OptunaStorage, show_outcome, tracking_at
 
 
@@ -10,6 +10,7 @@ def run(
     space_file: SpaceFile,
     storage: Storage,
     overrides: Overrides = None,
+    risk: Risk = None,
     address: Address = None,
     optuna_storage: OptunaStorage = None,
     mlflow: Mlflow = None,
@@ -26,7 +27,8 @@ def run(
     reporter = Reporter(log_to_stderr())
     store = Store(storage)
     use_declarations(store)
-    space = load_space(space_file, tuple(overrides or ()))
+    abstain = [] if risk is None else [f"abstain_above_risk={risk}"]
+    space = load_space(space_file, (*(overrides or ()), *abstain))
     tracking = tracking_at(mlflow, space)
     with interruptible():
         outcome = pipeline.run(store, space, space_file.stem, address, reporter, optuna_storage)

@@ -1,6 +1,6 @@
 """`ig3d search`: the search over what a storage holds."""
 
-from ig3d_ray.cli.options import Address, AsJson, Overrides, SpaceFile, Storage
+from ig3d_ray.cli.options import Address, AsJson, Overrides, Risk, SpaceFile, Storage
 from ig3d_ray.cli.outcome import Mlflow, OptunaStorage, show_outcome, tracking_at
 
 
@@ -8,6 +8,7 @@ def search(
     space_file: SpaceFile,
     storage: Storage,
     overrides: Overrides = None,
+    risk: Risk = None,
     address: Address = None,
     optuna_storage: OptunaStorage = None,
     mlflow: Mlflow = None,
@@ -24,7 +25,8 @@ def search(
     reporter = Reporter(log_to_stderr())
     store = Store(storage)
     use_declarations(store)
-    space = load_space(space_file, tuple(overrides or ()))
+    abstain = [] if risk is None else [f"abstain_above_risk={risk}"]
+    space = load_space(space_file, (*(overrides or ()), *abstain))
     store.check_there()
     store.prepare()
     tracking = tracking_at(mlflow, space)

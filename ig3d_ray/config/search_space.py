@@ -196,6 +196,9 @@ class SearchSpace(Frozen):
     """For `faces` only: how many to draw."""
     seed: int = Field(default=0, ge=0)
     """Of the search, the folds and the bootstrap."""
+    abstain_above_risk: float | None = Field(default=None, gt=0, lt=1)
+    """The error among answered samples, at most: the exported ensemble abstains where it is less confident than that
+    needs, with 95 % confidence."""
 
     @model_validator(mode="before")
     @classmethod
@@ -226,6 +229,8 @@ class SearchSpace(Frozen):
         allowed = [name for task in about.tasks for name in metrics.METRICS[task]]
         if self.objective not in allowed:
             raise ValueError(f"objective {self.objective!r} for {self.dataset}; allowed: {', '.join(allowed)}")
+        if self.abstain_above_risk is not None and not self.task.has_classes:
+            raise ValueError("abstain_above_risk: valence and arousal have no confidence; remove it")
         unfit = [method for method in self.fusion.methods or () if method not in METHODS[self.task]]
         if unfit:
             raise ValueError(f"fusion.methods: {unfit[0]!r} for {self.task}; allowed: {', '.join(METHODS[self.task])}")
@@ -279,6 +284,8 @@ class SearchSpace(Frozen):
         if self.protocol.rope == ProtocolSpec().rope:
             # Of no influence on the search, as no groups are.
             del content["protocol"]["rope"]
+        if self.abstain_above_risk is None:
+            del content["abstain_above_risk"]
         if self.protocol.group_by is None:
             del content["protocol"]["group_by"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

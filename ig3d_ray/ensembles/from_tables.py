@@ -22,8 +22,8 @@ Table = Path | str | pd.DataFrame
 
 
 def fused_frame(spec: EnsembleSpec, fusion: Fusion, ids: list[str], fused: np.ndarray) -> pd.DataFrame:
-    """Fused outputs as a table: `sample_id`, `predicted` and a `probability_<class>` each, or `valence` and
-    `arousal` in the data set's range.
+    """Fused outputs as a table: `sample_id`, `predicted`, `abstained` if the spec has a threshold, and a
+    `probability_<class>` each; or `valence` and `arousal` in the data set's range.
 
     Args:
         spec: whose classes.
@@ -38,7 +38,17 @@ def fused_frame(spec: EnsembleSpec, fusion: Fusion, ids: list[str], fused: np.nd
         return pd.DataFrame(columns | {"valence": va[:, 0], "arousal": va[:, 1]})
     columns["predicted"] = pd.array([spec.class_names[i] for i in fused.argmax(axis=1)], dtype="string")
     likely = fusion.probabilities(fused)
+    if spec.abstention is not None:
+        columns["abstained"] = _abstained(spec, fusion, likely)
     return pd.DataFrame(columns | {f"probability_{name}": likely[:, i] for i, name in enumerate(spec.class_names)})
+
+
+def _abstained(spec: EnsembleSpec, fusion: Fusion, likely: np.ndarray) -> np.ndarray:
+    """Where the ensemble abstains, `[N]` bool; a fallback always does: its errors weren't bounded."""
+    threshold = spec.abstention.threshold if spec.abstention is not None else None
+    if threshold is None or fusion != spec.fusion:
+        return np.ones(len(likely), dtype=bool)
+    return np.asarray(likely.max(axis=1) < threshold)
 
 
 def predict_from(

@@ -20,6 +20,7 @@ from ig3d_ray.evaluation.scores import Optimism, Scored
 from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.models.registry import parse_spec
 from ig3d_ray.models.spec import AnySpec, MemberName
+from ig3d_ray.search.abstaining import Abstention
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.explain import first_error
 from ig3d_ray.storage.json_files import strict_json
@@ -171,6 +172,8 @@ class EnsembleSpec(Frozen):
     """Of the ensemble."""
     calibration: CalibrationScores | None = None
     """Of the probabilities on the report set; None for valence and arousal."""
+    abstention: Abstention | None = None
+    """Where it abstains, if a bound of the error was asked for."""
     optimism: Optimism
     """Of the selection score."""
     pareto: tuple[ParetoPoint, ...]

@@ -96,6 +96,29 @@ def reliability(findings: Findings, size: Size) -> Figure | None:
     return figure
 
 
+def risk(findings: Findings, size: Size) -> Figure | None:
+    """Error against coverage of the ensemble and of the best single member."""
+    calibrated = findings.board.calibrated
+    if calibrated is None:
+        return None
+    with drawing(size.inches, 3.2) as (figure, (axes,)):
+        for curve, color, label in (
+            (calibrated.curve_of_single, FIRST, f"best single: {findings.board.best_single.result.members[0]}"),
+            (calibrated.curve, SECOND, "ensemble"),
+        ):
+            axes.plot(curve.coverage, curve.risk, color=color, label=short(label, 48))
+        asked = calibrated.abstention
+        if asked is not None:
+            axes.axhline(asked.risk, color=MUTED, linestyle="--", linewidth=1, label=f"at most {asked.risk:g}")
+            axes.axvline(asked.coverage, color=INK, linewidth=1, label=f"answered: {asked.coverage:.1%}")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, None)
+        axes.set_xlabel("share of samples that is answered")
+        axes.set_ylabel("share of these that is wrong")
+        figure.legend(loc="outside upper left", fontsize=8, ncols=size.columns)
+    return figure
+
+
 def circumplex(findings: Findings, size: Size) -> Figure | None:
     """Valence and arousal as labeled and as predicted, and how far off the ensemble is in each region."""
     if findings.space.task.has_classes:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from ig3d_ray.report.class_figures import circumplex, confusions, per_class, reliability
+from ig3d_ray.report.class_figures import circumplex, confusions, per_class, reliability, risk
 from ig3d_ray.report.figure_sizes import Size
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.score_figures import leaderboard, strategies, weight_curve
@@ -23,6 +23,10 @@ FIGURES: dict[str, tuple[Callable[[Findings, Size], Figure | None], str]] = {
         reliability,
         "How often the ensemble is right, by its confidence, on the report set; bins of equally many samples; on"
         " the diagonal it is as often right as its probabilities say.",
+    ),
+    "risk": (
+        risk,
+        "The error among the most confident samples of the report set, against the share that is answered.",
     ),
     "circumplex": (circumplex, "Valence and arousal on the report set."),
     "front": (front, "Pareto front: ensembles that no smaller or cheaper ensemble outperforms."),

@@ -22,6 +22,7 @@ from ig3d_ray.report.paper import PUBLISHED, Published
 from ig3d_ray.report.text import (
     PROTOCOLS,
     SHOWN,
+    about_abstention,
     about_calibration,
     about_columns,
     chosen_by,
@@ -40,6 +41,7 @@ TITLES = {
     "confusion": "Confusion matrices",
     "classes": "Per-class recall",
     "reliability": "Calibration",
+    "risk": "Error against coverage",
     "circumplex": "Valence and arousal",
     "front": "Pareto front",
     "tried": "Candidates over time",
@@ -184,6 +186,8 @@ def _section(key: str, title: str, findings: Findings, figure: Figure | None) ->
         section.note = about_columns(findings.space, findings.board)
     if key == "reliability":
         section.note = about_calibration(findings.board)
+    if key == "risk":
+        section.note = about_abstention(findings.board)
     if key == "weight" and findings.curve is not None:
         section.note = _about_weight(findings)
     return section

@@ -140,6 +140,22 @@ def about_calibration(board: Leaderboard) -> str:
     )
 
 
+def about_abstention(board: Leaderboard) -> str:
+    """Where the chosen ensemble abstains, in one sentence; empty if nothing was asked for."""
+    found = board.calibrated.abstention if board.calibrated is not None else None
+    if found is None:
+        return ""
+    if found.threshold is None:
+        return (
+            f"Abstention: no threshold bounds the error by {found.risk:g} with 95 % confidence; nothing is answered."
+        )
+    error = "" if found.error is None else f", with an error of {_interval(found.error)} among them"
+    return (
+        f"Abstention: below a probability of {found.threshold:.4f}, for an error of at most {found.risk:g} with 95 %"
+        f" confidence; {found.coverage:.1%} of {board.chosen.scores.report.split} is answered{error}."
+    )
+
+
 def _opposite(word: str) -> str:
     return "less" if word == "more" else "more"
 
@@ -160,7 +176,13 @@ def render(space: SearchSpace, board: Leaderboard, width: int) -> Group:
         parts.append(_solved(space, board))
     if space.search.second_objective:
         parts.append(_pareto(space, board))
-    lines = (about_columns(space, board), chosen_by(space, board), about_calibration(board), optimism(board))
+    lines = (
+        about_columns(space, board),
+        chosen_by(space, board),
+        about_calibration(board),
+        about_abstention(board),
+        optimism(board),
+    )
     parts += [Text(line) for line in lines if line]
     parts.append(Text(verdict(space, board), style="bold"))
     return Group(*parts, *[Text(line) for line in [over_2d(space, board)] if line])

@@ -1,16 +1,18 @@
 """The temperature of the chosen ensemble's fused scores, fitted where it was chosen, by predictions made without it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation.calibration import CalibrationScores, Reliability, calibration, reliability
-from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.fusion.combine import Fusion, softmax
 from ig3d_ray.fusion.temperature import fit_temperatures
-from ig3d_ray.search.protocol import Plan, Rows
+from ig3d_ray.search.abstaining import Abstention, RiskCoverage, abstention, risk_coverage, threshold_for
+from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result, significant
-from ig3d_ray.search.selection import Families, predictions
+from ig3d_ray.search.selection import Families, Pick, predictions
 
 SHARPEST, FLATTEST = 0.05, 20.0
 """Bounds of a temperature: an ensemble that is never wrong where it was chosen would have one of zero."""
@@ -25,12 +27,18 @@ class Calibrated:
         scores: on the report set, before and after.
         uncalibrated: bins of the report set before.
         calibrated: bins after.
+        curve: risk against coverage of the ensemble on the report set.
+        curve_of_single: of the member that is best there.
+        abstention: the threshold for the risk that was asked for; None if none was.
     """
 
     temperature: float
     scores: CalibrationScores
     uncalibrated: Reliability
     calibrated: Reliability
+    curve: RiskCoverage
+    curve_of_single: RiskCoverage
+    abstention: Abstention | None
 
 
 def with_temperature(fusion: Fusion, temperature: float) -> Fusion:
@@ -51,50 +59,67 @@ def fused_temperature(fusion: Fusion, fused_NC: np.ndarray, labels_N: np.ndarray
 
 
 def calibrate(
-    plan: Plan, families: Families, choices: Mapping[int, Result], family_of: Mapping[int, str], seed: int
+    plan: Plan,
+    families: Families,
+    choices: Mapping[int, Result],
+    family_of: Mapping[int, str],
+    single: Result,
+    space: SearchSpace,
 ) -> Calibrated:
-    """Fit the temperature, and score the probabilities on the report set.
+    """Fit the temperature, and the threshold of abstention if one is asked for; score both on the report set.
 
     Args:
         plan: the protocol's parts.
         families: the candidates of each part.
         choices: what is chosen on the parts that report.
         family_of: the family of each part's choice.
-        seed: of the intervals.
+        single: the member that is best on the report set.
+        space: whose seed, and whose risk to abstain above.
 
-    On each part the temperature is fitted to the family's predictions of samples that a choice was made without, inside
-    the part. So no sample of the report set has a part in the temperature that it is scored with.
+    On each part both are fitted to the family's predictions of samples that a choice was made without, inside the part.
+    So no sample of the report set has a part in the temperature and the threshold that it is scored with.
     """
-
-    def temperature(part: int) -> float:
-        pool, pick = plan.parts[part], families.pick(family_of[part])
-        scores, labels = [], []
-        for inner, rows in plan.inner[part]:
-            result = pick(inner)
-            scores.append(result.fusion.fused_logits(predictions(result, pool, rows)))
-            labels.append(pool.labels[rows])
-        (found,) = fit_temperatures(np.concatenate(scores)[None], np.concatenate(labels))
-        return significant(float(np.clip(found, SHARPEST, FLATTEST)))
-
-    before, after = _held_out(plan, plan.held_out[0], choices, temperature)
-    labels = plan.report.labels
-    scores = CalibrationScores(
-        uncalibrated=calibration(before, labels, seed, plan.report.groups),
-        calibrated=calibration(after, labels, seed, plan.report.groups),
-    )
-    return Calibrated(temperature(0), scores, reliability(before, labels), reliability(after, labels))
-
-
-def _held_out(
-    plan: Plan, held_out: Sequence[tuple[int, Rows]], choices: Mapping[int, Result], temperature: Callable[[int], float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of the report set, each row by a choice made without it, before and after its temperature."""
-    pool = plan.report
-    before = np.zeros((len(pool), pool.outputs_MNC.shape[2]))
-    after = np.zeros_like(before)
-    for part, rows in held_out:
-        result = choices[part]
-        fused = predictions(result, pool, rows)
+    report, risk = plan.report, space.abstain_above_risk
+    own = {part: _fitted(plan, families.pick(family_of[part]), part, risk) for part in choices}
+    before = np.zeros((len(report), report.outputs_MNC.shape[2]))
+    after, answered = np.zeros_like(before), np.zeros(len(report), dtype=bool)
+    for part, rows in plan.held_out[0]:
+        result, (temperature, threshold) = choices[part], own[part]
+        fused = predictions(result, report, rows)
         before[rows] = result.fusion.probabilities(fused)
-        after[rows] = with_temperature(result.fusion, temperature(part)).probabilities(fused)
-    return before, after
+        after[rows] = with_temperature(result.fusion, temperature).probabilities(fused)
+        answered[rows] = threshold is not None and after[rows].max(axis=1) >= threshold
+    labels = report.labels
+    right = after.argmax(axis=1) == labels
+    alone = single.fusion.probabilities(predictions(single, report))
+    scores = CalibrationScores(
+        uncalibrated=calibration(before, labels, space.seed, report.groups),
+        calibrated=calibration(after, labels, space.seed, report.groups),
+    )
+    return Calibrated(
+        temperature=own[0][0],
+        scores=scores,
+        uncalibrated=reliability(before, labels),
+        calibrated=reliability(after, labels),
+        curve=risk_coverage(after.max(axis=1), right),
+        curve_of_single=risk_coverage(alone.max(axis=1), alone.argmax(axis=1) == labels),
+        abstention=None if risk is None else abstention(risk, own[0][1], answered, right),
+    )
+
+
+def _fitted(plan: Plan, pick: Pick, part: int, risk: float | None) -> tuple[float, float | None]:
+    """The temperature of a part's family, and its threshold for a risk."""
+    pool, scores, labels = plan.parts[part], [], []
+    for inner, rows in plan.inner[part]:
+        result = pick(inner)
+        scores.append(result.fusion.fused_logits(predictions(result, pool, rows)))
+        labels.append(pool.labels[rows])
+    logits, truth = np.concatenate(scores), np.concatenate(labels)
+    (found,) = fit_temperatures(logits[None], truth)
+    temperature = significant(float(np.clip(found, SHARPEST, FLATTEST)))
+    if risk is None:
+        return temperature, None
+    # Each sample once: repeats of the folds are no further evidence.
+    once = slice(0, len(pool))
+    likely = softmax(logits[once] / temperature)
+    return temperature, threshold_for(likely.max(axis=1), likely.argmax(axis=1) == truth[once], risk)

@@ -227,7 +227,9 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         singles=len(plan.report.names),
         excluded={side.split: side.excluded for side in (plan.parts[0], plan.report)},
         bootstrap=judge.on_report,
-        calibrated=calibrate(plan, families, choices, family_of, space.seed) if space.task.has_classes else None,
+        calibrated=(
+            calibrate(plan, families, choices, family_of, best_single, space) if space.task.has_classes else None
+        ),
     )
 
 

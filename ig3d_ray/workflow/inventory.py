@@ -224,6 +224,11 @@ def _grouped(pool: Pool, labels: Labels, space: SearchSpace) -> Pool:
         order = np.argsort(labels.ids)
         known = labels.groups[order[np.searchsorted(labels.ids, pool.ids, sorter=order)]]
     groups = groups_of(pool.ids, known, space.protocol.group_by)
+    if groups is not None and space.abstain_above_risk is not None:
+        raise Ig3dError(
+            f"abstain_above_risk: {pool.dataset} {pool.split} has groups of samples, and the bound holds for"
+            " independent ones only; remove it, or the groups"
+        )
     found = frames_of(pool.ids, pool.labels) if groups is None else None
     if found is not None:
         videos, example = found

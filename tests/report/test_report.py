@@ -25,7 +25,18 @@ from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Task
 from ig3d_ray.workflow.reports import draw, figure_files, findings_of, thumbnails_of, write_report
 
-EXPRESSION = {"leaderboard", "weight", "strategies", "confusion", "classes", "reliability", "front", "tried", "choices"}
+EXPRESSION = {
+    "leaderboard",
+    "weight",
+    "strategies",
+    "confusion",
+    "classes",
+    "reliability",
+    "risk",
+    "front",
+    "tried",
+    "choices",
+}
 
 
 @pytest.fixture
