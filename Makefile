@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long chaos fuzz fast bench bench-quick bench-training bench-serving docs package lint clean
+.PHONY: demo test test-long chaos fuzz fast bench bench-quick bench-training bench-serving bench-trust docs package lint clean
 .DELETE_ON_ERROR:
 
 # Created once, and updated when the dependencies change.
@@ -53,6 +53,10 @@ bench-training: .venv/installed
 # Throughput and memory of the service; four minutes.
 bench-serving: .venv/installed
 	$(BIN)/python -m benchmarks.serving
+
+# How often intervals, bounds, corrections and the audit's alarms are right, by simulation; five minutes on two cores.
+bench-trust: .venv/installed
+	$(BIN)/python -m benchmarks.trust
 
 docs: .venv/installed
 	$(BIN)/python -m mkdocs build --strict

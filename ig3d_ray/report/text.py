@@ -146,9 +146,7 @@ def about_abstention(board: Leaderboard) -> str:
     if found is None:
         return ""
     if found.threshold is None:
-        return (
-            f"Abstention: no threshold bounds the error by {found.risk:g} with 95 % confidence; nothing is answered."
-        )
+        return f"Abstention: no threshold bounds the error by {found.risk:g} with 95 % confidence; nothing is answered."
     error = "" if found.error is None else f", with an error of {_interval(found.error)} among them"
     return (
         f"Abstention: below a probability of {found.threshold:.4f}, for an error of at most {found.risk:g} with 95 %"

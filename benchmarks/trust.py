@@ -1,0 +1,183 @@
+"""How often the statements about uncertainty hold, by simulation: `make bench-trust` writes benchmarks/trust.md.
+
+Everything is drawn from stated seeds; each number is a share of so many simulations.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ig3d_ray.audit.checks import Audited, check_one
+from ig3d_ray.evaluation.bootstrap import Bootstrap, Interval, mcnemar
+from ig3d_ray.evaluation.calibration import brier_scores, ece, log_losses, reliability
+from ig3d_ray.evaluation.metrics import expression_statistics
+from ig3d_ray.fusion.combine import softmax
+from ig3d_ray.fusion.temperature import fit_temperatures
+from ig3d_ray.report.text import corrected_for
+from ig3d_ray.search.abstaining import threshold_for
+from ig3d_ray.types import Task
+
+SHARES = np.array([329, 74, 160, 1185, 478, 162, 680]) / 3068
+NAMES = ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Anger", "Neutral")
+Line = tuple[str, ...]
+
+
+def calibration_lines() -> Iterator[Line]:
+    """Two views whose evidence adds up, fused by weights that sum to one."""
+    found = []
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 7, 4000)
+        fused = np.mean([1.5 * np.eye(7)[labels] + rng.standard_normal((4000, 7)) for _ in range(2)], axis=0)
+        chosen, reported = slice(0, 2000), slice(2000, 4000)
+        (warm,) = fit_temperatures(fused[None, chosen], labels[chosen])
+        for likely in (softmax(fused[reported]), softmax(fused[reported] / warm)):
+            bins = reliability(likely, labels[reported])
+            scores = (log_losses(likely, labels[reported]), brier_scores(likely, labels[reported]))
+            found.append([ece(bins), *(float(one.mean()) for one in scores)])
+    table = np.array(found).reshape(50, 2, 3).mean(axis=0)
+    for name, row in zip(("weights that sum to one", "with the temperature"), table, strict=True):
+        yield (name, *(f"{value:.4f}" for value in row))
+
+
+def group_lines() -> Iterator[Line]:
+    """60 videos of 100 frames: how often a 95 % interval of the accuracy covers the truth."""
+    for correlation in (0.05, 0.3):
+        hits = np.zeros(2)
+        for seed in range(300):
+            rng = np.random.default_rng(seed)
+            size = (1 - correlation) / correlation
+            share = np.repeat(rng.beta(0.6 * size, 0.4 * size, 60), 100)
+            labels, of = np.repeat(rng.integers(0, 3, 60), 100), np.repeat(np.arange(60), 100)
+            top = np.where(rng.random(6000) < share, labels, (labels + 1) % 3)
+            statistics = expression_statistics(np.eye(3)[top], labels)
+            for place, groups in enumerate((of, None)):
+                found = Bootstrap.of(Task.EXPRESSION, labels, seed, 400, groups).intervals(statistics)["accuracy"]
+                hits[place] += found.low <= 0.6 <= found.high
+        yield (f"{correlation:g}", *(f"{share:.1%}" for share in hits / 300))
+
+
+def _confident(seed: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    confidence = softmax(2.5 * rng.standard_normal((samples, 7))).max(axis=1)
+    return confidence, rng.random(samples) < confidence
+
+
+def abstention_lines() -> Iterator[Line]:
+    """How often the error among answered samples is within the bound, and how many are answered."""
+    everyone, right = _confident(10**6, 400_000)
+    order = np.argsort(-everyone)
+    errors = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
+    for risk in (0.05, 0.1, 0.2):
+        found = [threshold_for(*_confident(seed, 1000), risk) for seed in range(400)]
+        answered = [everyone >= one if one is not None else np.zeros(len(everyone), bool) for one in found]
+        held = [not one.any() or (~right[one]).mean() <= risk for one in answered]
+        possible = (np.flatnonzero(errors <= risk).max() + 1) / len(order)
+        yield (
+            f"{risk:g}",
+            f"{np.mean(held):.1%}",
+            f"{np.mean([one.mean() for one in answered]):.1%}",
+            f"{possible:.1%}",
+        )
+
+
+def look_lines() -> Iterator[Line]:
+    """Members of pure noise; 100 searches that each keep what looked best: how often any claims a gain."""
+    claimed = np.zeros(2)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        labels, outputs = rng.integers(0, 7, 1000), rng.standard_normal((8, 1000, 7))
+        single = max((one.argmax(axis=1) == labels for one in outputs), key=lambda right: float(right.mean()))
+        weights, best, claims = np.ones(8), 0.0, np.zeros(2, dtype=bool)
+        for look in range(1, 101):
+            tried = weights * rng.gamma(2.0, 0.5, 8)
+            right = np.tensordot(tried, outputs, 1).argmax(axis=1) == labels
+            if right.mean() > best:
+                weights, best = tried, float(right.mean())
+            apart = right.astype(float) - single
+            width = 1.96 * float(apart.std()) / 1000**0.5
+            value, p = float(apart.mean()), mcnemar(right, single).p
+            gain = Interval(value=value, low=value - width, high=value + width)
+            claims |= [corrected_for(gain, look).low > 0 and p * look < 0.05, gain.low > 0 and p < 0.05]
+        claimed += claims
+    yield tuple(f"{share:.1%}" for share in claimed / 40)
+
+
+def _drawn(seed: int, samples: int = 1500, strength: float = 1.6) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(7, samples, p=SHARES)
+    return labels, strength * np.eye(7)[labels] + rng.standard_normal((samples, 7))
+
+
+def _audited(labels: np.ndarray, outputs: np.ndarray) -> Audited:
+    ids = np.array([f"f{row:05d}" for row in range(len(labels))])
+    return Audited("m", Task.EXPRESSION, ids, False, outputs, labels, NAMES)
+
+
+def _logarithms(likely: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(likely, 1e-12))
+
+
+def audit_lines() -> Iterator[Line]:
+    """200 right files of a kind: how many have a fault or a warning."""
+    clean: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+        "logits": lambda logits: logits,
+        "percentages of two decimals": lambda logits: _logarithms(np.round(softmax(6 * logits), 4)),
+        "one decimal": lambda logits: _logarithms(np.round(softmax(6 * logits), 1)),
+        "half precision": lambda logits: logits.astype(np.float16).astype(np.float64),
+        "votes of ten raters": lambda logits: _logarithms(
+            np.stack([np.random.default_rng(0).multinomial(10, row) for row in softmax(3 * logits)]) / 10
+        ),
+    }
+    for name, change in clean.items():
+        found = []
+        for seed in range(200):
+            labels, logits = _drawn(seed)
+            found += [finding.kind for finding in check_one(_audited(labels, change(logits)))]
+        yield (name, str(found.count("fault")), str(found.count("warning")))
+
+
+def exchange_lines() -> Iterator[Line]:
+    """Two classes exchanged, 4,000 samples: what it costs in standard errors, and how often it is found."""
+    for first, second in ((0, 1), (1, 2), (1, 5), (3, 6)):
+        costs, found = [], 0
+        for seed in range(50):
+            labels, outputs = _drawn(seed, 4000, 2.0)
+            wrong = outputs.copy()
+            wrong[:, [first, second]] = outputs[:, [second, first]]
+            right = float((outputs.argmax(axis=1) == labels).mean())
+            cost = right - float((wrong.argmax(axis=1) == labels).mean())
+            costs.append(cost / (right * (1 - right) / 4000) ** 0.5)
+            found += any(one.kind == "fault" for one in check_one(_audited(labels, wrong)))
+        yield (f"{NAMES[first]} and {NAMES[second]}", f"{np.mean(costs):.1f}", f"{found / 50:.0%}")
+
+
+PARTS: tuple[tuple[str, Line, Callable[[], Iterator[Line]]], ...] = (
+    ("Calibration, mean of 50 pairs", ("probabilities", "calibration error", "log-loss", "Brier"), calibration_lines),
+    ("Videos, 300 simulations", ("intra-class correlation", "whole videos", "single frames"), group_lines),
+    ("Abstention, 400 selections of 1,000", ("bound", "held", "answered", "possible"), abstention_lines),
+    ("Looks, 40 repetitions", ("corrected", "not corrected"), look_lines),
+    ("Audit of right files, of 200", ("file", "faults", "warnings"), audit_lines),
+    ("Exchanges of two classes", ("classes", "cost in standard errors", "found"), exchange_lines),
+)
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("trust.md"))
+    out, started = parser.parse_args().out, time.perf_counter()
+    lines = ["# Trust", "", "How often the statements about uncertainty hold, by simulation: `make bench-trust`.", ""]
+    for title, head, rows_of in PARTS:
+        lines += [f"## {title}", "", (rows_of.__doc__ or "").strip(), ""]
+        rows = [head, ("---",) * len(head), *rows_of()]
+        lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
+    out.write_text("\n".join(lines))
+    print(f"{out}: {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
