@@ -70,10 +70,10 @@ def _about(
     ] = False,
 ) -> None:
     """Train facial-expression networks on Ray, cache their logits, find the best late fusion of 2D and 3D."""
-    # These two wait for someone else.
-    if context.invoked_subcommand not in ("serve", "submit"):
+    # These two wait for someone else. In a log an error stays one line; commands that write one show steps there too.
+    if sys.stderr.isatty() and context.invoked_subcommand not in ("serve", "submit"):
         show_steps(first=f"ig3d {context.invoked_subcommand}")
-        context.call_on_close(hide_steps)
+    context.call_on_close(hide_steps)
 
 
 def _one_line(message: str) -> str:
