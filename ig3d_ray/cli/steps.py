@@ -60,14 +60,18 @@ def show_steps(lines: logging.Handler | None = None, first: str | None = None) -
         lines: a handler that shows this package's records too; without one only warnings are shown, on stderr.
         first: what is going on now.
     """
-    logger = logging.getLogger(PACKAGE)
     hide_steps()
+    logger = logging.getLogger(PACKAGE)
     logger.handlers = [*([lines] if lines else []), Steps(lines, first)]
     logger.setLevel(logging.DEBUG)
 
 
 def hide_steps() -> None:
-    """Show nothing more, such as before a command's result or its error."""
-    for handler in logging.getLogger(PACKAGE).handlers:
+    """Show nothing more, such as before a command's error."""
+    logger = logging.getLogger(PACKAGE)
+    for handler in logger.handlers:
         if isinstance(handler, Steps):
             handler.is_over = True
+            logger.removeHandler(handler)
+            # Those who import this package decide what they see of it.
+            logger.setLevel(logging.NOTSET if handler.lines is None else logging.INFO)

@@ -19,7 +19,7 @@ from ig3d_ray.data.tables.delimited import read_delimited, without_index
 from ig3d_ray.data.tables.object_arrays import load_arrays
 from ig3d_ray.data.tables.records import Columns, plain, read_json, read_json_lines, records_to_columns, split_matrix
 from ig3d_ray.data.tables.texts import TextTooLongError
-from ig3d_ray.errors import Ig3dError
+from ig3d_ray.errors import Ig3dError, printable
 from ig3d_ray.storage.parquet import table_from_bytes
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def read_columns(file: Path) -> Columns:
     Raises:
         Ig3dError: no such file, unknown ending, no rows, rows of different width, not of its format.
     """
-    logger.debug("reading %s", file)
+    logger.debug("reading %s", printable(str(file)))
     suffix = file.name.lower().removesuffix(".gz")
     suffix = suffix[suffix.rfind(".") :] if "." in suffix else ""
     reader = READERS.get(suffix)
