@@ -13,6 +13,7 @@ from ig3d_ray.fusion.piecewise import Steps, classes_first, steps_at
 
 BLOCK = 4096
 """Samples at a time: few enough that their scores stay in the processor's cache."""
+NOTHING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _values(changes: _Changes, labels_N: np.ndarray, share_N: np.ndarray, metric
     """The metric before the first change and after each, `[K + 1]`."""
     count = len(changes.position)
     above, below = np.zeros(count + 1), np.zeros(count + 1)
-    top, parts = changes.top_at_low, CLASS_PARTS[metric]
+    top, parts, shared = changes.top_at_low, CLASS_PARTS[metric], bool((share_N != 1).any())
     for one in range(classes):
         # A class's counts change only where it becomes the top class or ends to be.
         lost, won = changes.before == one, changes.after == one
@@ -81,9 +82,9 @@ def _values(changes: _Changes, labels_N: np.ndarray, share_N: np.ndarray, metric
         predicted = share_N[on_top].sum() + np.concatenate([[0.0], np.cumsum(step)])
         hits = share_N[on_top & labeled].sum() + np.concatenate([[0.0], np.cumsum(step * of_class)])
         support = np.full(len(hits), share_N[labeled].sum())
-        if share_N.dtype == np.float64 and not (share_N == 1).all():
-            # Sums of shares are whole numbers of them up to rounding, which no count may be below zero by.
-            predicted, hits = (np.where(np.abs(x) < 1e-9, 0.0, x) for x in (predicted, hits))
+        if shared:
+            # Sums of shares that cancel leave rounding errors, and a ratio of two such is no number near 0.
+            predicted, hits = (np.where(np.abs(x) < NOTHING, 0.0, x) for x in (predicted, hits))
         lengths = np.diff(np.concatenate([[0], at + 1, [count + 1]]))
         part_above, part_below = parts(hits, support, predicted)
         above += np.repeat(part_above, lengths)
