@@ -16,7 +16,7 @@ from ig3d_ray.evaluation.calibration import brier_scores, ece, log_losses, relia
 from ig3d_ray.evaluation.metrics import expression_statistics
 from ig3d_ray.fusion.combine import softmax
 from ig3d_ray.fusion.temperature import fit_temperatures
-from ig3d_ray.report.text import corrected_for
+from ig3d_ray.report.sentences import corrected_for
 from ig3d_ray.search.abstaining import threshold_for
 from ig3d_ray.types import Task
 

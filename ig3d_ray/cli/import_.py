@@ -97,6 +97,9 @@ def import_labels(
         str | None,
         typer.Option(metavar="NAME", help="Column of what samples belong to, such as videos.", show_default="group"),
     ] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Column of subgroups, such as gender; reported apart.")
+    ] = None,
 ) -> None:
     """Put the true labels of a split into the storage, for predictions that come without."""
     from ig3d_ray.importing import labels
@@ -106,7 +109,7 @@ def import_labels(
     store.prepare()
     known_dataset(store, dataset, classes)
     how = reading(None, None, id_column, label_column, None, "error")
-    done, notes = labels.import_labels(store, file, dataset, split, how, group_column)
+    done, notes = labels.import_labels(store, file, dataset, split, how, group_column, attribute or ())
     count = "" if done.groups is None else f" of {len(set(done.groups.tolist()) - {''})} groups"
     say(f"{dataset} {split}: labels of {len(done.ids)} samples{count}")
     for note in notes:

@@ -96,7 +96,7 @@ def _logged(tracking: "Tracking", store: "Store", outcome: "Outcome") -> bool:
 
 
 def _print_json(space: "SearchSpace", outcome: "Outcome", store: "Store", page: str | None) -> None:
-    from ig3d_ray.report.text import verdict
+    from ig3d_ray.report.sentences import verdict
 
     scores = outcome.spec.scores
     content = {

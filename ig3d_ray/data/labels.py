@@ -1,7 +1,8 @@
 """Ground truth labels of the samples of one split, by id: from the samples table, or imported with predictions."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,9 @@ from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split, Task
 
+ATTRIBUTE = "attribute."
+"""Begins the names of columns of subgroups in a table of imported labels."""
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -25,6 +29,7 @@ class Labels:
         ids: `[N]` str, unique.
         expression: `[N]` int64 classes, -1 where unknown.
         va: `[N, 2]` float32, NaN where unknown.
+        attributes: name -> `[N]` str of subgroups, such as gender; empty where it is not known.
         groups: `[N]` str: what each sample belongs to, such as a video; empty, or None, where nothing is known.
     """
 
@@ -34,6 +39,7 @@ class Labels:
     expression: np.ndarray
     va: np.ndarray
     groups: np.ndarray | None = None
+    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def digest(self, task: Task) -> str:
         """SHA-256 of the ids and labels of a task, in hex, whatever the order of rows."""
@@ -79,7 +85,7 @@ def find_labels(store: Store, dataset: str, split: Split) -> Labels | None:
     datasets.use(store, dataset)
     if store.exists(paths.samples_table(dataset)):
         samples = load_samples(store, dataset, only=()).in_split(split)
-        return Labels(dataset, split, samples.ids, samples.expression, samples.va, samples.groups)
+        return Labels(dataset, split, samples.ids, samples.expression, samples.va, samples.groups, samples.attributes)
     name = paths.labels_table(dataset, split)
     if not store.exists(name):
         return None
@@ -90,7 +96,12 @@ def find_labels(store: Store, dataset: str, split: Split) -> Labels | None:
     va = np.stack([table[c].to_numpy() for c in ("valence", "arousal")], axis=1).astype(np.float32)
     ids = np.asarray(table["sample_id"].to_pylist(), dtype=np.str_)
     groups = np.asarray(table["group"].to_pylist(), dtype=np.str_) if "group" in table.column_names else None
-    return Labels(dataset, split, ids, table["expression"].to_numpy().astype(np.int64), va, groups)
+    attributes = {
+        name.removeprefix(ATTRIBUTE): np.asarray(table[name].to_pylist(), dtype=np.str_)
+        for name in table.column_names
+        if name.startswith(ATTRIBUTE)
+    }
+    return Labels(dataset, split, ids, table["expression"].to_numpy().astype(np.int64), va, groups, attributes)
 
 
 def save_labels(store: Store, labels: Labels) -> None:
@@ -104,6 +115,7 @@ def save_labels(store: Store, labels: Labels) -> None:
             "arousal": labels.va[order, 1],
         }
         | ({} if labels.groups is None else {"group": labels.groups[order].tolist()})
+        | {f"{ATTRIBUTE}{name}": values[order].tolist() for name, values in labels.attributes.items()}
     )
     store.write(paths.labels_table(labels.dataset, labels.split), table_to_bytes(table))
 
@@ -145,16 +157,30 @@ def merge_labels(known: Labels, imported: Labels, what: str) -> Labels:
         np.concatenate([known.ids, imported.ids[new]]),
         np.concatenate([merged_expression, imported.expression[new]]),
         np.concatenate([merged_va, imported.va[new]]),
-        _merged_groups(known, imported, here, there, new),
+        _merged_texts(known, imported, known.groups, imported.groups),
+        _merged_attributes(known, imported),
     )
 
 
-def _merged_groups(
-    known: Labels, imported: Labels, here: np.ndarray, there: np.ndarray, new: np.ndarray
+def _merged_attributes(known: Labels, imported: Labels) -> dict[str, np.ndarray]:
+    found = {}
+    for name in {**known.attributes, **imported.attributes}:
+        merged = _merged_texts(known, imported, known.attributes.get(name), imported.attributes.get(name))
+        if merged is not None:
+            found[name] = merged
+    return found
+
+
+def _merged_texts(
+    known: Labels, imported: Labels, ours: np.ndarray | None, theirs: np.ndarray | None
 ) -> np.ndarray | None:
-    if known.groups is None and imported.groups is None:
+    """A column of text of both, `[N]`: the known samples, then the new ones; what is imported has precedence."""
+    if ours is None and theirs is None:
         return None
-    ours, theirs = (np.zeros(len(x.ids), "U1") if x.groups is None else x.groups for x in (known, imported))
-    merged = np.concatenate([ours, theirs[new]])
-    merged[here] = np.where(theirs[there] == "", ours[here], theirs[there])
+    _, here, there = np.intersect1d(known.ids, imported.ids, return_indices=True)
+    new = np.setdiff1d(np.arange(len(imported.ids)), there)
+    a = np.zeros(len(known.ids), "U1") if ours is None else ours
+    b = np.zeros(len(imported.ids), "U1") if theirs is None else theirs
+    merged = np.concatenate([a, b[new]])
+    merged[here] = np.where(b[there] == "", a[here], b[there])
     return merged

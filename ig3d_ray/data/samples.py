@@ -87,6 +87,12 @@ class Samples:
         column = self.table["group"]
         return None if column.null_count == len(column) else np.asarray(pc.fill_null(column, "").to_pylist(), np.str_)
 
+    @cached_property
+    def attributes(self) -> dict[str, np.ndarray]:
+        """Name -> `[N]` str of subgroups, such as gender; empty where it is not known."""
+        there = [name for name in datasets.dataset(self.dataset).attributes if name in self.table.column_names]
+        return {name: np.asarray(pc.fill_null(self.table[name], "").to_pylist(), np.str_) for name in there}
+
     @property
     def representations(self) -> list[str]:
         """The representations whose parameters some sample has, sorted."""

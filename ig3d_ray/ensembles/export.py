@@ -61,6 +61,7 @@ def build_spec(
         members=tuple(members),
         fusion=board.chosen_fusion,
         calibration=board.calibrated.scores if board.calibrated is not None else None,
+        subgroups=board.subgroups,
         abstention=board.calibrated.abstention if board.calibrated is not None else None,
         protocol=space.protocol,
         scores=Scored(selection=board.chosen.scores.selection, report=board.chosen.scores.report),

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +30,7 @@ class Pool:
         labels: `[N]` int64 classes, or `[N, 2]` float32.
         excluded: the ids for which the output of some member is missing, ascending.
         groups: `[N]` int: samples of one number belong together; None where each is on its own.
+        attributes: name -> `[N]` str of subgroups, such as gender; empty where it is not known.
         labels_digest: SHA-256 of the labels of the whole split, whatever the members; empty where it has no labels.
     """
 
@@ -45,6 +46,7 @@ class Pool:
     excluded: tuple[str, ...] = ()
     groups: np.ndarray | None = None
     labels_digest: str = ""
+    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -71,7 +73,8 @@ class Pool:
         parts = (self.ids[rows], np.take(self.outputs_MNC, rows, axis=1), self.labels[rows])
         about = (self.dataset, self.split, self.task, self.names, self.fingerprints, self.views)
         groups = None if self.groups is None else self.groups[rows]
-        return Pool(*about, *parts, self.excluded, groups, self.labels_digest)
+        attributes = {name: values[rows] for name, values in self.attributes.items()}
+        return Pool(*about, *parts, self.excluded, groups, self.labels_digest, attributes)
 
     def only(self, names: Sequence[str]) -> "Pool":
         """The pool with some of its members, in this order."""

@@ -1,5 +1,6 @@
 """True classes, and valence and arousal, in a file of their own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def import_labels(
     split: Split,
     reading: Reading | None = None,
     group_column: str | None = None,
+    attributes: Sequence[str] = (),
 ) -> tuple[Labels, list[str]]:
     """Publish the labels of a split, for predictions that come without.
 
@@ -38,6 +40,7 @@ def import_labels(
         split: of the samples.
         reading: what can't be found out about the file.
         group_column: of what each sample belongs to, such as its video; `group` by default, if there is one.
+        attributes: columns of subgroups, such as gender.
 
     Returns:
         The labels, and notes on reading them.
@@ -54,8 +57,17 @@ def import_labels(
     unique, first = np.unique(ids, return_index=True)
     if len(unique) != len(ids):
         raise Ig3dError(f"{file}: {len(ids) - len(unique)} ids repeat; give each sample one label")
-    groups = _groups(file, group_column)
-    labels = Labels(dataset, split, unique, expression[first], va[first], None if groups is None else groups[first])
+    groups = _texts(file, "--group-column", group_column, "group")
+    texts = {name: _texts(file, "--attribute", name) for name in attributes}
+    labels = Labels(
+        dataset,
+        split,
+        unique,
+        expression[first],
+        va[first],
+        None if groups is None else groups[first],
+        {name: values[first] for name, values in texts.items() if values is not None},
+    )
     known = find_labels(store, dataset, split)
     merged = labels if known is None else merge_labels(known, labels, str(file))
     datasets.publish(store, about)
@@ -63,12 +75,12 @@ def import_labels(
     return merged, notes
 
 
-def _groups(file: Path, column: str | None) -> np.ndarray | None:
-    """What each row belongs to, `[N]` str; None where no column says so."""
+def _texts(file: Path, option: str, column: str | None, usual: str = "") -> np.ndarray | None:
+    """A column as text, `[N]`, empty where nothing is known; None where there is no such column and none was named."""
     columns = read_columns(file)
     if column is not None and column not in columns:
-        raise Ig3dError(f"--group-column {column}: {file} has {', '.join(list(columns)[:10])}")
-    found = columns.get(column or "group")
+        raise Ig3dError(f"{option} {column}: {file} has {', '.join(list(columns)[:10])}")
+    found = columns.get(column or usual)
     return None if found is None else np.asarray(["" if str(one) == "nan" else str(one) for one in found.tolist()])
 
 

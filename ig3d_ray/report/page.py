@@ -19,19 +19,18 @@ from ig3d_ray.report.drawing import inline_svg
 from ig3d_ray.report.figures import FIGURES
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.paper import PUBLISHED, Published
-from ig3d_ray.report.text import (
-    PROTOCOLS,
-    SHOWN,
+from ig3d_ray.report.sentences import (
     about_abstention,
     about_calibration,
     about_columns,
+    about_subgroups,
     chosen_by,
     looks,
     optimism,
     over_2d,
-    shown_label,
     verdict,
 )
+from ig3d_ray.report.text import PROTOCOLS, SHOWN, shown_label
 
 ROWS_AT_MOST = 60
 TITLES = {
@@ -156,6 +155,9 @@ def report_page(
         note = "" if thumbnail else "Images of people are embedded only on request: --thumbnails."
         samples = changes(findings, thumbnail)
         sections.append(Section("Samples that fusion fixed and broke", "changed", changes=samples, note=note))
+    if board.subgroups:
+        note = " ".join(about_subgroups(space, board))
+        sections.append(Section("Subgroups", "subgroups", table=subgroups_table(findings), note=note))
     if paper and space.dataset in PUBLISHED:
         note = "The paper chose its weights on the samples that it reports, so its numbers are optimistic; data and"
         note += " counts may differ."
@@ -225,6 +227,27 @@ def leaderboard_table(findings: Findings) -> Table:
         ]
         rows.append(Row(cells, "chosen" if row.group == "chosen" else ""))
     return Table([*head, *others], rows)
+
+
+def subgroups_table(findings: Findings) -> Table:
+    """The chosen ensemble's scores by each attribute of the samples."""
+    objective = findings.space.objective
+    single = findings.board.best_single.result.members[0]
+    rows = [
+        Row(
+            [
+                one.attribute,
+                part.value,
+                str(part.n),
+                interval(part.score),
+                interval(part.single),
+                interval(part.gain, "+"),
+            ]
+        )
+        for one in findings.board.subgroups
+        for part in one.subgroups
+    ]
+    return Table(["attribute", "value", "n", objective, single, f"gain over {single}"], rows)
 
 
 def _about_weight(findings: Findings) -> str:

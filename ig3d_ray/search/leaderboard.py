@@ -20,6 +20,7 @@ from ig3d_ray.search.pareto import pareto_front
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of
 from ig3d_ray.search.selection import Families, Pick, held_out_statistics, predictions
+from ig3d_ray.search.subgroups import Subgroups, by_subgroup
 from ig3d_ray.types import Split, Task, view_group
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class Leaderboard:
         singles: the number of members, shown or not.
         excluded: samples for which an output of some member is missing; nothing was compared on them.
         bootstrap: the resamples of the report set, for further comparisons.
+        subgroups: the chosen ensemble's scores by each attribute of the report set's samples.
         looks: which search this is that reports on this set; its verdict is corrected for the others.
         calibrated: the temperature of the chosen ensemble's scores, and what it is worth; None without classes.
     """
@@ -116,6 +118,7 @@ class Leaderboard:
     excluded: dict[Split, tuple[str, ...]]
     bootstrap: Bootstrap
     calibrated: Calibrated | None
+    subgroups: tuple[Subgroups, ...] = ()
     looks: int = 1
 
     @property
@@ -227,6 +230,7 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         singles=len(plan.report.names),
         excluded={side.split: side.excluded for side in (plan.parts[0], plan.report)},
         bootstrap=judge.on_report,
+        subgroups=by_subgroup(plan.report, chosen.statistics, judge.baseline, space.objective, space.seed),
         calibrated=(
             calibrate(plan, families, choices, family_of, best_single, space) if space.task.has_classes else None
         ),

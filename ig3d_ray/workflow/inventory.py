@@ -219,10 +219,10 @@ def load_pools(
 
 def _grouped(pool: Pool, labels: Labels, space: SearchSpace) -> Pool:
     """The pool with the groups of its samples; a warning if there seem to be some that nobody named."""
-    known = None
-    if labels.groups is not None:
-        order = np.argsort(labels.ids)
-        known = labels.groups[order[np.searchsorted(labels.ids, pool.ids, sorter=order)]]
+    order = np.argsort(labels.ids)
+    rows = order[np.searchsorted(labels.ids, pool.ids, sorter=order)]
+    known = None if labels.groups is None else labels.groups[rows]
+    attributes = {name: values[rows] for name, values in labels.attributes.items()}
     groups = groups_of(pool.ids, known, space.protocol.group_by)
     if groups is not None and space.abstain_above_risk is not None:
         raise Ig3dError(
@@ -236,4 +236,4 @@ def _grouped(pool: Pool, labels: Labels, space: SearchSpace) -> Pool:
             f"{pool.dataset} {pool.split}: {len(pool)} samples look like frames of {videos} videos, such as {example}:"
             " intervals are too narrow unless they are groups; set protocol.group_by, such as '^(.*)[/_]'"
         )
-    return replace(pool, groups=groups, labels_digest=labels.digest(space.task))
+    return replace(pool, groups=groups, labels_digest=labels.digest(space.task), attributes=attributes)

@@ -18,7 +18,7 @@ from ig3d_ray.evaluation.metrics import expression_statistics
 from ig3d_ray.importing.labels import import_labels
 from ig3d_ray.importing.predictions import import_predictions
 from ig3d_ray.models.spec import ImportedSpec
-from ig3d_ray.report.text import verdict
+from ig3d_ray.report.sentences import verdict
 from ig3d_ray.search.estimator import LateFusion
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Task

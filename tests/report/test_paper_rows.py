@@ -17,7 +17,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.bootstrap import Interval
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.paper_rows import as_csv, as_latex, as_markdown, paper_rows
-from ig3d_ray.report.text import verdict
+from ig3d_ray.report.sentences import verdict
 from ig3d_ray.search.estimator import LateFusion
 
 SPACE = SearchSpace.model_validate(

@@ -18,9 +18,9 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.report.figure_sizes import NARROW
 from ig3d_ray.report.findings import Findings
+from ig3d_ray.report.numbers import short_number as _short
 from ig3d_ray.report.page import comparison_page, report_page
 from ig3d_ray.report.paper import PUBLISHED
-from ig3d_ray.report.text import _short
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Task
 from ig3d_ray.workflow.reports import draw, figure_files, findings_of, thumbnails_of, write_report

@@ -13,7 +13,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import softmax
 from ig3d_ray.importing.predictions import import_predictions
 from ig3d_ray.models.spec import ImportedSpec
-from ig3d_ray.report.text import about_abstention
+from ig3d_ray.report.sentences import about_abstention
 from ig3d_ray.search.abstaining import abstention, risk_coverage, threshold_for
 from ig3d_ray.storage.store import Store
 from ig3d_ray.workflow.pipeline import Outcome, search_store

@@ -17,7 +17,7 @@ from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.importing.predictions import import_predictions
 from ig3d_ray.importing.tables import read_columns
 from ig3d_ray.models.spec import ImportedSpec
-from ig3d_ray.report.text import optimism, verdict
+from ig3d_ray.report.sentences import optimism, verdict
 from ig3d_ray.search import optuna_mirror
 from ig3d_ray.search.explorer import Explorer, run_local
 from ig3d_ray.search.leaderboard import Leaderboard, build_leaderboard

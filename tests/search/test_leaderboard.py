@@ -8,7 +8,8 @@ from rich.console import Console
 from sklearn.metrics import accuracy_score
 
 from ig3d_ray.config.search_space import SearchSpace
-from ig3d_ray.report.text import about_columns, over_2d, render, verdict
+from ig3d_ray.report.sentences import about_columns, over_2d, verdict
+from ig3d_ray.report.text import render
 from ig3d_ray.search.arrays import pool_of_arrays
 from ig3d_ray.search.estimator import LateFusion
 from ig3d_ray.search.leaderboard import Leaderboard

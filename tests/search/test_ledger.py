@@ -13,7 +13,7 @@ from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation.bootstrap import Interval, mcnemar
 from ig3d_ray.importing.predictions import import_predictions
 from ig3d_ray.models.spec import ImportedSpec
-from ig3d_ray.report.text import corrected_for, looks, verdict
+from ig3d_ray.report.sentences import corrected_for, looks, verdict
 from ig3d_ray.storage.store import Store
 from ig3d_ray.workflow.pipeline import Outcome, search_store
 from ig3d_ray.workflow.progress import Reporter
