@@ -48,7 +48,9 @@ _STYLE: Any = {
 def drawing(width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
     """A new figure of the given size in inches, with its axes, in the style of the report."""
     with mpl.rc_context(_STYLE):
-        figure = Figure((width, height), layout="constrained")
+        figure = Figure((width, height))
+        # A browser's fonts are a little larger than those that the layout is computed with.
+        figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.06)
         yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 

@@ -99,8 +99,9 @@ def test_every_figure_that_there_is_something_for(world: World, va: Findings) ->
 def test_the_same_findings_give_the_same_bytes(world: World) -> None:
     one, other = (figure_files(draw(world.found.findings)) for _ in range(2))
     assert one == other
-    assert len(one) == 2 * len(draw(world.found.findings))
-    assert all(content.startswith(b"\x89PNG" if name.endswith("png") else b"<?xml") for name, content in one.items())
+    assert len(one) == 3 * len(draw(world.found.findings))
+    starts = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    assert all(content.startswith(starts[name.rsplit(".", 1)[1]]) for name, content in one.items())
     assert page_of(world.found.findings) == page_of(world.found.findings)
 
 
