@@ -84,7 +84,7 @@ def abstention_lines() -> Iterator[Line]:
         )
 
 
-def look_lines() -> Iterator[Line]:
+def evaluation_lines() -> Iterator[Line]:
     """Members of pure noise; 100 searches that each keep what looked best: how often any claims a gain."""
     claimed = np.zeros(2)
     for seed in range(40):
@@ -92,7 +92,7 @@ def look_lines() -> Iterator[Line]:
         labels, outputs = rng.integers(0, 7, 1000), rng.standard_normal((8, 1000, 7))
         single = max((one.argmax(axis=1) == labels for one in outputs), key=lambda right: float(right.mean()))
         weights, best, claims = np.ones(8), 0.0, np.zeros(2, dtype=bool)
-        for look in range(1, 101):
+        for number in range(1, 101):
             tried = weights * rng.gamma(2.0, 0.5, 8)
             right = np.tensordot(tried, outputs, 1).argmax(axis=1) == labels
             if right.mean() > best:
@@ -101,7 +101,7 @@ def look_lines() -> Iterator[Line]:
             width = 1.96 * float(apart.std()) / 1000**0.5
             value, p = float(apart.mean()), mcnemar(right, single).p
             gain = Interval(value=value, low=value - width, high=value + width)
-            claims |= [corrected_for(gain, look).low > 0 and p * look < 0.05, gain.low > 0 and p < 0.05]
+            claims |= [corrected_for(gain, number).low > 0 and p * number < 0.05, gain.low > 0 and p < 0.05]
         claimed += claims
     yield tuple(f"{share:.1%}" for share in claimed / 40)
 
@@ -159,7 +159,7 @@ PARTS: tuple[tuple[str, Line, Callable[[], Iterator[Line]]], ...] = (
     ("Calibration, mean of 50 pairs", ("probabilities", "calibration error", "log-loss", "Brier"), calibration_lines),
     ("Videos, 300 simulations", ("intra-class correlation", "whole videos", "single frames"), group_lines),
     ("Abstention, 400 selections of 1,000", ("bound", "held", "answered", "possible"), abstention_lines),
-    ("Looks, 40 repetitions", ("corrected", "not corrected"), look_lines),
+    ("Repeated evaluations, 40 repetitions", ("corrected", "not corrected"), evaluation_lines),
     ("Audit of right files, of 200", ("file", "faults", "warnings"), audit_lines),
     ("Exchanges of two classes", ("classes", "cost in standard errors", "found"), exchange_lines),
 )

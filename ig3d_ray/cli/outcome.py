@@ -109,7 +109,7 @@ def _print_json(space: "SearchSpace", outcome: "Outcome", store: "Store", page: 
         "members": [member.name for member in outcome.spec.members],
         "optimism": outcome.spec.optimism.model_dump(),
         "verdict": verdict(space, outcome.board),
-        "looks": outcome.board.looks,
+        "evaluations": outcome.board.evaluations,
         "missing": outcome.missing,
         "failed": outcome.failed,
         "trained": outcome.trained,

@@ -25,7 +25,7 @@ from ig3d_ray.report.sentences import (
     about_columns,
     about_subgroups,
     chosen_by,
-    looks,
+    evaluation_number,
     optimism,
     over_2d,
     verdict,
@@ -298,7 +298,7 @@ def _provenance(findings: Findings, name: str) -> dict[str, str]:
         "intervals": "95 %, bootstrap of 2,000 resamples"
         + (f" of whole groups ({report.groups})" if report.groups else "")
         + "; those of gains are paired",
-        "looks": looks(board),
+        "evaluations": evaluation_number(board),
         "seed": str(about.seed),
         "search space": f"{about.search_space}, {about.search_space_hash}",
         "data": about.dataset_fingerprint or "no samples table",

@@ -23,16 +23,16 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
     groups = of_groups(board)
     message = f"{size} than {single}, the best single member on {split}, {_paired(gain, test, metric, groups)}"
     # With few samples the bootstrap intervals are too narrow; the exact test is not affected.
-    doubted = metric == "accuracy" and test is not None and test.p * board.looks >= LEVEL
-    corrected = corrected_for(gain, board.looks)
+    doubted = metric == "accuracy" and test is not None and test.p * board.evaluations >= LEVEL
+    corrected = corrected_for(gain, board.evaluations)
     if board.singles == 1:
         return "There was nothing to fuse: the pool has one member."
     if len(members) == 1:
         return f"No gain: cross-fitted on {space.protocol.choose_on}, no fusion did better than {members[0]} alone."
     if space.protocol.kind == "paper":
         return f"The ensemble has {message}; it was chosen on the same samples, so this is optimistic."
-    if board.looks > 1:
-        message += f"; {looks(board)}, so that it counts as {_interval_of(corrected)}"
+    if board.evaluations > 1:
+        message += f"; {evaluation_number(board)}, so that it counts as {_interval_of(corrected)}"
     if max(-corrected.low, corrected.high) <= space.protocol.rope:
         return f"Practically the same, within {space.protocol.rope:g}: the ensemble has {message}."
     if corrected.low > 0 and not doubted:
@@ -42,22 +42,23 @@ def verdict(space: SearchSpace, board: Leaderboard) -> str:
     return f"No gain can be claimed: the ensemble has {message}."
 
 
-def corrected_for(gain: Interval, looks: int) -> Interval:
-    """The interval of a gain at the level that several looks at the report set leave for each (Bonferroni), by a normal
-    approximation: the resamples are too few for such quantiles.
+def corrected_for(gain: Interval, evaluations: int) -> Interval:
+    """The interval of a gain, corrected for several evaluations on the report set (Bonferroni).
+
+    By a normal approximation: the resamples are too few for such quantiles.
 
     Args:
         gain: with its 95 % interval.
-        looks: how many, this one included.
+        evaluations: how many, this one included.
     """
-    wider = float(norm.isf(LEVEL / 2 / looks) / norm.isf(LEVEL / 2))
+    wider = float(norm.isf(LEVEL / 2 / evaluations) / norm.isf(LEVEL / 2))
     ends = (gain.value + wider * (end - gain.value) for end in (gain.low, gain.high))
     return Interval(value=gain.value, low=next(ends), high=next(ends))
 
 
-def looks(board: Leaderboard) -> str:
-    """Which look at the report set a search was."""
-    number = board.looks
+def evaluation_number(board: Leaderboard) -> str:
+    """Which evaluation on the report set a search was."""
+    number = board.evaluations
     last = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th") if number // 10 % 10 != 1 else "th"
     return f"this is the {number}{last} search that reports on these samples"
 

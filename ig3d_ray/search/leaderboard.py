@@ -99,7 +99,7 @@ class Leaderboard:
         excluded: samples for which an output of some member is missing; nothing was compared on them.
         bootstrap: the resamples of the report set, for further comparisons.
         subgroups: the chosen ensemble's scores by each attribute of the report set's samples.
-        looks: which search this is that reports on this set; its verdict is corrected for the others.
+        evaluations: which search this is that reports on this set; its verdict is corrected for the others.
         calibrated: the temperature of the chosen ensemble's scores, and what it is worth; None without classes.
     """
 
@@ -119,7 +119,7 @@ class Leaderboard:
     bootstrap: Bootstrap
     calibrated: Calibrated | None
     subgroups: tuple[Subgroups, ...] = ()
-    looks: int = 1
+    evaluations: int = 1
 
     @property
     def chosen_fusion(self) -> Fusion:

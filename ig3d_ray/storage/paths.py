@@ -226,9 +226,9 @@ def run_record(folder: str) -> str:
     return f"{folder}/run.json"
 
 
-def looks(dataset: str, split: str, digest: str) -> str:
-    """The folder of the looks at a report set, by its labels."""
-    return f"looks/{dataset}/{split}-{digest[:16]}"
+def evaluations(dataset: str, split: str, digest: str) -> str:
+    """The folder of the evaluations on a report set, by its labels."""
+    return f"evaluations/{dataset}/{split}-{digest[:16]}"
 
 
 def report(folder: str) -> str:

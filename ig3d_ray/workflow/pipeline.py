@@ -18,10 +18,10 @@ from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.registry import has_network
 from ig3d_ray.report.findings import Findings
+from ig3d_ray.search.evaluations import record_evaluation
 from ig3d_ray.search.explorer import Explorer, Remembered, run_local
 from ig3d_ray.search.journal import Journal, load_results, search_folder
 from ig3d_ray.search.leaderboard import Leaderboard, build_leaderboard
-from ig3d_ray.search.ledger import record_look
 from ig3d_ray.search.protocol import Parts, plan
 from ig3d_ray.search.scoring import Result
 from ig3d_ray.storage import paths
@@ -127,8 +127,8 @@ def search_store(
             how, short = search or _in_process, paths.parse_search(folder).search
             results = how(space, arranged.parts, short, after.write, {**early, **journal.remembered})
             after.close()
-        looks = record_look(store, space, arranged.report, folder)
-        board = replace(build_leaderboard(space, arranged, results), looks=looks)
+        evaluations = record_evaluation(store, space, arranged.report, folder)
+        board = replace(build_leaderboard(space, arranged, results), evaluations=evaluations)
         spec = build_spec(store, space, name, arranged, board, cards, inventory.dataset_fingerprint)
         published = known is not None and store.read(paths.ensemble_spec(folder)) == spec.to_json().encode()
         if published:

@@ -20,9 +20,9 @@ from ig3d_ray.report.figure_sizes import NARROW, WIDE, Size
 from ig3d_ray.report.figures import FIGURES
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.report.page import report_page
+from ig3d_ray.search.evaluations import evaluation_of
 from ig3d_ray.search.journal import load_results, search_folder
 from ig3d_ray.search.leaderboard import build_leaderboard
-from ig3d_ray.search.ledger import look_of
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
@@ -106,6 +106,6 @@ def findings_of(store: Store, folder: str) -> Findings:
         )
     results = load_results(store, folder)
     assert results is not None
-    looks = look_of(store, arranged.report, folder) or 1
-    board = dataclasses.replace(build_leaderboard(space, arranged, results), looks=looks)
+    evaluations = evaluation_of(store, arranged.report, folder) or 1
+    board = dataclasses.replace(build_leaderboard(space, arranged, results), evaluations=evaluations)
     return Findings(space, arranged, board, spec, results)

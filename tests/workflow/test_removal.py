@@ -74,7 +74,7 @@ def test_a_member_goes_with_the_searches_that_contain_it(
     # The last one takes the labels along that came with it: other ids may be imported then.
     assert ig3d(monkeypatch, "rm", "member", "a", "--dataset", "rafdb", "--storage", storage, "--yes") == 0
     assert "labels-test.parquet, since rafdb has no other member" in capsys.readouterr().out
-    assert [name for name in Store(storage).names() if not name.startswith(("leases", "looks/"))] == []
+    assert [name for name in Store(storage).names() if not name.startswith(("leases", "evaluations/"))] == []
 
 
 def test_a_search_and_a_data_set(
@@ -88,7 +88,7 @@ def test_a_search_and_a_data_set(
     assert ig3d(monkeypatch, "rm", "search", name, "--storage", storage, "--yes") == 2
     assert "no file, folder or search" in capsys.readouterr().err
     assert ig3d(monkeypatch, "rm", "dataset", "rafdb", "--storage", storage, "--yes") == 0
-    assert [name for name in Store(storage).names() if not name.startswith(("leases", "looks/"))] == []
+    assert [name for name in Store(storage).names() if not name.startswith(("leases", "evaluations/"))] == []
     assert ig3d(monkeypatch, "rm", "dataset", "rafdb", "--storage", storage, "--yes") == 2
     assert "has nothing of it" in capsys.readouterr().err
 

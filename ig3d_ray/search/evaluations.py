@@ -1,4 +1,4 @@
-"""The looks at a report set: each search that reported on it, so that a verdict can be corrected for their number.
+"""Evaluations on a report set: each search that reported on it, so that verdicts are corrected for their number.
 
 Whoever searches again and again reports, in the end, what looked best on the report set. A record is never changed or
 removed; searches in another storage can't be known.
@@ -13,8 +13,8 @@ from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 
 
-def record_look(store: Store, space: SearchSpace, report: Pool, folder: str) -> int:
-    """Record that a search reported on a set, once; which look at it that is, from 1.
+def record_evaluation(store: Store, space: SearchSpace, report: Pool, folder: str) -> int:
+    """Record that a search reported on a set, once; which evaluation on it that is, from 1.
 
     Args:
         store: that holds the search.
@@ -22,7 +22,7 @@ def record_look(store: Store, space: SearchSpace, report: Pool, folder: str) -> 
         report: the set.
         folder: of the search.
     """
-    number = look_of(store, report, folder)
+    number = evaluation_of(store, report, folder)
     if number is not None:
         return number
     among, search = _among(report), paths.parse_search(folder).search
@@ -32,14 +32,14 @@ def record_look(store: Store, space: SearchSpace, report: Pool, folder: str) -> 
     return number
 
 
-def look_of(store: Store, report: Pool, folder: str) -> int | None:
-    """Which look at a report set a search was; None if it isn't recorded. Arguments as for `record_look`."""
+def evaluation_of(store: Store, report: Pool, folder: str) -> int | None:
+    """Which evaluation on a set a search was; None if it isn't recorded. Arguments as for `record_evaluation`."""
     search = paths.parse_search(folder).search
     known = sorted(name.rsplit("/", 1)[1] for name in store.names(_among(report)))
     return next((rank for rank, name in enumerate(known, 1) if name[7:] == f"{search}.json"), None)
 
 
 def _among(report: Pool) -> str:
-    """The folder of the looks at a set; it is known by its labels, whatever its members."""
+    """The folder of the evaluations on a set; it is known by its labels, whatever its members."""
     digest = report.labels_digest or hashlib.sha256(report.samples_digest.encode()).hexdigest()
-    return paths.looks(report.dataset, report.split, digest)
+    return paths.evaluations(report.dataset, report.split, digest)

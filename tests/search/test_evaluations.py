@@ -1,4 +1,4 @@
-"""Looks at a report set: each search is recorded once, and verdicts are corrected for their number."""
+"""Evaluations on a report set: each search is recorded once, and verdicts are corrected for their number."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation.bootstrap import Interval, mcnemar
 from ig3d_ray.importing.predictions import import_predictions
 from ig3d_ray.models.spec import ImportedSpec
-from ig3d_ray.report.sentences import corrected_for, looks, verdict
+from ig3d_ray.report.sentences import corrected_for, evaluation_number, verdict
 from ig3d_ray.storage.store import Store
 from ig3d_ray.workflow.pipeline import Outcome, search_store
 from ig3d_ray.workflow.progress import Reporter
@@ -42,43 +42,43 @@ def searched(store: Store, seed: int, names: str = "abc") -> Outcome:
         "search": {"budget": 5},
         "seed": seed,
     }
-    return search_store(store, SearchSpace.model_validate(content), "looks", Reporter())
+    return search_store(store, SearchSpace.model_validate(content), "evaluations", Reporter())
 
 
-def test_each_search_is_one_look_and_the_records_stay(tmp_path: Path) -> None:
+def test_each_search_is_one_evaluation_and_the_records_stay(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "runs"))
     imported(store, tmp_path)
     found = [searched(store, seed, "ab") for seed in (0, 1, 2)]
-    assert [one.board.looks for one in found] == [1, 2, 3]
+    assert [one.board.evaluations for one in found] == [1, 2, 3]
     again = searched(store, 1, "ab")
-    assert again.board.looks == 2
+    assert again.board.evaluations == 2
     assert again.spec.to_json() == found[1].spec.to_json()
-    assert findings_of(store, found[2].folder).board.looks == 3
+    assert findings_of(store, found[2].folder).board.evaluations == 3
     # Other members are another pool on the same samples.
-    assert searched(store, 0, "ac").board.looks == 4
-    assert len(store.names("looks")) == 4
+    assert searched(store, 0, "ac").board.evaluations == 4
+    assert len(store.names("evaluations")) == 4
     assert "this is the 3rd search that reports on these samples" in verdict(found[2].findings.space, found[2].board)
     assert "search that reports" not in verdict(found[0].findings.space, found[0].board)
     carry_out(store, remove_search(store, found[0].folder))
-    assert len(store.names("looks")) == 4
-    assert searched(store, 3, "ab").board.looks == 5
+    assert len(store.names("evaluations")) == 4
+    assert searched(store, 3, "ab").board.evaluations == 5
 
 
 def test_other_labels_are_other_samples(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "runs"))
     imported(store, tmp_path)
-    assert searched(store, 0, "ab").board.looks == 1
+    assert searched(store, 0, "ab").board.evaluations == 1
     other = Store(str(tmp_path / "other"))
     imported(other, tmp_path, shift=1)
-    assert searched(other, 0, "ab").board.looks == 1
-    folders = {name.split("/")[2] for one in (store, other) for name in one.names("looks")}
+    assert searched(other, 0, "ab").board.evaluations == 1
+    folders = {name.split("/")[2] for one in (store, other) for name in one.names("evaluations")}
     assert len(folders) == 2
 
 
 @pytest.mark.parametrize("word", ["1st", "2nd", "3rd", "4th", "11th", "12th", "22nd", "113th"])
-def test_looks_are_numbered_in_words(word: str) -> None:
-    board: Any = SimpleNamespace(looks=int(word[:-2]))
-    assert f"the {word} search" in looks(board)
+def test_evaluations_are_numbered_in_words(word: str) -> None:
+    board: Any = SimpleNamespace(evaluations=int(word[:-2]))
+    assert f"the {word} search" in evaluation_number(board)
 
 
 def test_an_interval_is_corrected_as_bonferroni_says() -> None:
@@ -96,7 +96,7 @@ def test_a_hundred_searches_that_keep_what_looked_best_claim_nothing_on_noise() 
         single = max((one.argmax(axis=1) == labels for one in outputs), key=lambda right: right.mean())
         weights, best = np.ones(8), 0.0
         with_all, without = False, False
-        for look in range(1, 101):
+        for number in range(1, 101):
             tried = weights * rng.gamma(2.0, 0.5, 8)
             right = np.tensordot(tried, outputs, 1).argmax(axis=1) == labels
             if right.mean() > best:
@@ -106,7 +106,7 @@ def test_a_hundred_searches_that_keep_what_looked_best_claim_nothing_on_noise() 
             gain = Interval(value=differences.mean(), low=differences.mean() - width, high=differences.mean() + width)
             p = mcnemar(right, single).p
             without |= gain.low > 0 and p < 0.05
-            with_all |= corrected_for(gain, look).low > 0 and p * look < 0.05
+            with_all |= corrected_for(gain, number).low > 0 and p * number < 0.05
         claimed, plain = claimed + with_all, plain + without
     assert claimed <= 2
     assert plain >= claimed
