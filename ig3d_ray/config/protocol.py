@@ -16,7 +16,7 @@ class ProtocolSpec(Frozen):
     turn, if no other split is available. `paper`: choose on test and report test, optimistic."""
     folds: int = Field(default=5, ge=2, le=50)
     """Of the cross-fitting: inside the selection set, where it decides which method wins, and for `cross_fitted`
-    around it."""
+    around it. At most as many as there are groups of samples."""
     repeats: int = Field(default=1, ge=1, le=50)
     """How often the cross-fitting is repeated with other folds; the repeats are averaged."""
 

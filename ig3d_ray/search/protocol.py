@@ -1,6 +1,7 @@
 """Which samples are used for selection and which for reporting, so that reported scores are not optimistic."""
 
 import itertools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -14,6 +15,8 @@ from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.types import Split
 
 Rows = np.ndarray
+
+logger = logging.getLogger(__name__)
 
 
 class Parts(Sequence[Pool]):
@@ -67,8 +70,13 @@ class Plan:
 
 
 def plan(spec: ProtocolSpec, pools: dict[Split, Pool], seed: int) -> Plan:
-    """Build the parts of a protocol from the pools of its splits."""
+    """Build the parts of a protocol from the pools of its splits, with no more folds than groups of samples.
+
+    Raises:
+        Ig3dError: fewer samples than folds, or too few groups to hold one out.
+    """
     whole, report = pools[spec.choose_on], pools["test"]
+    spec = _at_most_one_fold_per_group(spec, whole)
     parts: list[Rows | None] = [None]
     inner: list[list[tuple[int, Rows]]] = [[]]
     for repeat in range(spec.repeats):
@@ -80,6 +88,23 @@ def plan(spec: ProtocolSpec, pools: dict[Split, Pool], seed: int) -> Plan:
     if spec.kind == "cross_fitted":
         held_out = [tuple(inner[0][r * spec.folds : (r + 1) * spec.folds]) for r in range(spec.repeats)]
     return Plan(Parts(whole, parts), tuple(tuple(one) for one in inner), report, tuple(held_out))
+
+
+def _at_most_one_fold_per_group(spec: ProtocolSpec, pool: Pool) -> ProtocolSpec:
+    groups = spec.folds if pool.groups is None else len(np.unique(pool.groups))
+    if groups >= spec.folds:
+        return spec
+    least = 3 if spec.kind == "cross_fitted" else 2
+    if groups < least:
+        raise Ig3dError(
+            f"{pool.dataset} {pool.split}: its {len(pool)} samples are of {groups} groups, and folds need {least}; make"
+            " this split larger, or take each sample for itself with --set 'protocol.group_by=(.*)'"
+        )
+    logger.warning(
+        f"{pool.dataset} {pool.split}: {groups} groups of samples, so {groups} folds instead of {spec.folds}; what is"
+        " chosen on so few is uncertain"
+    )
+    return spec.model_copy(update={"folds": groups})
 
 
 def _leave_out(
@@ -106,10 +131,8 @@ def stratified_folds(pool: Pool, folds: int, seed: int, repeat: int = 0) -> np.n
     """The fold of each sample, `[N]` int in [0, folds), each class (or quarter of valence) spread evenly.
 
     Raises:
-        Ig3dError: fewer samples, or groups of them, than folds.
+        Ig3dError: fewer samples than folds.
     """
-    there = len(pool) if pool.groups is None else len(np.unique(pool.groups))
-    if there < folds:
-        what = "samples" if pool.groups is None else "groups of samples"
-        raise Ig3dError(f"{pool.dataset}: {there} {what} for {folds} folds; set protocol.folds lower")
+    if len(pool) < folds:
+        raise Ig3dError(f"{pool.dataset}: {len(pool)} samples for {folds} folds; set protocol.folds lower")
     return stratified(pool.labels, folds, [seed, folds, repeat], pool.groups)

@@ -1,5 +1,8 @@
 """Which samples choose and which report."""
 
+import dataclasses
+import logging
+
 import numpy as np
 import pytest
 from pools import make_pool
@@ -53,3 +56,25 @@ def test_repeats_use_other_folds() -> None:
     assert len(arranged.held_out) == 2
     first, second = (repeat[0][1].tolist() for repeat in arranged.held_out)
     assert first != second
+
+
+def test_groups_are_never_split_and_there_are_no_more_folds_than_groups(caplog: pytest.LogCaptureFixture) -> None:
+    pool = make_pool("dev", 90)
+    people = dataclasses.replace(pool, groups=np.arange(90) % 3)
+    with caplog.at_level(logging.WARNING):
+        arranged = plan(ProtocolSpec(folds=5), {"dev": people, "test": make_pool("test", 120)}, seed=0)
+    assert "dev: 3 groups of samples, so 3 folds instead of 5" in caplog.text
+    assert len(arranged.parts) == 1 + 3
+    held_out = [
+        set((np.flatnonzero(np.isin(people.ids, people.ids[rows])) % 3).tolist()) for _, rows in arranged.inner[0]
+    ]
+    assert sorted(held_out, key=min) == [{0}, {1}, {2}]
+
+
+@pytest.mark.parametrize(("kind", "groups"), [("dev", 1), ("cross_fitted", 2)])
+def test_too_few_groups_are_refused_with_what_to_do(kind: str, groups: int) -> None:
+    split: Split = "dev" if kind == "dev" else "test"
+    one = dataclasses.replace(make_pool(split, 90), groups=np.arange(90) % groups)
+    pools: dict[Split, Pool] = {"test": make_pool("test", 120), split: one}
+    with pytest.raises(Ig3dError, match=rf"its 90 samples are of {groups} groups.*protocol\.group_by=\(\.\*\)"):
+        plan(ProtocolSpec(kind=kind), pools, seed=0)  # type: ignore[arg-type]
