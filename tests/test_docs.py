@@ -47,6 +47,9 @@ def shown_commands() -> list[str]:
     pages = [ROOT / "README.md", *(ROOT / "docs" / page for page in PAGES)]
     blocks = [block for page in pages for block in re.findall(r"```(?:text|sh)\n(.*?)```", page.read_text(), re.DOTALL)]
     lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    for file in sorted((ROOT / "search_spaces").glob("*.yaml")):
+        comments = re.sub(r" \\\n# +", " ", file.read_text())
+        lines += [re.split(r"  +", line)[0] for line in re.findall(r"^#   (ig3d .*)", comments, re.MULTILINE)]
     return sorted({line for line in lines if line.startswith("ig3d ") and "..." not in line})
 
 

@@ -14,6 +14,8 @@ from ig3d_ray.storage import paths
 
 if TYPE_CHECKING:
     from ig3d_ray.data import datasets
+    from ig3d_ray.data.duplicates.find import Alike as AlikeWord
+    from ig3d_ray.data.duplicates.resolve import Treatment
     from ig3d_ray.data.ingest.build import Ingested
     from ig3d_ray.data.ingest.features import FeatureImport
     from ig3d_ray.data.ingest.layouts import Layout
@@ -25,6 +27,17 @@ Images = Annotated[Path, typer.Option(metavar="DIR", help="The publisher's folde
 DevShare = Annotated[float, typer.Option(min=0.01, max=0.5, help="Share of each training class that becomes dev.")]
 TestShare = Annotated[
     float, typer.Option(min=0.01, max=0.9, help="Share of each class that becomes test, where no split is given.")
+]
+Duplicates = Annotated[
+    Literal["keep", "drop", "together"],
+    typer.Option(help="Copies of an image: keep them, drop all but one, or put them into one split together."),
+]
+Alike = Annotated[
+    Literal["exact", "near", "altered"],
+    typer.Option(
+        help="What counts as a copy: the same file; also resized, recompressed, brighter or mirrored; also rotated,"
+        " cropped or partly covered."
+    ),
 ]
 Replace = Annotated[bool, typer.Option("--replace", help="Replace the data set that is stored.")]
 
@@ -105,6 +118,8 @@ def data_folder(
     dev_share: DevShare = 0.1,
     test_share: TestShare = 0.2,
     seed: Seed = 0,
+    duplicates: Duplicates = "keep",
+    alike: Alike = "near",
     replace: Replace = False,
 ) -> None:
     """Make a data set of a folder with a folder per class."""
@@ -112,7 +127,7 @@ def data_folder(
 
     store, about = _target(storage, dataset, classes)
     layout = read_folders(_folder(folder, ""), about)
-    _ingest(store, about.name, layout, dev_share, test_share, seed, replace)
+    _ingest(store, about.name, layout, (dev_share, test_share), seed, replace, (duplicates, alike))
 
 
 @data_app.command("table", epilog="Example: ig3d data table faces.csv --images faces/ --dataset mine --storage runs")
@@ -127,6 +142,8 @@ def data_table(
     dev_share: DevShare = 0.1,
     test_share: TestShare = 0.2,
     seed: Seed = 0,
+    duplicates: Duplicates = "keep",
+    alike: Alike = "near",
     replace: Replace = False,
 ) -> None:
     """Make a data set of a table: path, label or votes, valence, arousal, split, group, attributes."""
@@ -134,7 +151,7 @@ def data_table(
 
     store, about = _target(storage, dataset, classes)
     layout = read_sheet(file, _folder(images) if images else None, about)
-    _ingest(store, about.name, layout, dev_share, test_share, seed, replace)
+    _ingest(store, about.name, layout, (dev_share, test_share), seed, replace, (duplicates, alike))
 
 
 @data_app.command(
@@ -152,6 +169,8 @@ def data_affectnet(
     ] = "affectnet8",
     dev_share: DevShare = 0.1,
     seed: Seed = 0,
+    duplicates: Duplicates = "keep",
+    alike: Alike = "near",
     replace: Replace = False,
 ) -> None:
     """AffectNet as of 2017, 2021 or later: with CSV files, annotations in .npy files, or a folder per class."""
@@ -162,7 +181,7 @@ def data_affectnet(
     layout = read_affectnet(_folder(images), files, about)
     if dataset == "affectnet_va" and all(entry.valence != entry.valence for entry in layout.entries):
         raise Ig3dError("--annotations: affectnet_va needs those of train and of val; class folders have no valence")
-    _ingest(store, dataset, layout, dev_share, 0.0, seed, replace)
+    _ingest(store, dataset, layout, (dev_share, 0.0), seed, replace, (duplicates, alike))
 
 
 @data_app.command(
@@ -180,6 +199,8 @@ def data_rafdb(
     ] = None,
     dev_share: DevShare = 0.1,
     seed: Seed = 0,
+    duplicates: Duplicates = "keep",
+    alike: Alike = "near",
     replace: Replace = False,
 ) -> None:
     """RAF-DB: the aligned images with their label file, or train and test with a folder per class."""
@@ -187,7 +208,7 @@ def data_rafdb(
 
     store, about = _target(storage, "rafdb")
     layout = read_rafdb(_folder(images), labels or (), about, attributes)
-    _ingest(store, "rafdb", layout, dev_share, 0.0, seed, replace)
+    _ingest(store, "rafdb", layout, (dev_share, 0.0), seed, replace, (duplicates, alike))
 
 
 @data_app.command(
@@ -248,17 +269,29 @@ def data_representation(
 
 
 @data_app.command("check", epilog="Example: ig3d data check --dataset rafdb --storage runs")
-def data_check(dataset: Dataset, storage: Storage) -> None:
+def data_check(
+    dataset: Dataset,
+    storage: Storage,
+    alike: Alike = "exact",
+    copies: Annotated[
+        Path | None, typer.Option("--list-duplicates", metavar="FILE.csv", help="Write every pair of duplicates.")
+    ] = None,
+) -> None:
     """Counts per class against the published ones, missing features, duplicate images. Exit code 1 on a fault."""
     from rich.table import Table
 
-    from ig3d_ray.cli.terminal import stdout_console
+    from ig3d_ray.cli.terminal import log_to_stderr, stdout_console
     from ig3d_ray.data.check import check_data
     from ig3d_ray.data.samples import load_samples
     from ig3d_ray.storage.store import Store
 
+    if copies is not None:
+        check_suffix(copies, (".csv",), "--list-duplicates")
+    log_to_stderr()
     store = Store(storage)
-    found = check_data(store, load_samples(store, dataset))
+    found = check_data(store, load_samples(store, dataset), alike)
+    if copies is not None:
+        Store(str(copies.absolute().parent)).write(copies.name, found.copies.table())
     table = Table(title=f"{dataset}: classes 0 to {len(found.class_names) - 1}, in this order")
     table.add_column("")
     for number, name in enumerate(found.class_names):
@@ -285,11 +318,19 @@ def _target(storage: str, dataset: str, classes: str | None = None) -> "tuple[St
 
 
 def _ingest(
-    store: "Store", dataset: str, layout: "Layout", dev_share: float, test_share: float, seed: int, replace: bool
+    store: "Store",
+    dataset: str,
+    layout: "Layout",
+    shares: tuple[float, float],
+    seed: int,
+    replace: bool,
+    duplicates: tuple["Treatment", "AlikeWord"],
 ) -> None:
-    from ig3d_ray.data.ingest.build import Shares, ingest
+    from ig3d_ray.cli.terminal import log_to_stderr
+    from ig3d_ray.data.ingest.build import CopiesPlan, Shares, ingest
 
-    done = ingest(store, dataset, layout, Shares(dev_share, test_share), seed, replace)
+    log_to_stderr()
+    done = ingest(store, dataset, layout, Shares(*shares), seed, replace, CopiesPlan(*duplicates))
     for note in layout.notes:
         say(f"read: {note}")
     _print_ingested(store, done)
@@ -307,9 +348,21 @@ def _print_ingested(store: "Store", done: "Ingested") -> None:
     samples = done.samples
     folder = store.locate(paths.dataset_folder(samples.dataset))
     say(f"{folder}: {len(samples)} samples, fingerprint {samples.fingerprint}")
+    _print_copies(store, done)
     for split, counts in class_table(samples).items():
         say(f"{split}: {int(counts.sum())} samples; per class {' '.join(map(str, counts.tolist()))}")
     _print_excluded(store, samples.dataset, reasons(done.skipped))
+
+
+def _print_copies(store: "Store", done: "Ingested") -> None:
+    if done.copies is None:
+        return
+    groups = done.copies.groups
+    images, different = sum(len(part) for part in groups), len(done.copies.contradicting)
+    say(f"copies: {len(groups)} sets of {images} images, {different} of them with different classes")
+    if done.moved:
+        say(f"copies: {len(done.moved)} samples moved to the split of their copies, such as {' '.join(done.moved[0])}")
+    say(f"all of them: {store.locate(paths.copies(done.samples.dataset))}")
 
 
 def _print_imported(store: "Store", done: "FeatureImport", representation: str, source: Path) -> None:

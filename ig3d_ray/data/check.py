@@ -1,6 +1,5 @@
 """Checks a data set before training: counts compared with the published ones, missing data, duplicate images."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,8 @@ import numpy as np
 
 from ig3d_ray.data import datasets
 from ig3d_ray.data.datasets import Dataset
-from ig3d_ray.data.images import ImageSet
+from ig3d_ray.data.duplicates.find import Alike
+from ig3d_ray.data.duplicates.resolve import CopiesOf, class_names
 from ig3d_ray.data.ingest.build import class_table
 from ig3d_ray.data.ingest.features import missing_by_split
 from ig3d_ray.data.samples import Samples
@@ -25,16 +25,24 @@ class DataCheck:
             test.
         notes: information for the user.
         faults: problems that should be fixed before training.
+        copies: copies among the images.
     """
 
     class_names: tuple[str, ...]
     counts: list[tuple[str, list[int], int]]
     notes: list[str]
     faults: list[str]
+    copies: CopiesOf
 
 
-def check_data(store: Store, samples: Samples) -> DataCheck:
-    """Counts per class and split, missing features, duplicate images, empty classes."""
+def check_data(store: Store, samples: Samples, alike: Alike = "exact") -> DataCheck:
+    """Counts per class and split, missing features, duplicate images, empty classes.
+
+    Args:
+        store: with the images.
+        samples: the data set.
+        alike: which images count as duplicates.
+    """
     about, table = datasets.dataset(samples.dataset), class_table(samples)
     rows = [(split, counts.tolist(), int(counts.sum())) for split, counts in table.items()]
     notes, faults = _against_published(about, table)
@@ -54,9 +62,10 @@ def check_data(store: Store, samples: Samples) -> DataCheck:
         notes.append(f"{unlabeled} samples have no class")
     if about.has_va and np.isnan(samples.va).any():
         notes.append(f"{int(np.isnan(samples.va).any(axis=1).sum())} samples have no valence and arousal")
-    for message, is_fault in _doubles(store, samples):
+    copies = CopiesOf.find(store, samples, alike)
+    for message, is_fault in about_copies(copies, alike):
         (faults if is_fault else notes).append(message)
-    return DataCheck(about.class_names, rows, notes, faults)
+    return DataCheck(about.class_names, rows, notes, faults, copies)
 
 
 def _about_ids(samples: Samples) -> str:
@@ -104,24 +113,30 @@ def _empty(class_names: Sequence[str], table: dict[str, np.ndarray]) -> list[str
     return found
 
 
-def _doubles(store: Store, samples: Samples) -> list[tuple[str, bool]]:
-    """Images with the same bytes: (message, whether they are in two splits)."""
-    imaged = samples.with_feature("image")
-    if not len(imaged):
-        return []
-    images, splits = ImageSet(store, imaged, 1), imaged.table["split"].to_pylist()
-    seen: dict[bytes, int] = {}
-    within: list[tuple[int, int]] = []
-    across: list[tuple[int, int]] = []
-    for index in range(len(images)):
-        digest = hashlib.sha256(images.encoded(index)[0]).digest()
-        first = seen.setdefault(digest, index)
-        if first != index:
-            (within if splits[first] == splits[index] else across).append((first, index))
+def about_copies(found: CopiesOf, alike: Alike) -> list[tuple[str, bool]]:
+    """Images that are copies of each other: (message, whether they are in two splits, a fault).
+
+    Args:
+        found: the copies of a data set.
+        alike: what counted as one.
+    """
+    samples, pairs, rows = found.samples, found.copies, found.rows
+    splits, names = np.array(samples.table["split"].to_pylist(), np.str_), class_names(samples)
+    first, second = rows[pairs.first], rows[pairs.second]
+    across = splits[first] != splits[second]
+    what = "duplicate images" if alike == "exact" else "pairs of duplicate images"
     message = []
-    for pairs, is_fault, where in ((across, True, "in two splits"), (within, False, "within one split")):
-        if pairs:
-            a, b = pairs[0]
-            example = f"{imaged.ids[a]} ({splits[a]}) and {imaged.ids[b]} ({splits[b]})"
-            message.append((f"{len(pairs)} duplicate images {where}, such as {example}", is_fault))
+    for some, is_fault, where in (
+        (across, True, "in two splits"),
+        (~across, False, "within one split"),
+    ):
+        if some.any():
+            a, b = first[some][0], second[some][0]
+            example = f"{samples.ids[a]} ({splits[a]}) and {samples.ids[b]} ({splits[b]})"
+            advice = "; import them with --duplicates together, or drop" if is_fault else ""
+            message.append((f"{int(some.sum())} {what} {where}, such as {example}{advice}", is_fault))
+    contradicting = found.contradicting
+    if contradicting:
+        shown = ", ".join(f"{samples.ids[row]} ({names[row] or 'no class'})" for row in contradicting[0].tolist()[:3])
+        message.append((f"{len(contradicting)} sets of duplicates have different classes, such as {shown}", False))
     return message

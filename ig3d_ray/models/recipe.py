@@ -106,9 +106,9 @@ class TrainingRecipe(Frozen):
     clip_norm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Largest norm of the gradient."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """On GPUs, `auto` trains image networks in bf16 autocast (in fp32 on cards older than A100) and 3D classifiers in
-    fp32 with TF32 products, `fp32` everything in full precision. CPUs train in fp32 except with `bf16`. Scoring is
-    always in full fp32 precision."""
+    """`auto` trains image networks in bf16 autocast on GPUs from the A100 on, and on processors with bf16 products
+    unless the network has depthwise convolutions; 3D classifiers in fp32, on GPUs with TF32 products. `fp32` trains
+    everything in full precision. Scoring is always in full fp32 precision."""
 
     @model_validator(mode="after")
     def _climbs(self) -> "TrainingRecipe":

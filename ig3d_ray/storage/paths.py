@@ -63,6 +63,11 @@ def skipped_files(dataset: str) -> str:
     return f"{dataset_folder(dataset)}/skipped.csv"
 
 
+def copies(dataset: str) -> str:
+    """The list of copies among the images of a data set, as of its import."""
+    return f"{dataset_folder(dataset)}/copies.csv"
+
+
 def encoder_records(dataset: str) -> str:
     """The record of the encoders used to extract a data set's 3D parameters."""
     return f"{dataset_folder(dataset)}/encoders.json"

@@ -18,7 +18,7 @@ from ig3d_ray.models.ddamfn.network import Attended
 from ig3d_ray.models.inference import network_scores
 from ig3d_ray.models.inputs import Batch, Inputs
 from ig3d_ray.models.mlp3d.network import SeededDropout
-from ig3d_ray.models.precision import tf32
+from ig3d_ray.models.precision import is_faster_in_bf16, tf32
 from ig3d_ray.models.recipe import LossSpec, Stage, TrainingRecipe
 from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import Attention
@@ -27,8 +27,6 @@ from ig3d_ray.training.optim import Scales, Schedule, make_optimizer, sam_step
 from ig3d_ray.training.sampling import EpochPlan, mask_params
 from ig3d_ray.training.state import HistoryRow, NonFiniteLoss, OnEpoch, OnStep, Progress, State, Within
 from ig3d_ray.types import Task
-
-BF16_SINCE = (8, 0)
 
 
 @dataclass(frozen=True)
@@ -142,9 +140,7 @@ class Trainer:
         self._has_images = any(scaling.mean.dim() == 3 for scaling in self.network.scalings)
         on_gpu = device.type == "cuda"
         self._layout = getattr(inner, "gpu_layout", torch.channels_last) if on_gpu else torch.channels_last
-        # Older GPUs support bf16, but their bf16 convolutions are slower than fp32.
-        has_bf16 = on_gpu and torch.cuda.get_device_capability(device) >= BF16_SINCE
-        auto = self.recipe.precision == "auto" and has_bf16 and self._has_images
+        auto = self.recipe.precision == "auto" and self._has_images and is_faster_in_bf16(inner, device)
         self._autocast = auto or self.recipe.precision == "bf16"
         self._class_weights = class_weights(self.loss, self.train.labels.cpu(), self.classes).to(device)
 

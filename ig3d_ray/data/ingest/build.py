@@ -17,6 +17,8 @@ import pyarrow as pa
 
 from ig3d_ray.data import datasets
 from ig3d_ray.data.datasets import Dataset
+from ig3d_ray.data.duplicates.find import TREAT, Alike
+from ig3d_ray.data.duplicates.resolve import CopiesOf, Treatment, resolve
 from ig3d_ray.data.encoder_record import forget_encoders
 from ig3d_ray.data.images import UnreadableImageError, open_image, pack_images
 from ig3d_ray.data.ingest.layouts import Entry, Layout
@@ -50,11 +52,29 @@ class Shares:
 
 
 @dataclass(frozen=True)
+class CopiesPlan:
+    """What counts as a copy of an image, and what is done about it.
+
+    Attributes:
+        treatment: keep, drop or put into one split together.
+        alike: which images count as copies.
+    """
+
+    treatment: Treatment = "keep"
+    alike: Alike = "near"
+
+
+KEEP_COPIES = CopiesPlan()
+
+
+@dataclass(frozen=True)
 class Ingested:
-    """The result of a data import: the table, and (what, why) for everything that was excluded."""
+    """The result of a data import: the table, (what, why) for everything that was excluded, and the copies."""
 
     samples: Samples
     skipped: Skips
+    copies: CopiesOf | None = None
+    moved: tuple[tuple[str, str, str], ...] = ()
 
 
 def ingest(
@@ -64,6 +84,7 @@ def ingest(
     shares: Shares,
     seed: int,
     replace: bool,
+    copies: CopiesPlan = KEEP_COPIES,
 ) -> Ingested:
     """Check and pack the images, carve dev out of train, and publish the samples table.
 
@@ -71,6 +92,7 @@ def ingest(
         shares: of each class, for the splits that the publisher doesn't have.
         seed: of these splits.
         replace: overwrite an existing table, which members may have been trained on.
+        copies: what counts as a copy of an image, and what is done about it.
 
     Raises:
         Ig3dError: nothing usable was found, a class has no train samples, or another table is there.
@@ -102,16 +124,23 @@ def ingest(
     # What is wrong with the table is found before anything is written.
     Samples(dataset, _table(about, entries, {}, splits))
     places = _pack(store, dataset, entries, skipped)
-    samples = Samples(dataset, _table(about, entries, places, splits))
+    samples, found, moved = Samples(dataset, _table(about, entries, places, splits)), None, []
+    if copies.treatment != "keep":
+        found = CopiesOf.find(store, samples, copies.alike, TREAT)
+        done = resolve(found, copies.treatment, published=any(entry.split == "test" for entry in entries))
+        samples, moved = done.samples, done.moved
+        skipped += done.dropped
     # An extraction that is about to publish waits, and then detects that the images have changed.
     datasets.publish(store, about)
     with exclusive(store, table) as leases:
         leases.verify(table)
         # The table last: once it is there, the data set is complete, and the command is not repeated.
         write_skipped(store, dataset, "images", skipped)
+        if found is not None:
+            store.write(paths.copies(dataset), found.table())
         forget_encoders(store, dataset)
         samples.save(store)
-    return Ingested(samples, skipped)
+    return Ingested(samples, skipped, found, tuple(moved))
 
 
 def write_skipped(store: Store, dataset: str, source: str, skipped: Skips) -> str:

@@ -8,6 +8,9 @@ from torch import nn
 from ig3d_ray.models.cnn.spec import CnnSpec
 from ig3d_ray.models.scaling import Scaling, Standardized
 
+GROWTH = 8
+DROPOUT = 0.3
+
 
 class Cnn(nn.Module):
     """Five stages of 3x3 convolutions, each halving the image, then global average and a linear layer.
@@ -19,16 +22,25 @@ class Cnn(nn.Module):
 
     def __init__(self, outputs: int, width: int = 32) -> None:
         super().__init__()
-        channels = [3, width, 2 * width, 4 * width, 8 * width, 8 * width]
-        stages = [_stage(i, o) for i, o in itertools.pairwise(channels)]
-        self.features = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        self.dropout = nn.Dropout(0.3)
-        self.output = nn.Linear(channels[-1], outputs)
+        self.features = cnn_features(width)
+        self.dropout = nn.Dropout(DROPOUT)
+        self.output = nn.Linear(GROWTH * width, outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, 3, H, W]` standardized pixels to `[B, outputs]` raw scores."""
         scores: torch.Tensor = self.output(self.dropout(self.features(x)))
         return scores
+
+
+def cnn_features(width: int) -> nn.Sequential:
+    """Images `[B, 3, H, W]` to features `[B, 8 * width]`.
+
+    Args:
+        width: channels of the first stage.
+    """
+    channels = [3, width, 2 * width, 4 * width, GROWTH * width, GROWTH * width]
+    stages = [_stage(i, o) for i, o in itertools.pairwise(channels)]
+    return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def _stage(channels_in: int, channels_out: int) -> nn.Sequential:

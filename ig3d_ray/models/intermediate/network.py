@@ -9,6 +9,7 @@ from torch import nn
 
 from ig3d_ray.models.cage.network import start_branches_at_zero
 from ig3d_ray.models.cage.spec import STOCHASTIC_DEPTH
+from ig3d_ray.models.cnn.network import DROPOUT, GROWTH, cnn_features
 from ig3d_ray.models.ddamfn.network import BACKBONE_CHANNELS, Attended, AttendedBackbone
 from ig3d_ray.models.intermediate.spec import IntermediateSpec
 from ig3d_ray.models.scaling import Scaling, Standardized, imagenet
@@ -70,6 +71,29 @@ class MaxvitWithParams(nn.Module):
         return scores
 
 
+class CnnWithParams(nn.Module):
+    """The small CNN's features and the parameters, each as wide as its last stage, through one hidden layer.
+
+    Args:
+        inputs: D, the number of 3D parameters.
+        outputs: classes, then valence and arousal where trained.
+        width: channels of the CNN's first stage.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int) -> None:
+        super().__init__()
+        self.image = cnn_features(width)
+        channels = GROWTH * width
+        self.params = nn.Linear(inputs, channels)
+        self.hidden = nn.Sequential(nn.Linear(2 * channels, channels), nn.LeakyReLU(SLOPE), nn.Dropout(DROPOUT))
+        self.output = nn.Linear(channels, outputs)
+
+    def forward(self, image: torch.Tensor, params: torch.Tensor) -> torch.Tensor:
+        """`[B, 3, H, W]` and `[B, D]`, both normalized, to raw scores `[B, outputs]`."""
+        scores: torch.Tensor = self.output(self.hidden(torch.cat([self.image(image), self.params(params)], dim=1)))
+        return scores
+
+
 def build(spec: IntermediateSpec, outputs: int, classes: int) -> Standardized:
     """The untrained network of a spec.
 
@@ -79,10 +103,13 @@ def build(spec: IntermediateSpec, outputs: int, classes: int) -> Standardized:
         classes: C of the data set.
     """
     inputs = spec.parameter_count
+    parameters = Scaling((inputs,), fitted=spec.params == "standardized")
+    if spec.backbone == "cnn":
+        return Standardized(CnnWithParams(inputs, outputs, spec.cnn.width), Scaling((3, 1, 1), fitted=True), parameters)
     if spec.backbone == "ddamfn":
         network: nn.Module = DdamfnWithParams(inputs, outputs, classes, spec.heads)
     else:
         network = MaxvitWithParams(inputs, outputs, spec.stochastic_depth)
         if spec.start_from is None:
             start_branches_at_zero(network)
-    return Standardized(network, imagenet(), Scaling((inputs,), fitted=spec.params == "standardized"))
+    return Standardized(network, imagenet(), parameters)

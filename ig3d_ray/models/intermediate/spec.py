@@ -1,11 +1,12 @@
 """Specs of intermediate fusion."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ig3d_ray.data.representations import Representation, Subset
 from ig3d_ray.models.cage.spec import MAXVIT_SIZE, MULTIPLY_ADDS, STOCHASTIC_DEPTH
+from ig3d_ray.models.cnn.spec import CnnSpec
 from ig3d_ray.models.ddamfn import spec as ddamfn
 from ig3d_ray.models.published import head_count, layer_shape, subset_of_width
 from ig3d_ray.models.spec import (
@@ -26,8 +27,8 @@ class IntermediateSpec(TrainedSpec):
 
     kind: Literal["intermediate"] = "intermediate"
     """Names the network."""
-    backbone: Literal["ddamfn", "maxvit_t"] = "ddamfn"
-    """The image network."""
+    backbone: Literal["ddamfn", "maxvit_t", "cnn"] = "ddamfn"
+    """The image network; `cnn` is the small one."""
     representation: Representation
     """Of the 3D parameters."""
     subset: Subset
@@ -40,6 +41,10 @@ class IntermediateSpec(TrainedSpec):
     """Weights that the image network starts from; None for random ones."""
     stochastic_depth: float = Field(default=STOCHASTIC_DEPTH, ge=0, lt=1)
     """Of MaxViT, as in `cage`."""
+    width: int | None = Field(default=None, ge=4)
+    """Channels of the first stage of `cnn`, 32 by default; the others have none."""
+    image_size: int | None = Field(default=None, ge=32)
+    """Height and width of `cnn`'s images in pixels, 112 by default; the others have their own."""
     params: Literal["standardized", "raw"] = "standardized"
     """Whether parameters are standardized, or taken as they are, as the published networks do."""
 
@@ -48,25 +53,47 @@ class IntermediateSpec(TrainedSpec):
         check_subset(self.representation, self.subset)
         if self.backbone != "ddamfn" and (self.heads, self.attention) != (1, "together"):
             raise ValueError(f"heads, attention: only ddamfn has them, not {self.backbone}; remove them")
-        if self.backbone == "ddamfn" and self.stochastic_depth != STOCHASTIC_DEPTH:
-            raise ValueError("stochastic_depth: ddamfn has none; remove it")
+        if self.backbone != "maxvit_t" and self.stochastic_depth != STOCHASTIC_DEPTH:
+            raise ValueError(f"stochastic_depth: {self.backbone} has none; remove it")
+        if self.backbone == "cnn" and self.start_from is not None:
+            raise ValueError("start_from: cnn starts from random weights; remove it")
+        if self.backbone != "cnn" and (self.width, self.image_size) != (None, None):
+            raise ValueError(f"width, image_size: only cnn has them, not {self.backbone}; remove them")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_set(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Members that were trained before these fields existed keep their names.
+        content: dict[str, Any] = dump(self)
+        for name in ("width", "image_size"):
+            if content.get(name, 0) is None:
+                del content[name]
+        return content
+
+    @property
+    def cnn(self) -> CnnSpec:
+        """The small image network."""
+        given = {"width": self.width, "image_size": self.image_size}
+        return CnnSpec(**{name: value for name, value in given.items() if value is not None})
 
     @property
     def inputs(self) -> tuple[Input, ...]:
         """The image, then the parameters."""
-        size = ddamfn.IMAGE_SIZE if self.backbone == "ddamfn" else MAXVIT_SIZE
-        return (ImageInput(size), ParameterInput(self.representation, self.subset))
+        sizes = {"ddamfn": ddamfn.IMAGE_SIZE, "maxvit_t": MAXVIT_SIZE, "cnn": self.cnn.image_size}
+        return (ImageInput(sizes[self.backbone]), ParameterInput(self.representation, self.subset))
 
     @property
     def operations(self) -> float:
         """Those of the image part; the rest is small."""
+        if self.backbone == "cnn":
+            return self.cnn.operations
         return 2 * (ddamfn.GIGA_MULTIPLY_ADDS if self.backbone == "ddamfn" else MULTIPLY_ADDS[self.backbone][0])
 
     @property
     def architecture(self) -> str:
         """`intermediate`, the backbone with the number of heads where it is not one, and the parameters."""
-        backbone = self.backbone.split("_")[0] + (f"h{self.heads}" if self.heads != 1 else "")
+        image = self.cnn.architecture if self.backbone == "cnn" else self.backbone.split("_")[0]
+        backbone = image + (f"h{self.heads}" if self.heads != 1 else "")
         return f"intermediate-{backbone}-{self.representation}-{self.subset}"
 
     @property
