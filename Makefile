@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long chaos fuzz fast bench bench-quick bench-training bench-serving bench-trust docs package lint clean
+.PHONY: demo test test-long chaos fuzz fast bench bench-quick bench-training bench-serving bench-trust real-faces docs package lint clean
 .DELETE_ON_ERROR:
 
 # Created once, and updated when the dependencies change.
@@ -57,6 +57,11 @@ bench-serving: .venv/installed
 # How often intervals, bounds, corrections and the audit's alarms are right, by simulation; five minutes on two cores.
 bench-trust: .venv/installed
 	$(BIN)/python -m benchmarks.trust
+
+# The study of docs/real-faces.md; at most an hour on two cores. FACES: a folder with FER2013 and 3DDFA_V2's parameters.
+FACES ?= ../shared/data/fer2013
+real-faces: .venv/installed
+	$(BIN)/python -m benchmarks.real_faces --source $(FACES)
 
 docs: .venv/installed
 	$(BIN)/python -m mkdocs build --strict

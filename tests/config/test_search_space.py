@@ -28,8 +28,8 @@ def data_set_of(file: Path) -> str:
     return file.stem.removesuffix("_all").removesuffix("_backbones")
 
 
-def test_there_is_a_space_for_every_dataset_of_the_paper() -> None:
-    ours = {"affectnet7", "affectnet8", "affectnet_va", "faces", "rafdb"}
+def test_there_is_a_space_for_every_dataset_of_the_paper_and_of_the_studies() -> None:
+    ours = {"affectnet7", "affectnet8", "affectnet_va", "faces", "fer2013", "rafdb"}
     assert {data_set_of(file) for file in SHIPPED} == ours
     assert ours <= {file.stem for file in SHIPPED}
 
@@ -131,6 +131,11 @@ MISTAKES = [
     (
         {"pool": [MLP | {"kind": "intermediate", "stochastic_depth": 0}]},
         "pool.0: stochastic_depth: ddamfn has none; remove it",
+    ),
+    ({"pool": [MLP | {"kind": "intermediate", "width": 16}]}, "width, image_size: only cnn has them, not ddamfn"),
+    (
+        {"pool": [MLP | {"kind": "intermediate", "backbone": "cnn", "start_from": "face"}]},
+        "start_from: cnn starts from random weights; remove it",
     ),
     ({"search": {"budget": "many"}}, "search.budget: 'many': Input should be a valid integer"),
     ({"search": {"budget": True}}, "search.budget: true: no field takes true or false"),

@@ -11,8 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.models.intermediate.spec import IntermediateSpec
 from ig3d_ray.models.registry import KINDS, expand, parse_spec, spec_class
-from ig3d_ray.models.spec import spec_json
+from ig3d_ray.models.spec import fingerprint, spec_json
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = """
@@ -46,6 +47,17 @@ def test_every_kind_has_a_spec_that_survives_json() -> None:
         assert spec.operations > 0
         assert spec.features
         assert spec.kind == kind
+
+
+def test_a_member_trained_before_the_small_cnn_could_be_fused_keeps_its_name_on_disk() -> None:
+    before = IntermediateSpec(representation="emoca", subset="full")
+    assert "width" not in spec_json(before)
+    assert "image_size" not in spec_json(before)
+    assert fingerprint("rafdb", "0", before) == "da1950f6fe46acf2"
+    small = IntermediateSpec(backbone="cnn", width=16, image_size=48, representation="emoca", subset="full")
+    assert small.name == "intermediate-cnn-w16-emoca-full-ce-s0"
+    assert parse_spec(spec_json(small)) == small
+    assert len({fingerprint("rafdb", "0", one) for one in (before, small, small.model_copy(update={"width": 8}))}) == 3
 
 
 @pytest.mark.parametrize(

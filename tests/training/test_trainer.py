@@ -52,6 +52,7 @@ NETWORKS = [
     CageSpec(backbone="efficientnet_v2_s", image_size=32, recipe=ONCE, loss=LossSpec(va_terms="mse")),
     CageSpec(backbone="swin_v2_t", image_size=64, recipe=ONCE),
     IntermediateSpec(representation="smirk", subset="short", heads=2, recipe=ONCE, loss=LossSpec(va_terms="random")),
+    IntermediateSpec(backbone="cnn", width=8, image_size=32, representation="emoca", subset="full", recipe=ONCE),
     Mlp3dSpec(representation="smirk", subset="short", variant="published_residual", recipe=ONCE),
     Mlp3dSpec(representation="emoca", subset="full", variant="published", width=32, recipe=ONCE),
 ]

@@ -57,7 +57,7 @@ def normalized(thumbnails_N: np.ndarray) -> np.ndarray:
 
 def has_content(thumbnails_N: np.ndarray) -> np.ndarray:
     """Whether an image has enough contrast to be compared, `[N]` bool."""
-    return thumbnails_N.reshape(len(thumbnails_N), -1).std(axis=1, dtype=np.float32) >= FLAT
+    return np.asarray(thumbnails_N.std(axis=(1, 2), dtype=np.float32) >= FLAT)
 
 
 @dataclass(frozen=True)

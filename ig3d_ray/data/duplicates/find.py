@@ -100,15 +100,30 @@ def find_copies(images: ImageSet, alike: Alike = "near", thresholds: Thresholds 
     found: dict[tuple[int, int], tuple[float, How]] = dict.fromkeys(_same_bytes(images), (1.0, "same bytes"))
     if alike != "exact":
         logger.debug("copies: reading %d images", len(images))
-        small = descriptors.thumbnails(images)
-        rows = np.flatnonzero(descriptors.has_content(small))
-        for how, (first, second, similarity) in _similar(small[rows], alike, thresholds):
-            for a, b, value in zip(rows[first].tolist(), rows[second].tolist(), similarity.tolist(), strict=True):
-                found.setdefault((min(a, b), max(a, b)), (value, how))
+        for pair, about in copies_among(descriptors.thumbnails(images), alike, thresholds).items():
+            found.setdefault(pair, about)
     pairs = sorted(found)
     first, second = (np.array([pair[side] for pair in pairs], dtype=np.int64) for side in (0, 1))
     similarity = np.array([found[pair][0] for pair in pairs])
     return Copies(first, second, similarity, tuple(found[pair][1] for pair in pairs), len(images))
+
+
+def copies_among(
+    thumbnails_N: np.ndarray, alike: Alike, thresholds: Thresholds = CHECK
+) -> dict[tuple[int, int], tuple[float, How]]:
+    """Pairs of similar images: (row, greater row) -> (similarity, what they have in common).
+
+    Args:
+        thumbnails_N: `[N, 48, 48]` uint8.
+        alike: near or altered.
+        thresholds: of the similarities.
+    """
+    found: dict[tuple[int, int], tuple[float, How]] = {}
+    rows = np.flatnonzero(descriptors.has_content(thumbnails_N))
+    for how, (first, second, similarity) in _similar(thumbnails_N[rows], alike, thresholds):
+        for a, b, value in zip(rows[first].tolist(), rows[second].tolist(), similarity.tolist(), strict=True):
+            found.setdefault((min(a, b), max(a, b)), (value, how))
+    return found
 
 
 def _same_bytes(images: ImageSet) -> list[tuple[int, int]]:
