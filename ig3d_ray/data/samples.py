@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -47,6 +47,7 @@ class Samples:
             further columns are refused, missing nullable ones are added as nulls.
         unread: representations that the storage has, but that were not loaded.
         whole_fingerprint: of all content, where not all of it was loaded.
+        presence: unread representation -> `[N]` bool, whether a sample has its parameters.
 
     Raises:
         Ig3dError: a column is missing, unknown or of the wrong type; a duplicate sample_id; a split, class
@@ -57,6 +58,7 @@ class Samples:
     table: pa.Table
     unread: frozenset[str] = field(default=frozenset(), compare=False)
     whole_fingerprint: str | None = field(default=None, compare=False)
+    presence: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", _conform(self.dataset, self.table))
@@ -112,18 +114,31 @@ class Samples:
 
     def missing(self, feature: str) -> np.ndarray:
         """`[N]` bool: the samples without an image, or without parameters."""
+        if feature in self.presence:
+            return ~self.presence[feature]
         return self.column(feature).is_null().to_numpy().astype(bool)
 
-    def _some(self, mask: pa.ChunkedArray) -> "Samples":
-        return Samples(self.dataset, self.table.filter(mask), self.unread)
+    def _some(self, mask: np.ndarray) -> "Samples":
+        """Some of the samples, which were checked before."""
+        there = {name: has[mask] for name, has in self.presence.items()}
+        some = object.__new__(Samples)
+        for name, value in (
+            ("dataset", self.dataset),
+            ("table", self.table.filter(pa.array(mask))),
+            ("unread", self.unread),
+            ("whole_fingerprint", None),
+            ("presence", there),
+        ):
+            object.__setattr__(some, name, value)
+        return some
 
     def in_split(self, split: str) -> "Samples":
         """The samples of one split; none is not an error."""
-        return self._some(pc.equal(self.table["split"], split))
+        return self._some(pc.equal(self.table["split"], split).to_numpy().astype(bool))
 
     def with_feature(self, column: str) -> "Samples":
         """The samples that have an image or parameters."""
-        return self._some(pc.is_valid(self.column(column)))
+        return self._some(~self.missing(column))
 
     def params(self, representation: str) -> np.ndarray:
         """`[N, W]` float32: the parameters of samples that all have them (see `with_feature`)."""
@@ -195,13 +210,14 @@ class Samples:
         samples_files.write(store, self.dataset, self.table, self.representations, self.fingerprint)
 
 
-def load_samples(store: Store, dataset: str, only: Collection[str] | None = None) -> Samples:
+def load_samples(store: Store, dataset: str, only: Collection[str] | None = None, presence: bool = False) -> Samples:
     """The samples table of a dataset.
 
     Args:
         store: where it is.
         dataset: its name.
         only: representations whose parameters are loaded; all by default.
+        presence: whether it is read which samples have the other representations.
 
     Raises:
         Ig3dError: the store has none, or the file is broken.
@@ -212,8 +228,9 @@ def load_samples(store: Store, dataset: str, only: Collection[str] | None = None
     if not store.exists(name):
         way_out = "ig3d data faces --storage URI" if dataset == "faces" else "docs/own-data.md"
         raise Ig3dError(f"{store.locate(name)}: dataset {dataset} has no samples table; see {way_out}")
-    stored = samples_files.read(store, dataset, only)
-    return Samples(dataset, stored.table, stored.unread, stored.fingerprint if stored.unread else None)
+    stored = samples_files.read(store, dataset, only, presence)
+    whole = stored.fingerprint if stored.unread else None
+    return Samples(dataset, stored.table, stored.unread, whole, stored.presence)
 
 
 def _conform(dataset: str, table: pa.Table) -> pa.Table:
@@ -242,25 +259,29 @@ def _conform(dataset: str, table: pa.Table) -> pa.Table:
 
 
 def _check_values(dataset: str, table: pa.Table) -> None:
-    ids = table["sample_id"].to_pylist()
-    if None in ids:
-        raise Ig3dError(f"{dataset} samples: row {ids.index(None)} has no sample_id")
-    if len(set(ids)) != len(ids):
-        first = next(sample_id for sample_id, count in Counter(ids).items() if count > 1)
-        raise Ig3dError(f"{dataset} samples: duplicate sample_id {first!r} ({len(ids) - len(set(ids))} repeats)")
-    split = table["split"].to_pylist()
-    for sample_id, name in zip(ids, split, strict=True):
-        if name not in SPLITS:
-            raise Ig3dError(f"{dataset} samples: sample {sample_id!r}: split {name!r}; allowed: train, dev, test")
+    ids = table["sample_id"]
+    if ids.null_count:
+        row = int(ids.is_null().to_numpy().argmax())
+        raise Ig3dError(f"{dataset} samples: row {row} has no sample_id")
+    repeats = len(ids) - pc.count_distinct(ids).as_py()
+    if repeats:
+        first = next(sample_id for sample_id, count in Counter(ids.to_pylist()).items() if count > 1)
+        raise Ig3dError(f"{dataset} samples: duplicate sample_id {first!r} ({repeats} repeats)")
+    known = pc.is_in(table["split"], value_set=pa.array(SPLITS)).to_numpy().astype(bool)
+    if not known.all():
+        row = int((~known).argmax())
+        name = table["split"][row].as_py()
+        raise Ig3dError(f"{dataset} samples: sample {ids[row].as_py()!r}: split {name!r}; allowed: train, dev, test")
     classes = len(datasets.dataset(dataset).class_names)
     for column, low, high in (("expression", 0, classes - 1), ("valence", -1.0, 1.0), ("arousal", -1.0, 1.0)):
-        values = table[column].to_numpy(zero_copy_only=False).astype(np.float64)
+        values = table[column].to_numpy().astype(np.float64)
         present = table[column].is_valid().to_numpy()
         wrong = present & ~((values >= low) & (values <= high))
         if wrong.any():
             first = int(wrong.argmax())
+            which = ids[first].as_py()
             raise Ig3dError(
-                f"{dataset} samples: sample {ids[first]!r}: {column} is {values[first]:g}, outside [{low:g}, {high:g}]"
+                f"{dataset} samples: sample {which!r}: {column} is {values[first]:g}, outside [{low:g}, {high:g}]"
                 f" ({int(wrong.sum())} such samples)"
             )
     for name in (n for n in table.column_names if pa.types.is_fixed_size_list(table.schema.field(n).type)):
@@ -268,4 +289,6 @@ def _check_values(dataset: str, table: pa.Table) -> None:
         if not np.isfinite(flat).all():
             present = np.flatnonzero(table[name].is_valid().to_numpy())
             row = present[np.flatnonzero(~np.isfinite(flat))[0] // width_of(name)]
-            raise Ig3dError(f"{dataset} samples: sample {ids[row]!r}: {name} holds NaN or infinity; use null instead")
+            raise Ig3dError(
+                f"{dataset} samples: sample {ids[row].as_py()!r}: {name} holds NaN or infinity; use null instead"
+            )

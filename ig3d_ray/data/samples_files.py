@@ -6,8 +6,9 @@ Schema versions of the table: 1 had the parameters as columns, and is still read
 
 import hashlib
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -30,11 +31,13 @@ class Stored:
         table: with a column for each representation that was asked for.
         unread: the other representations.
         fingerprint: of all content; None in tables of schema version 1.
+        presence: unread representation -> `[N]` bool, where that was asked for.
     """
 
     table: pa.Table
     unread: frozenset[str]
     fingerprint: str | None
+    presence: Mapping[str, np.ndarray]
 
 
 def write(store: Store, dataset: str, table: pa.Table, representations: Sequence[str], fingerprint: str) -> None:
@@ -65,13 +68,14 @@ def write(store: Store, dataset: str, table: pa.Table, representations: Sequence
     store.write(paths.samples_table(dataset), table_to_bytes(core))
 
 
-def read(store: Store, dataset: str, only: Collection[str] | None) -> Stored:
+def read(store: Store, dataset: str, only: Collection[str] | None, presence: bool = False) -> Stored:
     """Read a table with the parameters of some representations.
 
     Args:
         store: where.
         dataset: its name.
         only: representations to read; all by default.
+        presence: whether it is read which samples have the others.
 
     Raises:
         Ig3dError: a file is broken or missing, or of another schema version.
@@ -89,12 +93,26 @@ def read(store: Store, dataset: str, only: Collection[str] | None) -> Stored:
     wanted = [one for one in files if only is None or one in only]
     for one in wanted:
         table = table.append_column(one, _column(store, paths.parameter_table(dataset, one, files[one]), table))
-    return Stored(table, frozenset(files) - set(wanted), about.get("fingerprint"))
+    unread = frozenset(files) - set(wanted)
+    ids = table["sample_id"].combine_chunks()
+    there = {
+        one: pc.is_in(ids, value_set=_with_parameters(store, paths.parameter_table(dataset, one, files[one]))).to_numpy(
+            zero_copy_only=False
+        )
+        for one in (sorted(unread) if presence else ())
+    }
+    return Stored(table, unread, about.get("fingerprint"), there)
 
 
-def _table(store: Store, name: str) -> pa.Table:
+@lru_cache(maxsize=8)
+def _with_parameters(store: Store, name: str) -> pa.Array:
+    """The samples that a file of parameters has; files are named by their content, so each is read once."""
+    return _table(store, name, ["sample_id"])["sample_id"].combine_chunks()
+
+
+def _table(store: Store, name: str, columns: list[str] | None = None) -> pa.Table:
     try:
-        return table_from_bytes(store.read(name))
+        return table_from_bytes(store.read(name), columns=columns)
     except pa.ArrowInvalid as error:
         raise Ig3dError(f"{store.locate(name)}: not a whole Parquet file ({error}); write it again") from error
 

@@ -91,7 +91,8 @@ def import_checkpoint(
     """
     weights, digest = read_state_dict(file)
     found = identify(weights, kind, dataset, Origin(name=name, sha256=digest), class_order, va_order)
-    samples, spec = load_samples(store, dataset), found.spec
+    spec = found.spec
+    samples = load_samples(store, dataset, only=spec.features)
     member, logits = fingerprint(dataset, samples.fingerprint, spec), LogitStore(store)
     for card in logits.members(dataset):
         taken = card.fingerprint == member and card.spec != spec_json(spec) and not replace

@@ -71,7 +71,7 @@ class _Worker:
 
     def __init__(self, uri: str, dataset: str, representation: Any, record: dict[str, Any], folder: str) -> None:
         store = Store(uri)
-        samples = load_samples(store, dataset)
+        samples = load_samples(store, dataset, only=(), presence=True)
         extraction = Extraction.of(store, samples, representation, EncoderRecord(**record))
         # The data set must be the one that the driver read, or pieces would contain other samples.
         if extraction.folder != folder:

@@ -31,12 +31,13 @@ def table_to_bytes(table: pa.Table, **options: Any) -> bytes:
     return b"".join((data[:at], _digest(data, at), data[at + len(_ZEROS) :]))
 
 
-def table_from_bytes(data: bytes, schema: pa.Schema | None = None) -> pa.Table:
+def table_from_bytes(data: bytes, schema: pa.Schema | None = None, columns: list[str] | None = None) -> pa.Table:
     """Read a table from Parquet bytes; those that `table_to_bytes` wrote are checked against their hash.
 
     Args:
         data: the file.
         schema: of the columns that are wanted; all by default.
+        columns: those that are decoded; all by default.
 
     Raises:
         pyarrow.ArrowInvalid: the bytes are truncated, damaged or not Parquet.
@@ -48,7 +49,7 @@ def table_from_bytes(data: bytes, schema: pa.Schema | None = None) -> pa.Table:
     # reading is sometimes aborted while these threads are still being shut down.
     try:
         with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
-            table = file.read(use_threads=False)
+            table = file.read(columns, use_threads=False)
     except Exception as error:  # of many types, as the damage has it
         raise pa.ArrowInvalid(" ".join(str(error).split()) or type(error).__name__) from error
     if schema is None:

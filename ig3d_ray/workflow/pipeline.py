@@ -248,7 +248,7 @@ def run(
         )
     if todo:
         specs = [w.spec for w in todo if has_network(w.spec)]
-        check_trainable(load_samples(store, space.dataset), specs)
+        check_trainable(load_samples(store, space.dataset, only=(), presence=True), specs)
         check_startable(store, specs)
     with ExitStack() as stack:
         leases = stack.enter_context(Leases(store))

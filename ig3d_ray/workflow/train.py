@@ -35,7 +35,11 @@ def to_train(inventory: Inventory) -> list[Wanted]:
 def what_is_missing(store: Store, space: SearchSpace, inventory: Inventory) -> list[str]:
     """Why untrained members can't be trained, one line per reason."""
     specs = [w.spec for w in to_train(inventory) if has_network(w.spec)]
-    samples = load_samples(store, space.dataset) if store.exists(paths.samples_table(space.dataset)) else None
+    samples = (
+        load_samples(store, space.dataset, only=(), presence=True)
+        if store.exists(paths.samples_table(space.dataset))
+        else None
+    )
     problems: dict[str, None] = {}
     checks: list[Callable[[], None]] = [partial(check_startable, store, [spec]) for spec in specs]
     if samples is not None:
@@ -55,7 +59,7 @@ def runs_of(store: Store, space: SearchSpace, inventory: Inventory) -> list[Run]
     is available: a run that another cluster started must be the same here.
     """
     found = _members(inventory)
-    return _runs(store, space, found, load_samples(store, space.dataset)) if found else []
+    return _runs(store, space, found, load_samples(store, space.dataset, only=(), presence=True)) if found else []
 
 
 def _runs(store: Store, space: SearchSpace, found: Sequence[tuple[str, TrainedSpec]], samples: Samples) -> list[Run]:
@@ -106,7 +110,9 @@ def train_missing(
     known = read_timings(store, space.dataset)
     # The order depends only on the relative durations of members, not on the GPU.
     device, together = device_of(space, known), _together(space.resources)
-    expected = estimates(_members(inventory), load_samples(store, space.dataset), known, device, together)
+    expected = estimates(
+        _members(inventory), load_samples(store, space.dataset, only=(), presence=True), known, device, together
+    )
     log = TimingLog(store, space.dataset, leases.token)
 
     def on_event(event: dict[str, Any]) -> None:
@@ -212,7 +218,7 @@ def forecast_training(store: Store, space: SearchSpace, inventory: Inventory, ma
 def samples_to_train_on(store: Store, space: SearchSpace) -> Samples | None:
     """The samples of a data set, or those that a run would draw; None if there are none."""
     if store.exists(paths.samples_table(space.dataset)):
-        return load_samples(store, space.dataset)
+        return load_samples(store, space.dataset, only=(), presence=True)
     if space.dataset != "faces" or space.data is None:
         return None
     from ig3d_ray.data.synthetic.faces import undrawn_faces
