@@ -142,11 +142,33 @@ class Samples:
 
     def params(self, representation: str) -> np.ndarray:
         """`[N, W]` float32: the parameters of samples that all have them (see `with_feature`)."""
-        column = self.column(representation).combine_chunks()
+        column = _whole(self.column(representation))
         if column.null_count:
             first = self.ids[column.is_null().to_numpy(zero_copy_only=False).argmax()]
             raise Ig3dError(f"{self.dataset}: sample {first} has no {representation} parameters")
         return column.flatten().to_numpy().reshape(len(self), width_of(representation))
+
+    @property
+    def light(self) -> "Samples":
+        """The same samples without parameters, of which it is known who has them: cheap to filter."""
+        names = self.representations
+        there = {name: ~self.missing(name) for name in names} | dict(self.presence)
+        unread, whole = self.unread | set(names), self.whole_fingerprint if self.unread else None
+        return Samples(self.dataset, self.table.drop_columns(names), unread, whole, there)
+
+    def params_of(self, representation: str, ids: pa.ChunkedArray, columns: np.ndarray) -> np.ndarray:
+        """`[K, D]` float32: some parameters of some samples, copied once.
+
+        Args:
+            representation: whose parameters.
+            ids: `[K]`, of samples that have them.
+            columns: `[D]` int, which of the numbers.
+        """
+        rows = pc.index_in(ids, value_set=self.table["sample_id"]).to_numpy()
+        values = _whole(self.column(representation))
+        # `flatten` would leave out samples without parameters.
+        matrix = values.values.to_numpy().reshape(-1, width_of(representation))[values.offset :]
+        return np.asarray(matrix[np.ix_(rows, columns)])
 
     def without(self, representation: str) -> "Samples":
         """The samples without the parameters of a representation."""
@@ -230,7 +252,10 @@ def load_samples(store: Store, dataset: str, only: Collection[str] | None = None
         raise Ig3dError(f"{store.locate(name)}: dataset {dataset} has no samples table; see {way_out}")
     stored = samples_files.read(store, dataset, only, presence)
     whole = stored.fingerprint if stored.unread else None
-    return Samples(dataset, stored.table, stored.unread, whole, stored.presence)
+    samples = Samples(dataset, stored.table, stored.unread, whole, stored.presence)
+    # Decoding takes as much again as the values, which Arrow would keep for later.
+    pa.default_memory_pool().release_unused()
+    return samples
 
 
 def _conform(dataset: str, table: pa.Table) -> pa.Table:
@@ -256,6 +281,11 @@ def _conform(dataset: str, table: pa.Table) -> pa.Table:
             reason = str(error).splitlines()[0]
             raise Ig3dError(f"{dataset} samples: column {one.name!r} is not {one.type}: {reason}") from error
     return pa.table(columns, schema=pa.schema(fields))
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; a single chunk is not copied."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _check_values(dataset: str, table: pa.Table) -> None:
@@ -285,7 +315,8 @@ def _check_values(dataset: str, table: pa.Table) -> None:
                 f" ({int(wrong.sum())} such samples)"
             )
     for name in (n for n in table.column_names if pa.types.is_fixed_size_list(table.schema.field(n).type)):
-        flat = table[name].combine_chunks().drop_null().flatten().to_numpy()
+        vectors = _whole(table[name])
+        flat = (vectors.drop_null() if vectors.null_count else vectors).flatten().to_numpy()
         if not np.isfinite(flat).all():
             present = np.flatnonzero(table[name].is_valid().to_numpy())
             row = present[np.flatnonzero(~np.isfinite(flat))[0] // width_of(name)]

@@ -137,17 +137,27 @@ def member_samples(spec: TrainedSpec, samples: Samples, split: str) -> Samples:
     return chosen
 
 
-def member_inputs(spec: TrainedSpec, samples: Samples, store: Store, feeding: Feeding | None = None) -> Inputs:
-    """Raw inputs of samples that all have this member's features, in their order."""
+def member_inputs(
+    spec: TrainedSpec, samples: Samples, store: Store, feeding: Feeding | None = None, source: Samples | None = None
+) -> Inputs:
+    """Raw inputs of samples that all have this member's features, in their order.
+
+    Args:
+        spec: the member's.
+        samples: those of a split.
+        store: with their images.
+        feeding: how inputs reach the network.
+        source: the samples whose parameters were loaded, if `samples` are without.
+    """
     feeding = feeding or Feeding()
-    return Inputs([_part(one, samples, store, feeding) for one in spec.inputs])
+    return Inputs([_part(one, samples, store, feeding, source or samples) for one in spec.inputs])
 
 
-def _part(one: Input, samples: Samples, store: Store, feeding: Feeding) -> torch.Tensor | Decoded:
+def _part(one: Input, samples: Samples, store: Store, feeding: Feeding, source: Samples) -> torch.Tensor | Decoded:
     """One input of all samples: parameters, and images that fit into memory, are kept on the device."""
     if isinstance(one, ParameterInput):
-        values = samples.params(one.representation)[:, one.columns]
-        return torch.from_numpy(values.copy()).to(feeding.device)
+        values = source.params_of(one.representation, samples.table["sample_id"], one.columns)
+        return torch.from_numpy(values).to(feeding.device)
     images = ImageSet(store, samples, one.size)
     fits = len(images) * 3 * one.size**2 <= feeding.memory
     return _resident(images, feeding.device) if fits else Decoded(images, feeding)

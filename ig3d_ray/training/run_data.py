@@ -20,6 +20,8 @@ class RunData:
 
     def __init__(self, store: Store, samples: Samples, feeding: Feeding) -> None:
         self.store, self.samples, self.feeding = store, samples, feeding
+        # Filtered without their parameters, which would be copied with every filter.
+        self._light = samples.light
         self._read: dict[tuple[object, ...], Labeled] = {}
         self._chosen: dict[object, Samples] = {}
 
@@ -27,7 +29,7 @@ class RunData:
         """A split's samples that have a member's inputs, filtered once: at AffectNet's size that takes seconds."""
         key = (spec.features, split)
         if key not in self._chosen:
-            self._chosen[key] = member_samples(spec, self.samples, split)
+            self._chosen[key] = member_samples(spec, self._light, split)
         return self._chosen[key]
 
     def classes(self, spec: TrainedSpec) -> torch.Tensor:
@@ -42,7 +44,7 @@ class RunData:
                 # Images are large: no others are kept in memory.
                 self._read = {other: kept for other, kept in self._read.items() if other[:-1] == key[:-1]}
             chosen, device = self.chosen(spec, split), self.feeding.device
-            inputs = member_inputs(spec, chosen, self.store, self.feeding)
+            inputs = member_inputs(spec, chosen, self.store, self.feeding, self.samples)
             labels, va = torch.from_numpy(chosen.expression), torch.from_numpy(chosen.va).nan_to_num()
             self._read[key] = Labeled(inputs, labels.to(device), va.to(device))
         return self._read[key]
