@@ -187,3 +187,28 @@ def test_labels_are_completed_and_never_contradicted(store: Store) -> None:
     assert found is not None
     assert found.of(np.array(["c"]), Task.EXPRESSION).tolist() == [3]
     assert find_labels(store, "rafdb", "dev") is None
+
+
+def test_samples_without_parameters_know_who_has_them(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    whole = make_faces(store, samples=200, seed=1)
+    missing = np.arange(200) % 7 == 0
+    vectors = whole.with_feature("emoca").params("emoca")
+    found = np.where(missing, -1, np.arange(200) % len(vectors))
+    whole = whole.without("emoca").with_parameters("emoca", vectors, found)
+    whole.save(store)
+    stored = load_samples(store, "faces", only=(), presence=True)
+    assert stored.fingerprint == whole.fingerprint
+    for light in (whole.light, stored):
+        assert "emoca" not in light.table.column_names
+        assert light.missing("emoca").tolist() == missing.tolist()
+        train = light.in_split("train").with_feature("emoca")
+        assert train.ids.tolist() == whole.in_split("train").with_feature("emoca").ids.tolist()
+        with pytest.raises(Ig3dError, match="emoca was not loaded"):
+            train.params("emoca")
+        columns = np.array([3, 0, 117])
+        some = whole.params_of("emoca", train.table["sample_id"], columns)
+        assert np.array_equal(some, whole.in_split("train").with_feature("emoca").params("emoca")[:, columns])
+    # What was not asked for is not known.
+    with pytest.raises(Ig3dError, match="emoca was not loaded"):
+        load_samples(store, "faces", only=()).with_feature("emoca")
