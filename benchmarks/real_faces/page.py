@@ -34,6 +34,7 @@ class Numbers:
         yaws: changes by the head's rotation.
         confidences: changes by the 2D member's confidence.
         flattery: the data set with its duplicates kept and together.
+        repeated: the same two kinds of members with another split and other seeds.
         p: McNemar's test of the weighted sum against the 2D member, for each seed.
         counts: faces per split, sets of copies and copies.
     """
@@ -47,6 +48,7 @@ class Numbers:
     yaws: list[Change]
     confidences: list[Change]
     flattery: list[Flattery]
+    repeated: Point
     p: list[float]
     counts: dict[str, int]
 
@@ -84,6 +86,7 @@ def analyse(study: Study) -> tuple[Numbers, dict[str, bytes]]:
         yaws=analysis.changes(faces, pairs[0], analysis.yaw_parts(faces)),
         confidences=analysis.changes(faces, pairs[0], analysis.confidence_parts(pairs[0])),
         flattery=[analysis.flattery(study, small, one, copies, seeds[0]) for one in ("keep", "together")],
+        repeated=_repeated(study),
         p=[analysis.verdict(faces, pair) for pair in pairs],
         counts={split: len(samples.in_split(split)) for split in ("train", "dev", "test")} | {"board": board},
     )
@@ -93,6 +96,12 @@ def analyse(study: Study) -> tuple[Numbers, dict[str, bytes]]:
         "confusion": figures.confusion_change(analysis.confusion_change(faces, pairs[0]), names),
     }
     return numbers, drawn
+
+
+def _repeated(study: Study) -> Point:
+    seed = study.seeds * (study.seed + 1)
+    faces = Faces.of(study.repeated, study.work / "fer2013-repeated.yaml")
+    return analysis.point(faces, analysis.CNN.format(32, seed), analysis.MLP.format("full", seed), "another split")
 
 
 def _chosen(study: Study) -> tuple[int, dict[str, Any], np.ndarray]:

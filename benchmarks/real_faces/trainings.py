@@ -44,6 +44,11 @@ class Study:
         """The storage of all faces."""
         return self.work / "whole"
 
+    @property
+    def repeated(self) -> Path:
+        """The storage of all faces, split with another seed."""
+        return self.work / "another-split"
+
     def part(self, share: float) -> Path:
         """The storage with a share of the training faces."""
         return self.work / f"share-{share:g}"
@@ -71,6 +76,7 @@ def prepare(study: Study) -> None:
         tables = [pq.read_table(study.source / name) for name in (parameters.name, "duplicates_3ddfa.parquet")]
         pq.write_table(pa.concat_tables(tables), merged)
     _import(study.whole, faces, parameters, study.seed, "--duplicates", "together")
+    _import(study.repeated, faces, parameters, study.seed + 1, "--duplicates", "together")
     for treatment in ("keep", "together"):
         _import(study.copies(treatment), both, merged, study.seed, "--duplicates", treatment)
     samples = load_samples(Store(str(study.whole)), "fer2013")
@@ -107,15 +113,16 @@ def train(study: Study) -> None:
     small = _space(study, "small")
     for place in (*map(study.part, SHARES), study.copies("keep"), study.copies("together")):
         ig3d("run", small, "--storage", place)
+    ig3d("run", _space(study, "repeated"), "--storage", study.repeated)
 
 
 def _space(study: Study, what: str) -> Path:
-    """The search space with this study's seeds; `small` has one 2D and one 3D member."""
+    """The search space with this study's seeds; `small` has one 2D and one 3D member, `repeated` others of them."""
     content = yaml.safe_load(SPACE.read_text())
     for item in content["pool"]:
-        first = study.seeds * study.seed
+        first = study.seeds * (study.seed + (what == "repeated"))
         item["seed"] = [first + number for number in range(study.seeds if isinstance(item.get("seed"), list) else 1)]
-    if what == "small":
+    if what != "whole":
         cnn = next(item for item in content["pool"] if item["kind"] == "cnn")
         mlp = next(item for item in content["pool"] if item["kind"] == "mlp3d")
         content["pool"] = [cnn | {"width": 32}, mlp | {"subset": "full"}]

@@ -289,7 +289,7 @@ def data_check(
         check_suffix(copies, (".csv",), "--list-duplicates")
     log_to_stderr()
     store = Store(storage)
-    found = check_data(store, load_samples(store, dataset), alike)
+    found = check_data(store, load_samples(store, dataset, only=(), presence=True), alike)
     if copies is not None:
         Store(str(copies.absolute().parent)).write(copies.name, found.copies.table())
     table = Table(title=f"{dataset}: classes 0 to {len(found.class_names) - 1}, in this order")

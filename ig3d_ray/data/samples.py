@@ -97,8 +97,12 @@ class Samples:
 
     @property
     def representations(self) -> list[str]:
-        """The representations whose parameters some sample has, sorted."""
-        return sorted(one.name for one in self.table.schema if pa.types.is_fixed_size_list(one.type))
+        """The representations whose parameters some sample has, as far as that is known, sorted."""
+        return sorted({*self._loaded, *(name for name, has in self.presence.items() if has.any())})
+
+    @property
+    def _loaded(self) -> list[str]:
+        return [one.name for one in self.table.schema if pa.types.is_fixed_size_list(one.type)]
 
     def column(self, name: str) -> pa.ChunkedArray:
         """A column of the table; nulls for a representation that no sample has.
@@ -151,7 +155,7 @@ class Samples:
     @property
     def light(self) -> "Samples":
         """The same samples without parameters, of which it is known who has them: cheap to filter."""
-        names = self.representations
+        names = self._loaded
         there = {name: ~self.missing(name) for name in names} | dict(self.presence)
         unread, whole = self.unread | set(names), self.whole_fingerprint if self.unread else None
         return Samples(self.dataset, self.table.drop_columns(names), unread, whole, there)

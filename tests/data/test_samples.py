@@ -201,6 +201,7 @@ def test_samples_without_parameters_know_who_has_them(tmp_path: Path) -> None:
     assert stored.fingerprint == whole.fingerprint
     for light in (whole.light, stored):
         assert "emoca" not in light.table.column_names
+        assert light.representations == whole.representations
         assert light.missing("emoca").tolist() == missing.tolist()
         train = light.in_split("train").with_feature("emoca")
         assert train.ids.tolist() == whole.in_split("train").with_feature("emoca").ids.tolist()
