@@ -130,8 +130,8 @@ their face.
 {rows}
 
 `near` compares descriptors of whole images, also mirrored. `altered` adds a second stage: descriptors of every image
-rotated by 5, 10 and 15 degrees and cropped in six ways, and, for the ten most similar others of each image, a
-comparison part by part, which a covered part doesn't disturb. It takes about ten times as long.
+rotated by 5, 10 and 15 degrees and cropped in fourteen ways, and, for the ten most similar others of each image, a
+comparison part by part, which a covered part doesn't disturb. It takes about twenty times as long.
 
 **False alarms.** FER2013 has thousands of true copies of its own, so its other faces are not a test of strangers. A
 rotation by {angle} degrees makes a copy unrecognizable for `near` and leaves a face like any other: of {strangers:,}

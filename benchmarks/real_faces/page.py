@@ -141,7 +141,13 @@ def write(numbers: Numbers, drawn: dict[str, bytes], folder: Path, study: Study,
     environment = jinja2.Environment(  # noqa: S701 -- Markdown of our own numbers
         trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"score": score, "interval": interval, "gain": gain, "p": "{:.1g}".format}
+    environment.filters |= {
+        "score": score,
+        "interval": interval,
+        "gain": gain,
+        "p": "{:.1g}".format,
+        "difference": difference,
+    }
     template = environment.from_string(TEMPLATE.read_text())
     text = template.render(n=numbers, study=study, minutes=None if seconds is None else round(seconds / 60))
     (folder / "real-faces.md").write_text(text + "\n")
@@ -150,6 +156,11 @@ def write(numbers: Numbers, drawn: dict[str, bytes], folder: Path, study: Study,
 def score(value: float) -> str:
     """Four decimals without the zero before them."""
     return f"{value:.4f}".replace("0.", ".", 1)
+
+
+def difference(value: float) -> str:
+    """Four decimals with the sign."""
+    return f"{value:+.4f}".replace("0.", ".", 1)
 
 
 def interval(one: Interval) -> str:

@@ -107,7 +107,12 @@ def blocks(thumbnails_N: np.ndarray) -> np.ndarray:
 
 
 ANGLES = (-15, -10, -5, 5, 10, 15)
-CROPS = ((0.95, 0.5, 0.5), (0.9, 0.5, 0.5), (0.9, 0.0, 0.0), (0.9, 0.0, 1.0), (0.9, 1.0, 0.0), (0.9, 1.0, 1.0))
+PLACES = (0.0, 0.5, 1.0)
+CROPS = (
+    (0.95, 0.5, 0.5),
+    *((0.95, right, down) for right in (0.0, 1.0) for down in (0.0, 1.0)),
+    *((0.9, right, down) for right in PLACES for down in PLACES),
+)
 """Share of the side that is kept, and where: 0 is left or top, 1 is right or bottom."""
 
 
