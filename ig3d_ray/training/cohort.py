@@ -5,13 +5,13 @@ in the same number of launches. Each member draws the same numbers as alone (`sa
 dropout, optimizer state, best epoch and stopping, and ends with the same weights as alone, up to rounding.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from ig3d_ray.models.inference import BATCH
 from ig3d_ray.models.mlp3d.network import Mlp3d
@@ -27,6 +27,7 @@ from ig3d_ray.training.trainer import Labeled, Trainer, dev_metrics, dev_score
 
 # Above this width one member's weights saturate a CPU, and a cohort's don't fit its caches (benchmarks/training.md).
 WIDEST_ON_CPU = 512
+STANDARDIZED_AT_ONCE = 16_384
 OnCohortEpoch = Callable[[dict[int, Epoch], Callable[[], State]], None]
 
 
@@ -69,15 +70,17 @@ class _Shared:
 
     def __init__(self, data: Sequence[Labeled], networks: Sequence[Standardized], widest: int) -> None:
         firsts = {id(labeled): (labeled, network) for labeled, network in zip(data, networks, strict=True)}
-        starts, parts, start = {}, [], 0
+        counts = [len(labeled.labels) for labeled, _ in firsts.values()]
+        starts = dict(zip(firsts, itertools.accumulate(counts, initial=0), strict=False))
+        self.x = torch.zeros(sum(counts), widest, device=data[0].labels.device)
         for key, (labeled, network) in firsts.items():
             raw = labeled.x.parts[0]
             assert isinstance(raw, torch.Tensor)
-            (standardized,) = network.standardize((raw,))
-            parts.append(functional.pad(standardized, (0, widest - standardized.shape[1])))
-            starts[key] = start
-            start += len(labeled.labels)
-        self.x = torch.cat(parts)
+            # By blocks, so that no second copy of all is made.
+            for start in range(0, len(raw), STANDARDIZED_AT_ONCE):
+                (standardized,) = network.standardize((raw[start : start + STANDARDIZED_AT_ONCE],))
+                at = starts[key] + start
+                self.x[at : at + len(standardized), : standardized.shape[1]] = standardized
         self.labels = torch.cat([labeled.labels for labeled, _ in firsts.values()])
         self.va = torch.cat([labeled.va for labeled, _ in firsts.values()])
         self.starts = torch.tensor([starts[id(labeled)] for labeled in data], device=self.x.device)

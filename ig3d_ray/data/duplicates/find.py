@@ -144,7 +144,8 @@ def _similar(small: np.ndarray, alike: Alike, least: Thresholds) -> Iterator[tup
     yield "mirrored", above(flipped, described, least.near)
     if alike != "altered":
         return
-    for alteration in (*descriptors.ANGLES, *descriptors.CROPS):
+    alterations: tuple[int | tuple[float, float, float], ...] = (*descriptors.ANGLES, *descriptors.CROPS)
+    for alteration in alterations:
         logger.debug("copies: %s", f"{alteration} degrees" if isinstance(alteration, int) else f"crop {alteration}")
         changed = descriptors.altered(small, alteration)
         yield "altered", above(whitening(changed), described, least.altered)
