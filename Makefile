@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long chaos fuzz fast bench bench-quick bench-training bench-serving bench-trust real-faces docs package lint clean
+.PHONY: demo test test-long chaos fuzz fast bench bench-quick bench-training bench-serving bench-trust bench-size bench-duplicates real-faces docs package lint clean
 .DELETE_ON_ERROR:
 
 # Created once, and updated when the dependencies change.
@@ -58,8 +58,17 @@ bench-serving: .venv/installed
 bench-trust: .venv/installed
 	$(BIN)/python -m benchmarks.trust
 
-# The study of docs/real-faces.md; at most an hour on two cores. FACES: a folder with FER2013 and 3DDFA_V2's parameters.
 FACES ?= ../shared/data/fer2013
+
+# Memory and time of a run at AffectNet's size, on generated data; three minutes on two cores.
+bench-size: .venv/installed
+	$(BIN)/python -m benchmarks.affectnet_size
+
+# How well planted copies of photographs are found; three minutes on two cores.
+bench-duplicates: .venv/installed
+	$(BIN)/python -m benchmarks.duplicates --faces $(FACES)/faces.zip
+
+# The study of docs/real-faces.md; at most an hour on two cores. FACES: a folder with FER2013 and 3DDFA_V2's parameters.
 real-faces: .venv/installed
 	$(BIN)/python -m benchmarks.real_faces --source $(FACES)
 
