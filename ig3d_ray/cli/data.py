@@ -329,6 +329,8 @@ def _ingest(
     from ig3d_ray.cli.terminal import log_to_stderr
     from ig3d_ray.data.ingest.build import CopiesPlan, Shares, ingest
 
+    if duplicates[0] == "keep" and duplicates[1] != "near":
+        raise Ig3dError(f"--alike {duplicates[1]}: copies are kept; add --duplicates together, or drop")
     log_to_stderr()
     done = ingest(store, dataset, layout, Shares(*shares), seed, replace, CopiesPlan(*duplicates))
     for note in layout.notes:

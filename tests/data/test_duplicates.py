@@ -130,13 +130,17 @@ def test_a_group_stays_together_with_its_copies(faces: list[Image.Image], tmp_pa
 def test_the_list_names_every_pair_with_split_and_class(faces: list[Image.Image], tmp_path: Path) -> None:
     write_folder(tmp_path / "faces", faces, splits=True)
     words = ["--dataset", "fer2013", "--storage", str(tmp_path / "runs")]
-    assert CliRunner().invoke(app, ["data", "folder", str(tmp_path / "faces"), *words]).exit_code == 0
+    folder = ["data", "folder", str(tmp_path / "faces"), *words]
+    refused = CliRunner().invoke(app, [*folder, "--alike", "altered"])
+    assert refused.exit_code != 0
+    assert "add --duplicates together, or drop" in str(refused.exception or refused.output)
+    assert CliRunner().invoke(app, folder).exit_code == 0
     listed = tmp_path / "copies.csv"
     done = CliRunner().invoke(app, ["data", "check", *words, "--alike", "near", "--list-duplicates", str(listed)])
     assert done.exit_code == 1
     assert "pairs of duplicate images in two splits" in done.output.replace("\n", " ")
     lines = listed.read_text().splitlines()
-    assert lines[0] == "first,split,class,second,split,class,similarity,how"
+    assert lines[0] == "first,first_split,first_class,second,second_split,second_class,similarity,how"
     assert len(lines) == 6
     assert any(line.endswith(",mirrored") for line in lines)
     assert any(line.endswith("1.000,same bytes") for line in lines)

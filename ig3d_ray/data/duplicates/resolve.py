@@ -20,6 +20,7 @@ Treatment = Literal["keep", "drop", "together"]
 where their classes differ. `together`: all are kept, in one split, and as one group: a published
 test or dev split keeps its samples; of splits that were drawn, the one of the first sample."""
 ORDER = ("test", "dev", "train")
+LIST_COLUMNS = ("first", "first_split", "first_class", "second", "second_split", "second_class", "similarity", "how")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class CopiesOf:
         """A CSV with a row per pair: both samples with split and class, similarity, what they have in common."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("first", "split", "class", "second", "split", "class", "similarity", "how"))
+        writer.writerow(LIST_COLUMNS)
         names, splits = class_names(self.samples), self.samples.table["split"].to_pylist()
         pairs = self.copies
         for a, b, alike, how in zip(pairs.first, pairs.second, pairs.similarity, pairs.how, strict=True):
