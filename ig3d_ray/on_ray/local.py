@@ -79,9 +79,17 @@ def use_own_token() -> None:
     """Have Ray's processes ask each other for a token, by a file that only this user can read.
 
     Without one given, Ray would write its own, readable by everyone, to ~/.ray. Ray reads it once per process, so the
-    file stays until this process ends. A mode that Ray has read already can't be changed.
+    file stays until this process ends.
+
+    Raises:
+        Ig3dError: Ray was imported before, and has read that it asks for no token, which can't be changed.
     """
-    if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE"):
+    if "ray" in sys.modules:
+        if not os.environ.get("RAY_AUTH_MODE"):
+            raise Ig3dError(
+                "Ray was imported before it was told to ask for a token: set RAY_AUTH_MODE=token in the environment"
+                " before `import ray`, or give the address of a running cluster"
+            )
         return
     os.environ["RAY_AUTH_MODE"] = "token"
     if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:

@@ -80,10 +80,12 @@ def extract_parameters(store: Store, request: ExtractionRequest, address: str | 
 
 def _do(extraction: "Extraction", request: ExtractionRequest, address: str | None) -> None:
     from ig3d_ray.on_ray.cluster import connected, gpus_there
-    from ig3d_ray.on_ray.extract import extract_on_ray
 
     logger.info(f"ray: connecting to {address}" if address else "ray: starting on this machine")
     with connected(address, None):
+        # Imports Ray, which must have read the environment that `connected` prepares.
+        from ig3d_ray.on_ray.extract import extract_on_ray
+
         gpus = float(gpus_there() > 0) if request.gpus_per_worker is None else request.gpus_per_worker
         message = {"done": 0, "without": 0}
 

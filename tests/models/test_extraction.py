@@ -230,7 +230,7 @@ def test_a_storage_that_fails_says_nothing_of_a_image(
     assert 0 in extraction.missing()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_killed_extraction_goes_on(tmp_path: Path, checkpoint: Path) -> None:
     store = Store(str(tmp_path))
     samples = few_faces(store)
@@ -254,7 +254,7 @@ def test_a_killed_extraction_goes_on(tmp_path: Path, checkpoint: Path) -> None:
     assert second.returncode == 0, message
     assert "extract: resumed, " in message
     assert f"{len(samples) - 1} of {len(samples)} samples have smirk parameters" in message
-    assert "1 images gave none" in message
+    assert "1 x faces: sample face-00013: not a readable image" in message
     assert len(load_samples(store, "faces").with_feature("smirk")) == len(samples) - 1
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import ray
@@ -117,3 +118,15 @@ def test_the_ray_that_skypilot_keeps_for_itself_is_refused(monkeypatch: pytest.M
             assert len(str(one.value)) <= 300
         else:
             cluster._probe("auto", "--address")
+
+
+def test_ray_imported_too_early_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(Ig3dError, match="set RAY_AUTH_MODE=token in the environment before `import ray`"):
+        local.use_own_token()
+    assert "RAY_AUTH_MODE" not in os.environ
+    # Whoever has chosen a mode keeps it.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    local.use_own_token()
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"
