@@ -14,8 +14,6 @@ from ig3d_ray.storage import paths
 
 if TYPE_CHECKING:
     from ig3d_ray.data import datasets
-    from ig3d_ray.data.duplicates.find import Alike as AlikeWord
-    from ig3d_ray.data.duplicates.resolve import Treatment
     from ig3d_ray.data.ingest.build import Ingested
     from ig3d_ray.data.ingest.features import FeatureImport
     from ig3d_ray.data.ingest.layouts import Layout
@@ -28,12 +26,14 @@ DevShare = Annotated[float, typer.Option(min=0.01, max=0.5, help="Share of each 
 TestShare = Annotated[
     float, typer.Option(min=0.01, max=0.9, help="Share of each class that becomes test, where no split is given.")
 ]
+Treated = Literal["keep", "drop", "together"]
+Counted = Literal["exact", "near", "altered"]
 Duplicates = Annotated[
-    Literal["keep", "drop", "together"],
+    Treated,
     typer.Option(help="Copies of an image: keep them, drop all but one, or put them into one split together."),
 ]
 Alike = Annotated[
-    Literal["exact", "near", "altered"],
+    Counted,
     typer.Option(
         help="What counts as a copy: the same file; also resized, recompressed, brighter or mirrored; also rotated,"
         " cropped or partly covered."
@@ -324,7 +324,7 @@ def _ingest(
     shares: tuple[float, float],
     seed: int,
     replace: bool,
-    duplicates: tuple["Treatment", "AlikeWord"],
+    duplicates: tuple[Treated, Counted],
 ) -> None:
     from ig3d_ray.cli.terminal import log_to_stderr
     from ig3d_ray.data.ingest.build import CopiesPlan, Shares, ingest
