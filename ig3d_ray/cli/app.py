@@ -9,6 +9,7 @@ from ig3d_ray.cli.audit import audit_app
 from ig3d_ray.cli.cluster import cluster_app
 from ig3d_ray.cli.compare import compare
 from ig3d_ray.cli.data import data_app
+from ig3d_ray.cli.data_check import data_check
 from ig3d_ray.cli.export import export
 from ig3d_ray.cli.extract import extract
 from ig3d_ray.cli.import_ import import_app
@@ -48,6 +49,7 @@ for command, example in (
 ):
     app.command(epilog=f"Example: {example}")(command)
 app.add_typer(data_app, name="data")
+data_app.command("check", epilog="Example: ig3d data check --dataset rafdb --storage runs")(data_check)
 app.add_typer(import_app, name="import")
 app.add_typer(rm_app, name="rm")
 app.add_typer(audit_app, name="audit")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ig3d_ray.storage.store import Store
 
 data_app = typer.Typer(help="Make data sets, and check them.", no_args_is_help=True)
-TABLE_WIDTH = 160
 Images = Annotated[Path, typer.Option(metavar="DIR", help="The publisher's folder of images.")]
 DevShare = Annotated[float, typer.Option(min=0.01, max=0.5, help="Share of each training class that becomes dev.")]
 TestShare = Annotated[
@@ -266,46 +265,6 @@ def data_representation(
     where = store.locate(paths.declared_representation(about.name))
     groups = ", ".join(f"{name} {size}" for name, size in about.sizes)
     say(f"{about.name}: {about.width} values ({groups}); subsets {', '.join(about.subset_names)}; declared in {where}")
-
-
-@data_app.command("check", epilog="Example: ig3d data check --dataset rafdb --storage runs")
-def data_check(
-    dataset: Dataset,
-    storage: Storage,
-    alike: Alike = "exact",
-    copies: Annotated[
-        Path | None, typer.Option("--list-duplicates", metavar="FILE.csv", help="Write every pair of duplicates.")
-    ] = None,
-) -> None:
-    """Counts per class against the published ones, missing features, duplicate images. Exit code 1 on a fault."""
-    from rich.table import Table
-
-    from ig3d_ray.cli.terminal import log_to_stderr, stdout_console
-    from ig3d_ray.data.check import check_data
-    from ig3d_ray.data.samples import load_samples
-    from ig3d_ray.storage.store import Store
-
-    if copies is not None:
-        check_suffix(copies, (".csv",), "--list-duplicates")
-    log_to_stderr()
-    store = Store(storage)
-    found = check_data(store, load_samples(store, dataset, only=(), presence=True), alike)
-    if copies is not None:
-        Store(str(copies.absolute().parent)).write(copies.name, found.copies.table())
-    table = Table(title=f"{dataset}: classes 0 to {len(found.class_names) - 1}, in this order")
-    table.add_column("")
-    for number, name in enumerate(found.class_names):
-        table.add_column(f"{number} {name}", justify="right")
-    table.add_column("all", justify="right")
-    for what, counts, total in found.counts:
-        table.add_row(what, *(f"{count:,}" for count in counts), f"{total:,}")
-    stdout_console(log_width=TABLE_WIDTH).print(table)
-    for note in found.notes:
-        say(f"note: {note}")
-    for fault in found.faults:
-        say(f"FAULT: {fault}")
-    if found.faults:
-        raise typer.Exit(1)
 
 
 def _target(storage: str, dataset: str, classes: str | None = None) -> "tuple[Store, datasets.Dataset]":

@@ -87,7 +87,7 @@ def use_own_token() -> None:
     if "ray" in sys.modules:
         if not os.environ.get("RAY_AUTH_MODE"):
             raise Ig3dError(
-                "Ray was imported before it was told to ask for a token: set RAY_AUTH_MODE=token in the environment"
+                "Ray was imported without token authentication: set RAY_AUTH_MODE=token in the environment"
                 " before `import ray`, or give the address of a running cluster"
             )
         return
