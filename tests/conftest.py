@@ -138,6 +138,8 @@ def local_ray(own_home: None) -> Iterator[None]:
 
     for name, value in cluster.ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    # As for every run on one machine, which is not preempted.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     import ray
 
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")

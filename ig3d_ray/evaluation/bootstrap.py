@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, norm, t, ttest_1samp
 
 from ig3d_ray.evaluation import metrics
+from ig3d_ray.evaluation.distributions import normal_quantile, sign_test, t_quantile, t_test
 from ig3d_ray.types import Frozen, Task
 
 RESAMPLES = 2000
@@ -77,7 +77,11 @@ class Bootstrap:
         if self.groups is None:
             return 1.0
         count = len(np.unique(self.groups))
-        return float(np.sqrt(count / (count - 1)) * t.ppf(0.975, count - 1) / norm.ppf(0.975)) if count > 1 else 1.0
+        return (
+            float(np.sqrt(count / (count - 1)) * t_quantile(0.975, count - 1) / normal_quantile(0.975))
+            if count > 1
+            else 1.0
+        )
 
     def _draw(self) -> Iterator[np.ndarray]:
         """How often each sample is drawn, `[up to BLOCK, N]` uint16 at a time; without groups each row sums to N."""
@@ -166,10 +170,10 @@ def mcnemar(first: np.ndarray, second: np.ndarray, groups: np.ndarray | None = N
     """
     only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
     differing = only_first + only_second
-    p = float(binomtest(only_first, differing).pvalue) if differing else 1.0
+    p = sign_test(only_first, differing) if differing else 1.0
     if groups is not None and differing:
         sums = np.bincount(np.unique(groups, return_inverse=True)[1], first.astype(float) - second)
-        p = float(ttest_1samp(sums, 0.0).pvalue) if len(sums) > 1 and np.ptp(sums) > 0 else 1.0
+        p = t_test(sums) if len(sums) > 1 and np.ptp(sums) > 0 else 1.0
     return McNemar(only_first=only_first, only_second=only_second, p=float(f"{p:.6g}"))
 
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # its parts when they are used, as in fusion/combine.py
 
 from ig3d_ray.evaluation.bootstrap import Interval, interval_of
+from ig3d_ray.evaluation.distributions import folded_normal_mean
 from ig3d_ray.types import Frozen
 
 BINS = 15
@@ -100,7 +100,7 @@ def ece(bins: Reliability) -> float:
     low, high = 0.0, 1.0
     for _ in range(30):
         factor = 0.5 * (low + high)
-        expected = float(scipy.stats.foldnorm.mean(factor * errors / noise, scale=noise) @ share)
+        expected = float(folded_normal_mean(factor * errors, noise) @ share)
         low, high = (factor, high) if expected < errors @ share else (low, factor)
     return low * float(errors @ share)
 

@@ -77,7 +77,8 @@ def connected(address: str | None, training: Resources | None) -> Iterator[None]
     if address is None:
         # The local machine is not preempted; the watcher would add one process per run.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-        there = [{"CPU": float(os.cpu_count() or 1), "GPU": float(_local_gpus())}]
+        gpus = _local_gpus() if training is not None and training.gpus_per_worker else 0
+        there = [{"CPU": float(os.cpu_count() or 1), "GPU": float(gpus)}]
         _check_fits(there, training, "this machine")
         start_here()
     else:

@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ _STYLE: Any = {
     # Text stays text: it can be searched and selected, and takes the page's font.
     "svg.fonttype": "none",
     "svg.hashsalt": "ig3d",
+    "pdf.fonttype": 42,
     "text.parse_math": False,
     "font.family": "sans-serif",
     "font.size": 9.0,
@@ -54,10 +55,19 @@ def drawing(width: float, height: float, rows: int = 1, columns: int = 1) -> Ite
         yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def _svg(figure: Figure) -> str:
+def _save(figure: Figure, buffer: IO[Any], **options: Any) -> None:
+    """Save a figure in the style of the report, laid out only once: matplotlib would do it twice for each file."""
     with mpl.rc_context(_STYLE):
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)
+            figure.set_layout_engine(None)
+        figure.savefig(buffer, **options)
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    _save(figure, buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
@@ -86,8 +96,7 @@ def pdf_file(figure: Figure) -> bytes:
     """The figure as a PDF file of vectors, on white."""
     figure.set_facecolor(PAPER)
     buffer = io.BytesIO()
-    with mpl.rc_context(_STYLE | {"pdf.fonttype": 42}):
-        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    _save(figure, buffer, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
     return buffer.getvalue()
 
 
@@ -95,6 +104,5 @@ def png_file(figure: Figure) -> bytes:
     """The figure as a PNG file, on white, 200 dots per inch."""
     figure.set_facecolor(PAPER)
     buffer = io.BytesIO()
-    with mpl.rc_context(_STYLE):
-        figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    _save(figure, buffer, format="png", dpi=200, metadata={"Software": None})
     return buffer.getvalue()

@@ -1,10 +1,9 @@
 """What a search found, in sentences; the same in a terminal, on a page and in JSON."""
 
-from scipy.stats import norm
-
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.bootstrap import Interval, McNemar
+from ig3d_ray.evaluation.distributions import normal_quantile
 from ig3d_ray.report.numbers import interval_text
 from ig3d_ray.search.leaderboard import Leaderboard
 
@@ -51,7 +50,7 @@ def corrected_for(gain: Interval, evaluations: int) -> Interval:
         gain: with its 95 % interval.
         evaluations: how many, this one included.
     """
-    wider = float(norm.isf(LEVEL / 2 / evaluations) / norm.isf(LEVEL / 2))
+    wider = normal_quantile(LEVEL / 2 / evaluations) / normal_quantile(LEVEL / 2)
     ends = (gain.value + wider * (end - gain.value) for end in (gain.low, gain.high))
     return Interval(value=gain.value, low=next(ends), high=next(ends))
 

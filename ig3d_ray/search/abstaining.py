@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # its parts when they are used, as in fusion/combine.py
 
 from ig3d_ray.evaluation.bootstrap import Interval
+from ig3d_ray.evaluation.distributions import binomial_cdf, share_interval
 from ig3d_ray.types import Frozen
 
 LEVEL = 0.05
@@ -70,9 +70,9 @@ def threshold_for(confidence: np.ndarray, right: np.ndarray, risk: float) -> flo
         threshold = float(ordered[max(1, len(ordered) * step // STEPS) - 1])
         answered = confidence >= threshold
         count, errors = int(answered.sum()), int((answered & ~right).sum())
-        if scipy.stats.binom.cdf(1, count, risk) > LEVEL:
+        if binomial_cdf(1, count, risk) > LEVEL:
             continue  # too few to reject with even one error
-        if scipy.stats.binom.cdf(errors, count, risk) > LEVEL:
+        if binomial_cdf(errors, count, risk) > LEVEL:
             break
         found = threshold
     return None if found is None else round(found, DECIMALS)
@@ -90,9 +90,7 @@ def abstention(risk: float, threshold: float | None, answered: np.ndarray, right
     count = int(answered.sum())
     error = None
     if count:
-        found = scipy.stats.binomtest(int((answered & ~right).sum()), count)
-        ends = found.proportion_ci(0.95, "exact")
-        low, high = float(ends.low), float(ends.high)
-        value = float(found.statistic)
+        wrong = int((answered & ~right).sum())
+        value, (low, high) = wrong / count, share_interval(wrong, count, 0.95)
         error = Interval(value=round(value, DECIMALS), low=round(low, DECIMALS), high=round(high, DECIMALS))
     return Abstention(risk=risk, threshold=threshold, coverage=round(count / len(right), DECIMALS), error=error)

@@ -210,9 +210,49 @@ def run_local(
     Returns:
         For each part its results, in the order in which they were requested.
     """
-    explorer = Explorer(space, pools, remembered)
+    found = run_for(float("inf"), space, pools, on_round, remembered).results
+    assert found is not None
+    return found
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A search that was run for some time.
+
+    Attributes:
+        results: of each part, in the order in which they were requested; None if it isn't finished.
+        scored: everything that is known, for the search to go on from elsewhere.
+    """
+
+    results: list[list[Result]] | None
+    scored: Remembered
+
+
+def run_for(
+    seconds: float,
+    space: SearchSpace,
+    pools: Sequence[Pool],
+    on_round: Callable[[Explorer], None] = lambda explorer: None,
+    remembered: Remembered | None = None,
+) -> Begun:
+    """The search in this process, left after the batch during which the time is over.
+
+    Args:
+        seconds: to run.
+        space: as for `run_local`.
+        pools: as for `run_local`.
+        on_round: called after each round that was finished.
+        remembered: as for `run_local`.
+    """
+    explorer, scored = Explorer(space, pools, remembered), dict(remembered or {})
+    until = time.monotonic() + seconds
     while batches := explorer.next_round():
-        results = {b.number: score_batch(explorer.pools[b.part], b.candidates, space) for b in batches}
+        results = {}
+        for batch in batches:
+            if batch.candidates and time.monotonic() > until:
+                return Begun(None, scored)
+            results[batch.number] = score_batch(explorer.pools[batch.part], batch.candidates, space)
+            scored |= {(batch.part, result.candidate): result for result in results[batch.number]}
         explorer.finish_round(batches, results)
         on_round(explorer)
-    return [study.order for study in explorer.studies]
+    return Begun([study.order for study in explorer.studies], scored)

@@ -120,7 +120,7 @@ def a_member_is_being_cached(store: Store) -> bool:
 
 
 def the_search_has_begun(store: Store) -> bool:
-    return bool(store.names("tune"))
+    return any("/rounds/" in name for name in store.names("searches"))
 
 
 def processes_of(session: int) -> list[int]:
