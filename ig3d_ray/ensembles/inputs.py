@@ -10,6 +10,7 @@ from PIL import Image
 
 from ig3d_ray.data.images import IMAGE_SUFFIXES, UNDECODABLE, UnreadableImageError, decode_image, in_rgb
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.local_files import read_regular
 
 # Dimensions of an array that holds several images.
 SEVERAL = 4
@@ -79,7 +80,7 @@ def read_item(name: str, content: ImageLike) -> Item:
     """An image ready for the networks; a file that can't be read has no content."""
     if isinstance(content, str | Path):
         try:
-            return Item(name, Path(content).read_bytes())
+            return Item(name, read_regular(Path(content)))
         except OSError as error:
             return Item(name, None, f"cannot be read ({error.strerror or type(error).__name__})")
     if isinstance(content, Image.Image):

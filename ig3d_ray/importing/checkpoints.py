@@ -21,6 +21,7 @@ from ig3d_ray.models.inference import logit_table
 from ig3d_ray.models.inputs import Feeding
 from ig3d_ray.models.spec import Origin, fingerprint, spec_json
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.local_files import read_regular
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import SPLITS, Task
 
@@ -49,7 +50,7 @@ def read_state_dict(file: Path) -> tuple[Weights, str]:
         Ig3dError: the file is missing or broken, or holds a pickled module, whose loading would run code.
     """
     try:
-        data = file.read_bytes()
+        data = read_regular(file)
         check_archive(data, str(file), "fetch it again")
         content: Any = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except OSError as error:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import yaml
 
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.local_files import read_regular
 
 Kind = Literal["launcher", "kuberay", "skypilot"]
 
@@ -17,7 +18,7 @@ def read_cluster(path: Path) -> tuple[Kind, dict[str, Any], str]:
         Ig3dError: it is not YAML, or not a file for `ray up`, KubeRay or SkyPilot.
     """
     try:
-        text = path.read_text()
+        text = read_regular(path).decode()
         documents = [document for document in yaml.safe_load_all(text) if document is not None]
     except (OSError, UnicodeDecodeError) as error:
         raise Ig3dError(f"{path}: cannot be read: {error}") from error

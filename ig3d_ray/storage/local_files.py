@@ -7,12 +7,28 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 import time
 from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"
 STALE_PARTIAL_SECONDS = 3600.0
 FOLDER_TRIES = 10
+
+
+def read_regular(path: Path) -> bytes:
+    """The content of a regular file; a pipe or a device, which might never end, is not read.
+
+    Raises:
+        OSError: it can't be read, or is something else.
+    """
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read()
 
 
 def replace_file(path: Path, data: bytes, only_new: bool = False) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.local_files import read_regular
 
 MAX_BYTES = 4_000_000
 MAX_NODES = 200_000
@@ -36,7 +37,7 @@ def read_yaml(file: Path, hint: str = "") -> str:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise Ig3dError(f"{file}: {file.stat().st_size} bytes are too many for a configuration file")
-        return file.read_text(encoding="utf-8")
+        return read_regular(file).decode()
     except FileNotFoundError as error:
         raise Ig3dError(f"{file}: no such file{hint}") from error
     except (OSError, UnicodeDecodeError) as error:

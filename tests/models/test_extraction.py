@@ -1,9 +1,11 @@
 """3D parameters from images: what an encoder sees, piece by piece, killed and continued, and on record."""
 
+import functools
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -33,18 +35,27 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return smirk_checkpoint(tmp_path_factory.mktemp("smirk"))
 
 
+@functools.cache
+def drawn_faces() -> tuple[pa.Table, list[bytes]]:
+    """The table of the first faces, and their images."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        table = make_faces(store, samples=240, seed=3).table.slice(0, PACKS * PER_PACK)
+        images = ImageSet(store, Samples("faces", table), 64)
+        return table, [images.encoded(row)[0] for row in range(len(images))]
+
+
 def few_faces(store: Store, broken: bool = True, packs: int = PACKS, per_pack: int = PER_PACK) -> Samples:
     """Faces without parameters in packs of their own, one image of which doesn't decode."""
-    samples = make_faces(store, samples=240, seed=3)
-    table = samples.table.slice(0, packs * per_pack)
-    images = ImageSet(store, Samples("faces", table), 64)
-    encoded = [images.encoded(row)[0] for row in range(len(images))]
+    table, images = drawn_faces()
+    table, encoded = table.slice(0, packs * per_pack), images[: packs * per_pack]
+    ids = table["sample_id"].to_pylist()
     if broken:
         encoded[BROKEN] = encoded[BROKEN][:100]
     places: dict[str, str] = {}
     for pack in range(packs):
         rows = range(pack * per_pack, (pack + 1) * per_pack)
-        places |= pack_images(store, "faces", {images.ids[row]: encoded[row] for row in rows})
+        places |= pack_images(store, "faces", {ids[row]: encoded[row] for row in rows})
     table = table.drop_columns(["image", "emoca", "smirk"]).append_column("image", pa.array(places.values()))
     made = Samples("faces", table)
     made.save(store)

@@ -67,6 +67,15 @@ def ig3d(cluster: Head, *words: str, cwd: Path | None = None) -> "subprocess.Com
     return call(cluster, sys.executable, "-m", "ig3d_ray", *words, cwd=cwd)
 
 
+def asked(cluster: Head, path: str) -> str:
+    """What the dashboard answers, without starting a process to ask."""
+    url, environment = cluster
+    token = Path(environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+    request = urllib.request.Request(f"{url}{path}", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
 def specs(store: Store) -> list[str]:
     return [name for name in store.names("searches") if name.endswith("best_ensemble.json")]
 
@@ -120,7 +129,7 @@ def test_a_job_is_stopped_in_mid_training_and_a_second_one_goes_on(cluster: Head
     assert submitted.returncode == 0, submitted.stderr
     job = submitted.stdout.strip()
     deadline = time.monotonic() + 120
-    while not re.search(r"train: waiting.* epoch", logs := call(cluster, *ray_job("logs", job, url)).stdout):
+    while not re.search(r"train: waiting.* epoch", logs := asked(cluster, f"/api/jobs/{job}/logs")):
         assert time.monotonic() < deadline, logs
         time.sleep(0.5)
     started = time.monotonic()
@@ -158,9 +167,7 @@ def test_what_travels_and_what_ray_shows_of_it(cluster: Head) -> None:
     where = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     job = ig3d((url, environment | secret | where), *words).stdout.strip()
     token = Path(environment["RAY_AUTH_TOKEN_PATH"]).read_text()
-    request = urllib.request.Request(f"{url}/api/jobs/{job}", headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        shown = answer.read().decode()
+    shown = asked(cluster, f"/api/jobs/{job}")
     assert json.loads(shown)["runtime_env"]["env_vars"]["AWS_ENDPOINT_URL"] == where["AWS_ENDPOINT_URL"]
     assert "SECRET" not in shown.upper()
     assert token not in shown

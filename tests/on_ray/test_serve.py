@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -164,10 +166,34 @@ def serving(spec: str | Path, place: Path, *more: str) -> Iterator[tuple[str, Pa
     assert "Traceback" not in log.read_text()
 
 
+@dataclass(frozen=True)
+class Service:
+    """The one service of these tests.
+
+    Attributes:
+        url: of it. live: the file whose spec it serves, which it watches. log: what it logs.
+    """
+
+    url: str
+    live: Path
+    log: Path
+
+    def serves(self) -> str:
+        """The SHA-256 of the spec that answers."""
+        return str(json.loads(ask(f"{self.url}/version")[1])["spec_sha256"])
+
+
 @pytest.fixture(scope="module")
-def service(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serving(world.uri, tmp_path_factory.mktemp("service")) as (url, _):
-        yield url
+def watching(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("service")
+    live = Path(shutil.copy(world.uri, folder / "live.json"))
+    with serving(live, folder, "--storage", world.store.uri, "--watch") as (url, log):
+        yield Service(url, live, log)
+
+
+@pytest.fixture
+def service(watching: Service) -> str:
+    return watching.url
 
 
 def ask(url: str, content: bytes | None = None, kind: str = JSON) -> tuple[int, Any]:
@@ -272,11 +298,10 @@ def test_it_describes_itself_without_the_internet(service: str, world: World) ->
 
 
 @pytest.mark.slow
-def test_a_new_spec_is_served_and_no_request_is_dropped(world: World, tmp_path: Path) -> None:
-    spec = json.loads(Path(world.uri).read_text())
-    live = tmp_path / "live.json"
-    live.write_text(json.dumps(spec))
-    before = hashlib.sha256(live.read_bytes()).hexdigest()
+def test_a_new_spec_is_served_and_no_request_is_dropped(watching: Service, world: World, tmp_path: Path) -> None:
+    live, log, url = watching.live, watching.log, watching.url
+    text = live.read_text()
+    spec, before = json.loads(text), hashlib.sha256(text.encode()).hexdigest()
     alone = spec["fallbacks"][0]
     new = spec | {
         "members": [m for m in spec["members"] if m["name"] in alone["members"]],
@@ -285,31 +310,35 @@ def test_a_new_spec_is_served_and_no_request_is_dropped(world: World, tmp_path: 
     }
     new["members"].sort(key=lambda m: alone["members"].index(m["name"]))
     _, contents = world.images()
-    with serving(live, tmp_path, "--storage", world.store.uri, "--watch") as (url, log):
-        ended, answers = threading.Event(), []
+    ended, answers = threading.Event(), []
 
-        def keep_asking() -> None:
-            while not ended.is_set():
-                answers.append(ask(f"{url}/predict?missing=fallback", contents[0], "image/png")[0])
+    def keep_asking() -> None:
+        while not ended.is_set():
+            answers.append(ask(f"{url}/predict?missing=fallback", contents[0], "image/png")[0])
 
-        with ThreadPoolExecutor(4) as pool:
-            asking = [pool.submit(keep_asking) for _ in range(4)]
-            try:
-                assert json.loads(ask(f"{url}/version")[1])["spec_sha256"] == before
-                for text, served in ((json.dumps(spec | {"members": []}), False), (json.dumps(new), True)):
-                    (tmp_path / "next.json").write_text(text)
-                    os.replace(tmp_path / "next.json", live)
-                    digest = hashlib.sha256(text.encode()).hexdigest()
-                    deadline = time.monotonic() + 90
-                    message = "serving the new one" if served else "the former spec is served on"
-                    while message not in log.read_text() and time.monotonic() < deadline:
-                        time.sleep(0.2)
-                    assert message in " ".join(log.read_text().split()), log.read_text()
-                    found = json.loads(ask(f"{url}/version")[1])["spec_sha256"]
-                    assert found == (digest if served else before)
-            finally:
-                ended.set()
-            for one in asking:
-                one.result()
+    with ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(keep_asking) for _ in range(4)]
+        try:
+            assert watching.serves() == before
+            for text, served in ((json.dumps(spec | {"members": []}), False), (json.dumps(new), True)):
+                (tmp_path / "next.json").write_text(text)
+                os.replace(tmp_path / "next.json", live)
+                digest = hashlib.sha256(text.encode()).hexdigest()
+                deadline = time.monotonic() + 90
+                message = "serving the new one" if served else "the former spec is served on"
+                while message not in log.read_text() and time.monotonic() < deadline:
+                    time.sleep(0.2)
+                assert message in " ".join(log.read_text().split()), log.read_text()
+                assert watching.serves() == (digest if served else before)
+        finally:
+            ended.set()
+        for one in asking:
+            one.result()
+    shutil.copy(world.uri, tmp_path / "next.json")
+    os.replace(tmp_path / "next.json", live)
+    deadline = time.monotonic() + 90
+    while watching.serves() != before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert watching.serves() == before, "the former spec, put there again, is not served"
     assert len(answers) > 8
     assert set(answers) == {200}

@@ -26,6 +26,7 @@ from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.leases import exclusive, was_interrupted
+from ig3d_ray.storage.local_files import read_regular
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import SPLITS, Task
 
@@ -220,7 +221,7 @@ def _checked(entry: Entry) -> tuple[bytes | None, str]:
     if entry.file is None:
         return entry.encoded, ""
     try:
-        data = entry.file.read_bytes()
+        data = read_regular(entry.file)
         open_image(data, entry.file.name)
     except UnreadableImageError as error:
         return None, str(error).removeprefix(f"{entry.file.name}: ").split(";")[0]

@@ -20,6 +20,7 @@ from ig3d_ray.data.tables.object_arrays import load_arrays
 from ig3d_ray.data.tables.records import Columns, plain, read_json, read_json_lines, records_to_columns, split_matrix
 from ig3d_ray.data.tables.texts import TextTooLongError
 from ig3d_ray.errors import Ig3dError, printable
+from ig3d_ray.storage.local_files import read_regular
 from ig3d_ray.storage.parquet import table_from_bytes
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def _with_objects(columns: Columns, what: str) -> Columns:
 
 def _unpacked(file: Path) -> bytes:
     try:
-        data = file.read_bytes()
+        data = read_regular(file)
         if data[:2] != b"\x1f\x8b":
             return data
         with gzip.open(io.BytesIO(data)) as packed:

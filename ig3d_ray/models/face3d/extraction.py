@@ -23,6 +23,7 @@ from ig3d_ray.models.face3d.encoders import IMAGE_SIZE
 from ig3d_ray.models.face3d.files import encoder_of, load_encoder
 from ig3d_ray.models.precision import tf32
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.local_files import read_regular
 from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
 from ig3d_ray.storage.store import Store, at_once
 
@@ -49,7 +50,7 @@ def bring_encoder(store: Store, representation: Representation, file: Path, land
 
 def _bring_landmarks(store: Store, file: Path) -> str:
     try:
-        model = file.read_bytes()
+        model = read_regular(file)
     except OSError as error:
         raise Ig3dError(f"--crop {file}: cannot be read ({error.strerror})") from error
     LandmarkFinder(model, str(file))

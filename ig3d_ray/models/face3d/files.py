@@ -14,6 +14,7 @@ from ig3d_ray.data.representations import Representation
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.models.archive import check_archive
 from ig3d_ray.models.face3d.encoders import EmocaEncoder, SmirkEncoder
+from ig3d_ray.storage.local_files import read_regular
 
 PARTS = ("E_flame", "E_expression", "E_detail")
 _PREFIXES = {"smirk": "smirk_encoder.", "emoca": "deca."}
@@ -79,7 +80,7 @@ def _check(what: str, representation: str, wanted: Mapping[str, Tensor], weights
 def _tensors(file: Path) -> tuple[dict[str, Tensor], str]:
     """All tensors of a checkpoint by dotted name, without running anything that it names."""
     try:
-        data = file.read_bytes()
+        data = read_regular(file)
         check_archive(data, str(file), "fetch it again")
         content = _load(data)
     except OSError as error:
