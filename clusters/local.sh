@@ -59,7 +59,12 @@ pids=()
 finish() {
     trap - EXIT INT TERM
     for pid in "${pids[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
-    sleep 3
+    for _ in {1..30}; do
+        local left=""
+        for pid in "${pids[@]}"; do kill -0 -- "-$pid" 2>/dev/null && left=yes; done
+        [ -n "$left" ] || break
+        sleep 0.1
+    done
     for pid in "${pids[@]}"; do kill -KILL -- "-$pid" 2>/dev/null || true; done
     rm -f "$token"
 }

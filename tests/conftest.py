@@ -32,7 +32,24 @@ SMALL_SPACE = Path(__file__).parent / "small.yaml"
 
 
 # The longest first, so that the test processes end at about the same time.
-LONGEST = ("test_run", "test_on_ray_training", "test_on_ray_search", "test_jobs", "test_cluster")
+LONGEST = (
+    "test_on_ray_training",
+    "test_docs",
+    "test_run",
+    "test_jobs",
+    "test_extraction",
+    "test_serve",
+    "test_report",
+    "test_local_cluster",
+    "test_on_ray_search",
+    "test_honest",
+    "test_trainer",
+    "test_bundle",
+    "test_registry",
+    "test_cluster",
+    "test_ray_up",
+    "test_without_torch",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

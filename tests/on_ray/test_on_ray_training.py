@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -68,28 +68,60 @@ def test_a_killed_worker_costs_no_member_and_changes_no_weight(
     before = {name: untouched.read(name) for name in untouched.names("members") + untouched.names("logits")}
     for name, data in before.items():
         assert store.read(name) == data, name
-    # Logits that are lost are written again from the checkpoint, without training.
-    store.remove(LogitStore.path("faces", fingerprint("faces", samples.fingerprint, specs[0]), "test"))
-    events: list[dict] = []
-    assert train_runs([run_of(store, samples, *specs)], Resources(), events.append) == {}
-    assert {name: store.read(name) for name in before} == before
-    assert not any("score" in event for event in events)
 
 
-def test_two_workers_train_and_cache_every_sample_once_beside_a_member_that_fails(
-    local_ray: None, faces: tuple[Store, Samples]
-) -> None:
+@dataclass(frozen=True)
+class OnTwo:
+    """A run on two workers: a network of an image that can't be read, a member whose loss explodes, and two good ones.
+
+    Attributes:
+        store: where it was. samples: of it, one of them with a broken image. run: the members in this order.
+        failed: fingerprint -> why.
+    """
+
+    store: Store
+    samples: Samples
+    run: Run
+    failed: dict[str, str]
+
+
+# Batch norm and dropout are each worker's own, so the curves agree up to that noise; this network has little of it.
+CURVE = member(
+    variant="published_va",
+    width=64,
+    recipe=RECIPE.model_copy(update={"batch_size": 32, "epochs": 8, "patience": None, "max_lr": 2e-3}),
+    loss=LossSpec(va_terms="fixed"),
+)
+
+
+@pytest.fixture(scope="module")
+def on_two(local_ray: None, small_faces: tuple[Store, Samples], tmp_path_factory: pytest.TempPathFactory) -> OnTwo:
     from ig3d_ray.on_ray.train import train_runs
 
-    store, samples = faces
-    bad = member(recipe=RECIPE.model_copy(update={"max_lr": 1e30}), workers=2)
-    one = run_of(store, samples, bad, member(loss=LossSpec(va_terms="fixed"), workers=2))
-    failed = train_runs([one], Resources(workers=2), lambda event: None)
-    ((mark, why),) = failed.items()
-    assert mark == one.members[0][0]
-    assert "lower recipe.max_lr" in why
-    assert mark not in all_cached(store, "faces")
-    table = LogitStore(store).read("faces", one.members[1][0], "test")
+    drawn, samples = small_faces
+    store = copy_of(drawn, tmp_path_factory.mktemp("on-two"))
+    store.write("datasets/faces/a.png", b"no image")
+    images, broken = samples.table["image"].to_pylist(), samples.ids.tolist().index(samples.in_split("train").ids[0])
+    column = samples.table.column_names.index("image")
+    images[broken] = "a.png"
+    samples = Samples("faces", samples.table.set_column(column, samples.table.field(column), [images]))
+    samples.save(store)
+    specs: list[TrainedSpec] = [
+        CnnSpec(width=4, image_size=32, workers=2, recipe=RECIPE),
+        member(recipe=RECIPE.model_copy(update={"max_lr": 1e30}), workers=2),
+        member(loss=LossSpec(va_terms="fixed"), workers=2),
+        CURVE.model_copy(update={"workers": 2}),
+    ]
+    members = tuple((fingerprint("faces", samples.fingerprint, spec), spec) for spec in specs)
+    run = Run(store.uri, "faces", members)
+    # Images that don't fit into memory are read by the worker whose turn it is.
+    resources = Resources(workers=2, image_memory_gib=0, max_failures=1)
+    return OnTwo(store, samples, run, train_runs([run], resources, lambda event: None))
+
+
+def test_two_workers_train_and_cache_every_sample_once(on_two: OnTwo) -> None:
+    samples, (_, _, (mark, _), _) = on_two.samples, on_two.run.members
+    table = LogitStore(on_two.store).read("faces", mark, "test")
     assert sorted(table.ids.tolist()) == sorted(samples.in_split("test").with_feature("emoca").ids.tolist())
     assert table.logits is not None
     labels = dict(zip(samples.ids.tolist(), samples.expression.tolist(), strict=True))
@@ -97,40 +129,33 @@ def test_two_workers_train_and_cache_every_sample_once_beside_a_member_that_fail
     assert sum(right) / len(right) > 0.3
 
 
-def test_a_image_that_one_of_two_workers_cannot_read_costs_its_member_alone(
-    local_ray: None, faces: tuple[Store, Samples]
-) -> None:
-    from ig3d_ray.on_ray.train import train_runs
+def test_members_that_fail_on_two_workers_cost_the_others_nothing(on_two: OnTwo) -> None:
+    (image, _), (explodes, _), *good = on_two.run.members
+    assert set(on_two.failed) == {image, explodes}
+    assert re.search(r"a\.png: not a readable image", on_two.failed[image])
+    assert "lower recipe.max_lr" in on_two.failed[explodes]
+    assert all_cached(on_two.store, "faces") == {mark for mark, _ in good}
 
-    store, samples = faces
-    store.write("datasets/faces/a.png", b"no image")
-    images, broken = samples.table["image"].to_pylist(), samples.ids.tolist().index(samples.in_split("train").ids[0])
-    column = samples.table.column_names.index("image")
-    images[broken] = "a.png"
-    samples = Samples("faces", samples.table.set_column(column, samples.table.field(column), [images]))
-    samples.save(store)
-    sees = CnnSpec(width=4, image_size=32, workers=2, recipe=RECIPE)
-    one = run_of(store, samples, member(workers=2))
-    both = replace(one, members=((fingerprint("faces", samples.fingerprint, sees), sees), *one.members))
-    # Images that don't fit into memory are read by the worker whose turn it is.
-    failed = train_runs([both], Resources(workers=2, image_memory_gib=0, max_failures=1), lambda event: None)
-    assert list(failed) == [both.members[0][0]]
-    assert re.search(r"a\.png: not a readable image", failed[both.members[0][0]])
-    assert all_cached(store, "faces") == {both.members[1][0]}
+
+def test_one_workers_curve_is_two_workers_curve(on_two: OnTwo, tmp_path: Path) -> None:
+    store, samples = copy_of(on_two.store, tmp_path / "one"), on_two.samples
+    run = run_of(store, samples, CURVE)
+    train_without_ray(store, samples, run)
+    (one,) = histories(store, run)
+    two = histories(on_two.store, on_two.run)[-1]
+    assert len(one) == len(two) == 8
+    for a, b in zip(one, two, strict=True):
+        assert a["lr"] == b["lr"]
+        assert b["loss"] == pytest.approx(a["loss"], rel=0.15)
+    assert two[-1]["loss"] < 0.7 * two[0]["loss"]
+    assert two[-1]["score"] == pytest.approx(one[-1]["score"], abs=0.15)
 
 
 def histories(store: Store, run: Run) -> list[list[dict[str, float]]]:
-    """Each member's history."""
+    """The history of each member that was trained."""
     names = [f"members/faces/{mark}/history.parquet" for mark, _ in run.members]
+    names = [name for name in names if store.exists(name)]
     return [table_from_bytes(store.read(name)).to_pylist() for name in names]
-
-
-def trained(store: Store, run: Run, **resources: object) -> list[list[dict[str, float]]]:
-    """Train a run whole: each member's history."""
-    from ig3d_ray.on_ray.train import train_runs
-
-    assert train_runs([run], Resources(**resources), lambda event: None) == {}  # type: ignore[arg-type]
-    return histories(store, run)
 
 
 def test_a_killed_cohort_goes_on_and_ends_as_each_member_does_alone(
@@ -199,15 +224,16 @@ def test_what_was_under_way_goes_on_and_the_others_begin(local_ray: None, faces:
     assert min(epoch for name, epoch in epochs if name == specs[0].name) > 1
     assert min(epoch for name, epoch in epochs if name == specs[1].name) == 1
 
-    # As if it had been killed while the second cohort published its members.
-    mark, last = one.members[2]
-    published = {name: store.read(name) for name in store.names(f"members/faces/{mark}")}
-    for name in (f"members/faces/{mark}", f"logits/faces/{mark}"):
+    # As if it had been killed while the third member was published; and of the first the logits are lost, which are
+    # written again from its checkpoint.
+    (first, _), _, (mark, last) = one.members
+    published = {name: store.read(name) for name in store.names("members/faces") + store.names("logits/faces")}
+    for name in (f"members/faces/{mark}", f"logits/faces/{mark}", LogitStore.path("faces", first, "test")):
         store.remove(name)
     heard: list[dict] = []
     assert train_runs([one], Resources(), heard.append) == {}
-    assert [event["member"] for event in heard if "cached" in event] == [last.name]
-    assert not [event for event in heard if "score" in event], "it was trained again"
+    assert [event["member"] for event in heard if "cached" in event] == [specs[0].name, last.name]
+    assert not [event for event in heard if "score" in event], "one was trained again"
     assert {name: store.read(name) for name in published} == published
 
 
@@ -235,23 +261,6 @@ def test_a_training_waits_for_room_however_long_it_takes(
     short = RECIPE.model_copy(update={"epochs": 1})
     assert train_runs([run_of(store, samples, member(recipe=short))], Resources(), make_room_when_it_waits) == {}
     assert heard == [f"{member(recipe=short).name}: waiting for room for 1 x 1 CPUs"]
-
-
-def test_one_workers_curve_is_two_workers_curve(local_ray: None, faces: tuple[Store, Samples], tmp_path: Path) -> None:
-    store, samples = faces
-    other = copy_of(store, tmp_path / "two")
-    # Batch norm and dropout are each worker's own, so the curves agree up to that noise; this network has little of it.
-    recipe = RECIPE.model_copy(update={"batch_size": 32, "epochs": 8, "patience": None, "max_lr": 2e-3})
-    spec = member(variant="published_va", width=64, recipe=recipe, loss=LossSpec(va_terms="fixed"))
-    train_without_ray(store, samples, run_of(store, samples, spec))
-    (one,) = histories(store, run_of(store, samples, spec))
-    (two,) = trained(other, run_of(other, samples, spec.model_copy(update={"workers": 2})), workers=2)
-    assert len(one) == len(two) == 8
-    for a, b in zip(one, two, strict=True):
-        assert a["lr"] == b["lr"]
-        assert b["loss"] == pytest.approx(a["loss"], rel=0.15)
-    assert two[-1]["loss"] < 0.7 * two[0]["loss"]
-    assert two[-1]["score"] == pytest.approx(one[-1]["score"], abs=0.15)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Deleting members, searches and data sets, replacing wrong imports, and finding specs by name."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,20 +36,30 @@ IDS = [f"face_{row:03d}" for row in range(60)]
 OTHER = [f"picture-{row:03d}" for row in range(60)]
 
 
-@pytest.fixture
-def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Two members, and a search of them."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two members, and a search of them; tests work on copies."""
+    folder = tmp_path_factory.mktemp("searched")
     where = ("--dataset", "rafdb", "--storage", "runs")
-    for seed, (name, view) in enumerate([("a", "2d"), ("b", "3d")]):
-        file = table(tmp_path / f"{name}.csv", IDS, seed)
-        assert ig3d(monkeypatch, "import", "predictions", file, "--member", name, "--view", view, *where) == 0
-    (tmp_path / "space.yaml").write_text(
-        "dataset: rafdb\nobjective: accuracy\nprotocol: {kind: cross_fitted}\n"
-        "pool: [{kind: imported, name: a, view: 2d}, {kind: imported, name: b, view: 3d}]\n"
-        "fusion: {strategies: [mean], spaces: [logits]}\nsearch: {budget: 1}\n"
-    )
-    assert ig3d(monkeypatch, "search", "space.yaml", "--storage", "runs") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for seed, (name, view) in enumerate([("a", "2d"), ("b", "3d")]):
+            file = table(folder / f"{name}.csv", IDS, seed)
+            assert ig3d(patch, "import", "predictions", file, "--member", name, "--view", view, *where) == 0
+        (folder / "space.yaml").write_text(
+            "dataset: rafdb\nobjective: accuracy\nprotocol: {kind: cross_fitted}\n"
+            "pool: [{kind: imported, name: a, view: 2d}, {kind: imported, name: b, view: 3d}]\n"
+            "fusion: {strategies: [mean], spaces: [logits]}\nsearch: {budget: 1}\n"
+        )
+        assert ig3d(patch, "search", "space.yaml", "--storage", "runs") == 0
+    return folder
+
+
+@pytest.fixture
+def storage(searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Two members, and a search of them."""
+    shutil.copytree(searched, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return "runs"
 
 
