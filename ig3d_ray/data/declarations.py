@@ -7,6 +7,8 @@ from pydantic import BaseModel, ValidationError
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage.explain import first_error
+from ig3d_ray.storage.json_files import unsealed
+from ig3d_ray.storage.store import Store
 from ig3d_ray.storage.yaml_files import yaml_mapping
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -49,3 +51,24 @@ def parsed(model: type[Model], text: str, what: str, wanted: str) -> Model:
         return model.model_validate(yaml_mapping(text, what, wanted))
     except ValidationError as error:
         raise Ig3dError(f"{what}: {first_error(error)}") from error
+
+
+def published(model: type[Model], store: Store, place: str) -> Model:
+    """A declaration that was created in a storage, as its model.
+
+    Args:
+        model: of the declaration.
+        store: that has it.
+        place: its name there.
+
+    Raises:
+        Ig3dError: it is damaged, or of another version; the message names the file.
+    """
+    what = store.locate(place)
+    try:
+        return model.model_validate(unsealed(store.read(place)))
+    except ValidationError as error:
+        why = first_error(error)
+    except ValueError as error:
+        why = f"damaged, {error}"
+    raise Ig3dError(f"{what}: {why[:150]}; delete this file and create the declaration again")

@@ -1,11 +1,11 @@
 """Provenance of a data set's 3D parameters: the encoder used, so that new images are encoded in the same way."""
 
-import json
 from dataclasses import asdict, dataclass
 
 from ig3d_ray.data.representations import Representation
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.json_files import sealed, unsealed
 from ig3d_ray.storage.store import Store
 
 
@@ -34,7 +34,7 @@ def encoder_records(store: Store, dataset: str) -> dict[str, EncoderRecord]:
     if not store.exists(paths.encoder_records(dataset)):
         return {}
     try:
-        content = json.loads(store.read(paths.encoder_records(dataset)))
+        content = unsealed(store.read(paths.encoder_records(dataset)))
         return {representation: EncoderRecord(**record) for representation, record in content.items()}
     except (ValueError, TypeError, AttributeError) as error:
         where = store.locate(paths.encoder_records(dataset))
@@ -57,4 +57,4 @@ def write_encoder_record(
     if record is not None:
         records[representation] = record
     content = {name: asdict(one) for name, one in records.items()}
-    store.write(paths.encoder_records(dataset), json.dumps(content, sort_keys=True, indent=2).encode() + b"\n")
+    store.write(paths.encoder_records(dataset), sealed(content).encode())

@@ -24,7 +24,7 @@ from ig3d_ray.search.abstaining import Abstention
 from ig3d_ray.search.subgroups import Subgroups
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.explain import first_error
-from ig3d_ray.storage.json_files import strict_json
+from ig3d_ray.storage.json_files import sealed, unsealed
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Frozen, Split, Task, View
 
@@ -198,8 +198,8 @@ class EnsembleSpec(Frozen):
         return self
 
     def to_json(self) -> str:
-        """The spec as published: sorted keys, an indent of two spaces, a newline at the end."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+        """The spec as published: sorted keys, an indent of two spaces, the SHA-256 of the content among them."""
+        return sealed(self.model_dump(mode="json"))
 
     def fallback(self, missing: Collection[str]) -> Fallback | None:
         """The fallback for samples without these inputs; None if no member is left."""
@@ -218,7 +218,7 @@ def parse_ensemble(text: str, what: str) -> EnsembleSpec:
         Ig3dError: not JSON, another schema version, or a field is wrong; the message begins with `what`.
     """
     try:
-        content = strict_json(text)
+        content = unsealed(text)
     except ValueError as error:
         raise Ig3dError(f"{what}: not JSON ({error}); run the search again to write it anew") from error
     version = content.get("schema_version") if isinstance(content, dict) else None

@@ -11,6 +11,7 @@ from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.errors import Ig3dError, without_password
 from ig3d_ray.report.findings import Findings
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.json_files import unsealed
 from ig3d_ray.storage.parquet import table_from_bytes
 from ig3d_ray.storage.store import Store
 
@@ -87,7 +88,7 @@ class Tracking:
     def _member(self, store: Store, dataset: str, name: str, member: str, history: str) -> None:
         from mlflow.entities import Metric
 
-        spec = json.loads(store.read(paths.member_spec(dataset, member)))
+        spec = _member_spec(store, paths.member_spec(dataset, member))
         rows = table_from_bytes(store.read(history)).to_pylist()
         scalars = [
             Metric(metric, float(value), 0, step)
@@ -167,3 +168,13 @@ def _flattened(content: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, A
 def _page(store: Store, folder: str) -> dict[str, bytes]:
     name = paths.report(folder)
     return {"report.html": store.read(name)} if store.exists(name) else {}
+
+
+def _member_spec(store: Store, name: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = unsealed(store.read(name))
+    except ValueError as error:
+        raise Ig3dError(
+            f"{store.locate(name)}: damaged ({str(error)[:100]}); delete its folder, train again"
+        ) from error
+    return content

@@ -1,7 +1,41 @@
 """JSON as data: each key once, finite numbers only, and every error is a `ValueError` with one line."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
+
+SEAL = "content_sha256"
+
+
+def sealed(content: Mapping[str, Any]) -> str:
+    """A JSON object that names the SHA-256 of its content, so that damage is found that leaves it valid JSON.
+
+    Args:
+        content: without the name of the seal.
+    """
+    whole = {**content, SEAL: _digest(content)}
+    return json.dumps(whole, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
+
+
+def unsealed(text: str | bytes) -> Any:
+    """The content of a JSON file, which is checked if it names its SHA-256.
+
+    Args:
+        text: of a file; without a seal, as people write it, it is taken as it is.
+
+    Raises:
+        ValueError: it is not JSON, as in `strict_json`, or not what was written.
+    """
+    content = strict_json(text)
+    if isinstance(content, dict) and SEAL in content and content.pop(SEAL) != _digest(content):
+        raise ValueError(f"not what was written; if you edited it, remove its {SEAL}")
+    return content
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def strict_json(text: str | bytes) -> Any:

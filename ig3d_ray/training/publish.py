@@ -16,6 +16,7 @@ from ig3d_ray.models.inputs import Feeding
 from ig3d_ray.models.scaling import Standardized
 from ig3d_ray.models.spec import TrainedSpec, spec_json
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.json_files import sealed
 from ig3d_ray.storage.parquet import table_to_bytes
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.runs import TRAINED_SPLITS
@@ -48,7 +49,7 @@ def publish(
         if events:
             _write_events(store, paths.event_folder(dataset, member), history)
         save_checkpoint(store, dataset, member, spec, network)
-        store.write(paths.member_spec(dataset, member), spec_json(spec).encode() + b"\n")
+        store.write(paths.member_spec(dataset, member), sealed(json.loads(spec_json(spec))).encode())
     # From the published bytes, so that the cached logits match the published weights.
     loaded = load_checkpoint(store, dataset, member).to(feeding.device)
     logits = LogitStore(store)

@@ -1,12 +1,12 @@
 """The built-in data set in a store: drawn once, and only as it was asked for."""
 
-import json
 import logging
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.json_files import sealed, unsealed
 from ig3d_ray.storage.store import Store
 
 logger = logging.getLogger(__name__)
@@ -42,13 +42,13 @@ def draw_faces(store: Store, samples: int, seed: int) -> Samples:
                 f"{where}: holds faces drawn as {there}, not {wanted}; use another storage or ask for the same"
             )
         return load_samples(store, "faces")
-    store.write(drawn, json.dumps(wanted).encode() + b"\n")
+    store.write(drawn, sealed(wanted).encode())
     return make_faces(store, samples, seed)
 
 
 def _json(data: bytes) -> object:
     """The content of JSON; None if it isn't valid."""
     try:
-        return json.loads(data)
+        return unsealed(data)
     except ValueError:
         return None

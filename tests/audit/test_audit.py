@@ -15,6 +15,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import fuse
 from ig3d_ray.importing.predictions import import_predictions
 from ig3d_ray.models.spec import ImportedSpec
+from ig3d_ray.storage.json_files import unsealed
 from ig3d_ray.storage.store import Store
 from ig3d_ray.workflow.pipeline import search_store
 from ig3d_ray.workflow.progress import Reporter
@@ -176,7 +177,7 @@ def test_a_clean_store_has_no_fault_and_its_ensemble_comes_out_on_shuffled_rows(
     outcome = search_store(store, what, "audited", Reporter())
     assert audit_store(store, "rafdb") == ([], 3)
     name = f"{outcome.folder}/best_ensemble.json"
-    content = json.loads(store.read(name))
+    content = unsealed(store.read(name))
     content["scores"]["selection"]["metrics"]["accuracy"]["value"] += 0.01
     store.write(name, json.dumps(content).encode())
     (found,), _ = audit_store(store, "rafdb")

@@ -23,6 +23,7 @@ from ig3d_ray.models.checkpoint import save_checkpoint
 from ig3d_ray.models.inference import logit_table
 from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.json_files import unsealed
 from ig3d_ray.storage.leases import Leases
 from ig3d_ray.storage.store import Store
 from ig3d_ray.workflow.inventory import take_inventory
@@ -198,7 +199,7 @@ def test_predict_refuses_a_number_that_does_not_come_out(
     bring(monkeypatch, preds)
     ig3d(monkeypatch, "search", str(space_file), "--storage", str(preds / "store"), "--json")
     spec = json.loads(capsys.readouterr().out.splitlines()[-1])["spec"]
-    content = json.loads(Path(spec).read_text())
+    content = unsealed(Path(spec).read_text())
     content["scores"]["selection"]["metrics"]["accuracy"]["value"] = 0.25
     Path(spec).write_text(json.dumps(content))
     words = ("predict", spec, "--storage", str(preds / "store"), "--out", str(preds / "out.parquet"))

@@ -24,6 +24,7 @@ from ig3d_ray.ensembles.spec import parse_ensemble
 from ig3d_ray.ensembles.writer import Writer
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.storage.json_files import unsealed
 from ig3d_ray.types import Task
 
 
@@ -396,14 +397,14 @@ def changed(content: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     ],
 )
 def test_a_spec_that_contradicts_itself_is_refused(world: World, path: str, value: Any, message: str) -> None:
-    content = changed(json.loads(world.spec.to_json()), path, value)
+    content = changed(unsealed(world.spec.to_json()), path, value)
     with pytest.raises(Ig3dError, match=message) as refused:
         parse_ensemble(json.dumps(content), "spec")
     assert len(str(refused.value)) <= 300
 
 
 def test_a_fallback_that_needs_what_is_missing_is_refused(world: World) -> None:
-    content = json.loads(world.spec.to_json())
+    content = unsealed(world.spec.to_json())
     needs = {m.name: m.features for m in world.spec.members}
     name, features = next((name, features) for name, features in needs.items() if features)
     fusion = {"strategy": None, "space": "logits", "weights": None}
@@ -414,7 +415,7 @@ def test_a_fallback_that_needs_what_is_missing_is_refused(world: World) -> None:
 
 @pytest.mark.parametrize("weight", ["-0.1", "NaN", "Infinity", "1e999"])
 def test_weights_are_finite_and_not_negative(world: World, weight: str) -> None:
-    content = json.loads(world.spec.to_json())
+    content = unsealed(world.spec.to_json())
     content["fallbacks"] = []
     content["members"] = content["members"][:2]
     content["fusion"] = {"strategy": "weighted", "space": "logits", "weights": [0.5, 123.5]}

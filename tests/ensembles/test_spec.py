@@ -13,6 +13,7 @@ from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.data.labels import find_labels, save_labels
 from ig3d_ray.ensembles.spec import parse_ensemble, read_ensemble
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.json_files import unsealed
 from ig3d_ray.storage.store import Store
 from ig3d_ray.workflow.pipeline import search_store
 from ig3d_ray.workflow.progress import Reporter
@@ -87,7 +88,7 @@ def with_member(content: dict[str, Any], change: dict[str, Any]) -> dict[str, An
 def test_a_wrong_spec_is_refused(table_7: tuple[Store, SearchSpace], change: object, message: str) -> None:
     store, what = table_7
     outcome = search_store(store, what, "affectnet_va", Reporter())
-    content = json.loads(outcome.spec.to_json())
+    content = unsealed(outcome.spec.to_json())
     with pytest.raises(Ig3dError, match=message) as message:
         parse_ensemble(json.dumps(change(content)), "spec")  # type: ignore[operator]
     assert "\n" not in str(message.value)

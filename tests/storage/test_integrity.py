@@ -1,5 +1,6 @@
 """Damaged files: refused, and named with what to do, or of the same content; never read as another content."""
 
+import json
 import os
 import random
 from collections.abc import Callable
@@ -8,8 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from trained import World
 
-from ig3d_ray.data import datasets
+from ig3d_ray.data import datasets, representations
+from ig3d_ray.data.datasets import Dataset
+from ig3d_ray.data.declarations import published
+from ig3d_ray.data.encoder_record import EncoderRecord, encoder_records, write_encoder_record
+from ig3d_ray.ensembles.spec import parse_ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.logits import LogitTable
 from ig3d_ray.importing.checkpoints import read_state_dict
@@ -17,6 +23,7 @@ from ig3d_ray.models.build import build_network
 from ig3d_ray.models.checkpoint import load_checkpoint, save_checkpoint, to_bytes
 from ig3d_ray.models.mlp3d.spec import Mlp3dSpec
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.json_files import sealed, unsealed
 from ig3d_ray.storage.store import Store
 
 TRIES = int(os.environ.get("IG3D_FUZZ", "200"))
@@ -149,3 +156,52 @@ def test_what_an_older_version_wrote_is_read(tmp_path: Path) -> None:
     del content["sha256"]
     store.write(name, to_bytes(content))
     assert load_checkpoint(store, "rafdb", "m").state_dict().keys() == network.state_dict().keys()
+
+
+def test_a_damaged_json_file_is_never_read_as_other_content(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    about = representations.Declaration(name="mine_sealed", groups={"eyes": 6, "mouth": 4}, subsets={"all": ["eyes"]})
+    mine = Dataset(name="mine_sealed_set", classes=["happy", "sad", "calm"])
+    record = EncoderRecord("encoders/smirk/0123.pt", "0123" * 16, None)
+    store.write(paths.declared_representation(about.name), sealed(about.model_dump(mode="json")).encode())
+    store.write(paths.declaration(mine.name), sealed(mine.model_dump(mode="json")).encode())
+    write_encoder_record(store, "faces", "smirk", record)
+
+    def reading(name: str, read: Callable[[], object]) -> tuple[str, Callable[[bytes], object], object]:
+        def of_bytes(data: bytes) -> object:
+            Path(store.locate(name)).write_bytes(data)
+            return read()
+
+        return name, of_bytes, read()
+
+    kinds = [
+        reading(
+            paths.declared_representation(about.name),
+            lambda: published(representations.Declaration, store, paths.declared_representation(about.name)),
+        ),
+        reading(paths.declaration(mine.name), lambda: published(Dataset, store, paths.declaration(mine.name))),
+        reading(paths.encoder_records("faces"), lambda: encoder_records(store, "faces")),
+    ]
+    for name, read, right in kinds:
+        data = store.read(name)
+        assert read(data) == right
+        assert count_of_other_contents(data, read, lambda found, right=right: found == right) == 0, name  # type: ignore[misc]
+
+
+def test_a_damaged_spec_is_never_read_as_another_ensemble(world: World) -> None:
+    data = world.spec.to_json().encode()
+    assert parse_ensemble(data.decode(), "spec") == world.spec
+
+    def read(some: bytes) -> object:
+        return parse_ensemble(some.decode(errors="replace"), "spec")
+
+    assert count_of_other_contents(data, read, lambda found: found == world.spec) == 0
+
+
+def test_what_people_write_needs_no_seal_and_what_they_edit_says_so() -> None:
+    written = sealed({"name": "x", "size": 0.1 + 0.2, "é": [1, None, True]})
+    assert unsealed(written) == unsealed(json.dumps({"name": "x", "size": 0.1 + 0.2, "é": [1, None, True]}))
+    with pytest.raises(ValueError, match="if you edited it, remove its content_sha256"):
+        unsealed(written.replace('"x"', '"y"'))
+    with pytest.raises(ValueError, match="occurs twice"):
+        unsealed('{"a": 1, "a": 2}')

@@ -4,9 +4,10 @@ from functools import cache
 from pathlib import Path
 
 from ig3d_ray.data.datasets.declaration import Dataset
-from ig3d_ray.data.declarations import parsed, shipped_names, shipped_text
+from ig3d_ray.data.declarations import parsed, published, shipped_names, shipped_text
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.json_files import sealed
 from ig3d_ray.storage.store import Store
 from ig3d_ray.storage.yaml_files import read_yaml
 
@@ -23,6 +24,10 @@ def _built_in(name: str) -> Dataset:
 
 def _parsed(text: str, what: str) -> Dataset:
     return parsed(Dataset, text, what, "a data set is a mapping (name: ..., classes: ...)")
+
+
+def _stored(store: Store, place: str) -> Dataset:
+    return published(Dataset, store, place)
 
 
 def read_declaration(file: Path) -> Dataset:
@@ -99,9 +104,9 @@ def publish(store: Store, about: Dataset) -> None:
     """
     if about.name in BUILT_IN:
         return
-    place, text = paths.declaration(about.name), about.model_dump_json(indent=1) + "\n"
+    place, text = paths.declaration(about.name), sealed(about.model_dump(mode="json"))
     if store.exists(place):
-        there = _parsed(store.read(place).decode(), store.locate(place))
+        there = _stored(store, place)
         lost = [name for name in there.attributes if name not in about.attributes]
         if there.digest != about.digest or lost:
             what = f"the attribute {lost[0]}" if lost else "other classes or labels"
@@ -114,7 +119,7 @@ def publish(store: Store, about: Dataset) -> None:
 def known_in(store: Store) -> list[str]:
     """The names of all data sets, with those that were created in a storage, sorted."""
     for place in store.names(paths.DECLARED_DATASETS):
-        declare(_parsed(store.read(place).decode(), store.locate(place)))
+        declare(_stored(store, place))
     return known()
 
 
@@ -126,5 +131,5 @@ def use(store: Store, name: str) -> Dataset:
     """
     place = paths.declaration(name)
     if name not in BUILT_IN and name not in _DECLARED and store.exists(place):
-        declare(_parsed(store.read(place).decode(), store.locate(place)))
+        declare(_stored(store, place))
     return dataset(name)

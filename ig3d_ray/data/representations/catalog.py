@@ -7,10 +7,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import AfterValidator
 
-from ig3d_ray.data.declarations import parsed, shipped_names, shipped_text
+from ig3d_ray.data.declarations import parsed, published, shipped_names, shipped_text
 from ig3d_ray.data.representations.declaration import Declaration
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.json_files import sealed
 from ig3d_ray.storage.store import Store
 from ig3d_ray.storage.yaml_files import read_yaml
 
@@ -27,6 +28,10 @@ def _built_in(name: str) -> Declaration:
 
 def _parsed(text: str, what: str) -> Declaration:
     return parsed(Declaration, text, what, "a representation is a mapping (name: ..., groups: {...})")
+
+
+def _stored(store: Store, place: str) -> Declaration:
+    return published(Declaration, store, place)
 
 
 def read_declaration(file: Path) -> Declaration:
@@ -83,8 +88,8 @@ def create(store: Store, about: Declaration) -> None:
         Ig3dError: the storage or the process has another one of this name.
     """
     declare(about)
-    place, text = paths.declared_representation(about.name), about.model_dump_json(indent=1) + "\n"
-    if store.exists(place) and _parsed(store.read(place).decode(), store.locate(place)).digest != about.digest:
+    place, text = paths.declared_representation(about.name), sealed(about.model_dump(mode="json"))
+    if store.exists(place) and _stored(store, place).digest != about.digest:
         raise Ig3dError(f"{store.locate(place)}: declares other groups under this name; choose another name")
     store.write(place, text.encode())
 
@@ -92,7 +97,7 @@ def create(store: Store, about: Declaration) -> None:
 def known_in(store: Store) -> list[str]:
     """The names of all representations, with those that were created in a storage, sorted."""
     for place in store.names(paths.DECLARED_REPRESENTATIONS):
-        declare(_parsed(store.read(place).decode(), store.locate(place)))
+        declare(_stored(store, place))
     return known()
 
 
