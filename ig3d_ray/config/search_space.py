@@ -56,6 +56,10 @@ class FusionSpace(Frozen):
     """One weight for each member, or for each of its classes (or valence and arousal); both are tried if listed."""
     temperatures: Annotated[tuple[Literal["none", "fitted"], ...], *ONE_OR_MORE] = ("none", "fitted")
     """Whether logits are divided by temperatures fitted on the selection set, where that changes the fusion."""
+    floors: Literal["fitted", "none"] = "fitted"
+    """`fitted`: methods of many members take as input the logarithms of each member's probabilities, at a temperature
+    and mixed with a share of the uniform distribution that are fitted together, so that confident mistakes cost little;
+    their `temperatures` are then those."""
 
 
 class Reference(Frozen):

@@ -85,7 +85,7 @@ def _check_fallback(where: str, fallback: SpecFallback, spec: Spec) -> None:
 def _check_fusion(where: str, fusion: Fusion, members: int, spec: Spec) -> None:
     if fusion.strategy is None and members != 1:
         raise ValueError(f"{where}.strategy: none, for {members} members")
-    for name in ("weights", "weights_by_column", "temperatures"):
+    for name in ("weights", "weights_by_column", "temperatures", "floors"):
         given = getattr(fusion, name)
         if given is not None and len(given) != members:
             raise ValueError(f"{where}.{name}: {len(given)} for {members} members")
@@ -99,6 +99,8 @@ def _check_fusion(where: str, fusion: Fusion, members: int, spec: Spec) -> None:
         raise ValueError(f"{where}: all weights are 0")
     if not all(math.isfinite(warm) and warm > 0 for warm in fusion.temperatures or ()):
         raise ValueError(f"{where}.temperatures: are finite and above 0")
+    if not all(0 < floor < 1 for floor in fusion.floors or ()):
+        raise ValueError(f"{where}.floors: are between 0 and 1")
 
 
 def _flat(weights: Iterable[float | tuple[float, ...]]) -> list[float]:

@@ -51,6 +51,21 @@ def to_space(logits: Any, space: Space, xp: Any = np) -> Any:
     return log_softmax(logits, xp) if space == "log_probabilities" else logits
 
 
+def with_floors(logits_MNC: Any, floors_M: Any, xp: Any = np) -> Any:
+    """Logarithms of members' probabilities, each mixed with a share of the uniform distribution.
+
+    Args:
+        logits_MNC: `[M, N, C]`, over their temperatures.
+        floors_M: `[M]` shares in 0 .. 1, above 0.
+        xp: `numpy` or `torch`.
+
+    Returns:
+        The same shape; no value is below log(floor / C).
+    """
+    floors = floors_M[:, None, None]
+    return xp.log((1 - floors) * softmax(logits_MNC, xp) + floors / logits_MNC.shape[-1])
+
+
 def combine(strategy: Strategy, outputs_MNC: Any, weights: Any = None, xp: Any = np) -> Any:
     """Combine members' outputs (Ig3D, section 4.3); arguments are not checked, see `fuse`.
 
@@ -105,14 +120,22 @@ def fuse(strategy: Strategy, outputs_MNC: np.ndarray, weights_M: np.ndarray | No
     return np.asarray(combine(strategy, outputs_MNC, weights_M))
 
 
-def into_space(outputs_MNC: np.ndarray, space: Space, temperatures: Sequence[float] | None, task: Task) -> np.ndarray:
-    """Members' outputs in the space in which they are fused: logits over their temperatures, then `to_space`.
+def into_space(
+    outputs_MNC: np.ndarray,
+    space: Space,
+    temperatures: Sequence[float] | None,
+    task: Task,
+    floors: Sequence[float] | None = None,
+) -> np.ndarray:
+    """Members' outputs in the space in which they are fused: logits over their temperatures, `with_floors` where there
+    are any, then `to_space`.
 
     Args:
         outputs_MNC: `[M, N, C]` logits, or `[M, N, 2]` valence and arousal, which have one space only.
         space: where they are combined.
         temperatures: of each member; None for all 1.
         task: what is predicted.
+        floors: of each member; None for none.
 
     Returns:
         The same shape, float64.
@@ -122,6 +145,8 @@ def into_space(outputs_MNC: np.ndarray, space: Space, temperatures: Sequence[flo
         return values
     if temperatures is not None:
         values = values / np.asarray(temperatures)[:, None, None]
+    if floors is not None:
+        values = with_floors(values, np.asarray(floors))
     return np.asarray(to_space(values, space))
 
 
@@ -138,6 +163,9 @@ class Fusion(Frozen):
     """Of each member, one weight for each class, or for valence and arousal."""
     temperatures: tuple[float, ...] | None = None
     """What each member's logits are divided by before anything else."""
+    floors: tuple[float, ...] | None = None
+    """The share of the uniform distribution that is then mixed into each member's probabilities, whose logarithms take
+    the place of its logits."""
     fused_temperature: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """What the logits of the fused scores are divided by for calibrated probabilities; it changes no class."""
     equally_good_weight_3d: tuple[float, float] | None = None
@@ -185,7 +213,7 @@ class Fusion(Frozen):
         Raises:
             ValueError: several members and no strategy.
         """
-        values = into_space(outputs_MNC, self.space, self.temperatures, task)
+        values = into_space(outputs_MNC, self.space, self.temperatures, task, self.floors)
         if self.strategy is None:
             if len(values) != 1:
                 raise ValueError(f"no strategy for {len(values)} members")

@@ -39,10 +39,18 @@ def minimize_quadratic(
     gradient = gradient_K / scale
     u, passive = _start(hessian, gradient, total, groups)
     tolerance = 1e-11 * (1 + float(np.abs(gradient).max()))
+    enters, useless = -1, np.zeros(count, dtype=bool)
     for _ in range(_ROUNDS_PER_WEIGHT * count):
+        before = u
         u, passive, multipliers = _settle(hessian, gradient, total, groups, u, passive)
+        # Beside a member that it nearly equals, rounding lets a weight enter that leaves again at zero, over and over:
+        # it is not asked again before the others have changed.
+        if np.array_equal(u, before):
+            useless[enters] |= enters >= 0 and not passive[enters]
+        else:
+            useless[:] = False
         reduced = hessian @ u + gradient - (0.0 if total is None else multipliers[groups])
-        reduced[passive] = np.inf
+        reduced[passive | useless] = np.inf
         enters = int(reduced.argmin())
         if not reduced[enters] < -tolerance:
             break

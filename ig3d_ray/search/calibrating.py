@@ -12,7 +12,7 @@ from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.abstaining import Abstention, RiskCoverage, abstention, risk_coverage, threshold_for
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result, significant
-from ig3d_ray.search.selection import Families, Pick, predictions
+from ig3d_ray.search.selection import Families, Pick, held_out_logits, predictions
 
 SHARPEST, FLATTEST = 0.05, 20.0
 """Bounds of a temperature: an ensemble that is never wrong where it was chosen would have one of zero."""
@@ -109,17 +109,12 @@ def calibrate(
 
 def _fitted(plan: Plan, pick: Pick, part: int, risk: float | None) -> tuple[float, float | None]:
     """The temperature of a part's family, and its threshold for a risk."""
-    pool, scores, labels = plan.parts[part], [], []
-    for inner, rows in plan.inner[part]:
-        result = pick(inner)
-        scores.append(result.fusion.fused_logits(predictions(result, pool, rows)))
-        labels.append(pool.labels[rows])
-    logits, truth = np.concatenate(scores), np.concatenate(labels)
+    logits, truth = held_out_logits(plan, pick, part)
     (found,) = fit_temperatures(logits[None], truth)
     temperature = significant(float(np.clip(found, SHARPEST, FLATTEST)))
     if risk is None:
         return temperature, None
     # Each sample once: repeats of the folds are no further evidence.
-    once = slice(0, len(pool))
+    once = slice(0, len(plan.parts[part]))
     likely = softmax(logits[once] / temperature)
     return temperature, threshold_for(likely.max(axis=1), likely.argmax(axis=1) == truth[once], risk)

@@ -78,6 +78,7 @@ class Choices:
     spaces: tuple[Space, ...]
     temperatures: tuple[bool, ...]
     weight_3d: Literal["exact"] | tuple[float, float]
+    floors: bool
     methods: tuple[tuple[Method, Space, bool], ...]
     """Method, space, per column."""
     subset_members: int
@@ -163,6 +164,7 @@ def choices(space: SearchSpace, pool: Pool) -> Choices:
         spaces=space.fusion.spaces if expression else ("logits",),
         temperatures=tuple(t == "fitted" for t in space.fusion.temperatures) if expression else (False,),
         weight_3d=space.fusion.weight_3d,
+        floors=space.fusion.floors == "fitted",
         methods=tuple(methods) if limit > 1 else (),
         subset_members=min(limit, space.search.subset_members, len(pool.names) - 1),
         limit=limit,
@@ -235,8 +237,9 @@ def _suggest_subset(trial: optuna.Trial, among: Choices) -> Candidate:
     members = [name for name in among.names if name in slots]
     method, in_space, per_column = among.methods[trial.suggest_categorical("method", range(len(among.methods)))]
     # A mixture of probabilities, and a selection of them, depend on how sure each member is; a stack of logits not.
+    # Members with floors have their own temperatures.
     warm = False
-    if in_space == "probabilities" and len(among.temperatures) > 1:
+    if in_space == "probabilities" and len(among.temperatures) > 1 and not among.floors:
         warm = trial.suggest_categorical("temperatures", [False, True])
     if len(members) == 1:
         return Candidate((members[0],))

@@ -28,6 +28,7 @@ _COLUMNS = pa.schema(
         ("used", pa.list_(pa.string())),
         ("weights", pa.list_(pa.list_(pa.float64()))),
         ("temperatures", pa.list_(pa.float64())),
+        ("floors", pa.list_(pa.float64())),
         ("score", pa.float64()),
     ]
 )
@@ -67,6 +68,7 @@ def _row(part: int, result: Result) -> dict[str, Any]:
         "used": list(result.members),
         "weights": weights,
         "temperatures": None if fusion.temperatures is None else list(fusion.temperatures),
+        "floors": None if fusion.floors is None else list(fusion.floors),
         "score": result.score,
     }
 
@@ -104,6 +106,7 @@ def _result(row: dict[str, Any]) -> Result:
         weights=tuple(one for (one,) in weights) if shared else None,
         weights_by_column=tuple(map(tuple, weights)) if row["per_column"] else None,
         temperatures=None if row["temperatures"] is None else tuple(row["temperatures"]),
+        floors=None if row["floors"] is None else tuple(row["floors"]),
         equally_good_weight_3d=(row["equally_good_from"], row["equally_good_to"]) if row["solved"] else None,
     )
     return Result(candidate, tuple(row["used"]), fusion, row["score"])

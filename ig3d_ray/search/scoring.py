@@ -10,8 +10,9 @@ from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion import pair_weight
-from ig3d_ray.fusion.combine import Fusion, Space, into_space, to_space
+from ig3d_ray.fusion.combine import Fusion, Space, into_space, to_space, with_floors
 from ig3d_ray.fusion.fit import fit_weights
+from ig3d_ray.fusion.robust import fit_floors
 from ig3d_ray.fusion.stacking import stack_logits
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.candidates import WEIGHT_DECIMALS, Candidate
@@ -46,10 +47,15 @@ class Scorer:
         objective: the metric.
         seed: random seed of the methods.
         max_members: maximum number of members of an ensemble.
+        floors: whether methods of many members take their probabilities with fitted floors.
     """
 
-    def __init__(self, pool: Pool, objective: str, seed: int = 0, max_members: int | None = None) -> None:
+    def __init__(
+        self, pool: Pool, objective: str, seed: int = 0, max_members: int | None = None, floors: bool = True
+    ) -> None:
         self.pool, self.objective, self.seed, self.max_members = pool, objective, seed, max_members
+        self.floors = floors and pool.task.has_classes
+        self._floored: tuple[np.ndarray, tuple[float, ...], tuple[float, ...]] | None = None
         self._outputs: dict[tuple[str, Space, bool], np.ndarray] = {}
         self._temperatures: dict[str, float] = {}
         self._likely: tuple[tuple[tuple[str, ...], bool], np.ndarray] | None = None
@@ -71,11 +77,16 @@ class Scorer:
 
     def _solve(self, candidate: Candidate) -> tuple[tuple[str, ...], Fusion]:
         temperatures = self._fitted(candidate.members) if candidate.temperatures else None
+        floors = None
+        if candidate.method is not None and self.floors:
+            places = [self.pool.names.index(name) for name in candidate.members]
+            temperatures, floors = (tuple(of[place] for place in places) for of in self._with_all_floors()[1:])
         about = Fusion(
             strategy=None if candidate.strategy == "weighted" else candidate.strategy,
             space=candidate.space,
             weights=None,
             temperatures=temperatures,
+            floors=floors,
         )
         if candidate.strategy != "weighted":
             return candidate.members, about
@@ -101,33 +112,39 @@ class Scorer:
         weights = fit_weights(
             candidate.method,
             candidate.space,
-            self._stacked(candidate, about.temperatures),
+            self._stacked(candidate, about),
             self.pool.labels,
             self.objective,
             candidate.per_column,
             self.max_members,
             self.seed,
-            self._stack_of(candidate, about.temperatures),
+            self._stack_of(candidate, about),
         )
         used = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
         members = tuple(candidate.members[i] for i in used)
-        kept = None if about.temperatures is None else tuple(about.temperatures[i] for i in used)
+        kept = {
+            name: None if given is None else tuple(given[i] for i in used)
+            for name, given in (("temperatures", about.temperatures), ("floors", about.floors))
+        }
         fitted = weights[used].tolist()
         rows = [tuple(map(significant, row)) if candidate.per_column else significant(row) for row in fitted]
         key = "weights_by_column" if candidate.per_column else "weights"
-        return members, about.model_copy(update={"strategy": "weighted", key: tuple(rows), "temperatures": kept})
+        return members, about.model_copy(update={"strategy": "weighted", key: tuple(rows)} | kept)
 
-    def _stack_of(self, candidate: Candidate, temperatures: Sequence[float] | None) -> np.ndarray | None:
+    def _stack_of(self, candidate: Candidate, about: Fusion) -> np.ndarray | None:
         """The stack of these members' logits as it is, for the methods that use it or start from it."""
         if candidate.method not in ("stack", "coordinate") or candidate.space != "logits" or candidate.per_column:
             return None
         if candidate.members not in self._stacks:
-            outputs = self._stacked(candidate, temperatures)
+            outputs = self._stacked(candidate, about)
             self._stacks[candidate.members] = stack_logits(outputs, self.pool.labels, seed=self.seed).weights
         return self._stacks[candidate.members]
 
-    def _stacked(self, candidate: Candidate, temperatures: Sequence[float] | None) -> np.ndarray:
+    def _stacked(self, candidate: Candidate, about: Fusion) -> np.ndarray:
         """Many members' outputs in single precision; logits of the whole pool are not even copied."""
+        if about.floors is not None:
+            return self._with_floors(candidate)
+        temperatures = about.temperatures
         if not self.pool.task.has_classes or (candidate.space == "logits" and temperatures is None):
             return (
                 self.pool.outputs_MNC
@@ -144,6 +161,28 @@ class Scorer:
                 self._likely = (key, _probabilities(outputs))
             return self._likely[1]
         return np.asarray(to_space(outputs, candidate.space), dtype=np.float32)
+
+    def _with_floors(self, candidate: Candidate) -> np.ndarray:
+        whole, names = self._with_all_floors()[0], self.pool.names
+        outputs = whole if candidate.members == names else whole[[names.index(name) for name in candidate.members]]
+        if candidate.space != "probabilities":
+            return outputs
+        key = (candidate.members, True)
+        if self._likely is None or self._likely[0] != key:
+            self._likely = (key, np.exp(outputs))
+        return self._likely[1]
+
+    def _with_all_floors(self) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
+        """All members' log-probabilities with floors `[M, N, C]` float32, their temperatures and their floors."""
+        if self._floored is None:
+            fitted = fit_floors(self.pool.outputs_MNC, self.pool.labels)
+            temperatures, floors = (tuple(significant(float(one)) for one in of) for of in fitted)
+            outputs = np.empty_like(self.pool.outputs_MNC, dtype=np.float32)
+            for place, member in enumerate(self.pool.outputs_MNC):
+                warm, floor = np.float32(temperatures[place]), np.array([floors[place]], dtype=np.float32)
+                outputs[place] = with_floors((member / warm)[None], floor)[0]
+            self._floored = outputs, temperatures, floors
+        return self._floored
 
     def _output(self, name: str, space: Space, temperatures: bool) -> np.ndarray:
         key = (name, space, temperatures)
@@ -180,7 +219,7 @@ def significant(number: float) -> float:
 
 def score_batch(pool: Pool, candidates: Sequence[Candidate], space: SearchSpace) -> list[Result]:
     """Score candidates on a pool, in order; for the space's objective, seed and limit of members."""
-    scorer = Scorer(pool, space.objective, space.seed, space.search.max_members)
+    scorer = Scorer(pool, space.objective, space.seed, space.search.max_members, space.fusion.floors == "fitted")
     return [scorer.score(candidate) for candidate in candidates]
 
 

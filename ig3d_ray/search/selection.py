@@ -8,6 +8,8 @@ import numpy as np
 
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.fusion.combine import log_softmax
+from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.candidates import family
 from ig3d_ray.search.protocol import Plan, Rows
 from ig3d_ray.search.scoring import Result, best_of
@@ -38,6 +40,23 @@ def held_out_statistics(pick: Pick, pool: Pool, held_out: Sequence[tuple[int, Ro
     if not (times == times[0]).all() or times[0] == 0:
         raise ValueError("held-out rows must be predicted equally often, at least once")
     return found / times[0]
+
+
+def held_out_logits(plan: Plan, pick: Pick, part: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fused logits `[N, C]` of a part's samples, each by a choice made without it, and their classes `[N]`; once for
+    each repeat of the folds.
+
+    Args:
+        plan: the protocol's parts.
+        pick: the result that a rule picks on a part.
+        part: index of the part.
+    """
+    pool, scores, labels = plan.parts[part], [], []
+    for inner, rows in plan.inner[part]:
+        result = pick(inner)
+        scores.append(result.fusion.fused_logits(predictions(result, pool, rows)))
+        labels.append(pool.labels[rows])
+    return np.concatenate(scores), np.concatenate(labels)
 
 
 @dataclass(frozen=True)
@@ -96,7 +115,9 @@ class Families:
         return scores
 
     def choose(self, part: int) -> Result:
-        """The best of the family with the best score on a part; ties go to fewer members.
+        """The best of the family with the best score on a part; ties go to fewer members. Where that is a method's, it
+        is of the methods whose scores are within one standard error of it the one of least log-loss: their order is
+        chance, and better probabilities generalize.
 
         Raises:
             ValueError: the part has no inner parts, so that families can't be compared.
@@ -106,5 +127,38 @@ class Families:
             raise ValueError(f"part {part} has no parts inside it to choose by")
         sign = metrics.metric_of(self.objective).sign
         top = max(sign * score for score in scores.values())
-        equal = [self.best[part][name] for name, score in scores.items() if sign * score >= top - EQUAL]
-        return min(equal, key=lambda result: len(result.members))
+        equal = [name for name, score in scores.items() if sign * score >= top - EQUAL]
+        best = min(equal, key=lambda name: len(self.best[part][name].members))
+        return self.best[part][self._of_least_loss(part, best, list(scores)) if self._is_method(part, best) else best]
+
+    def _is_method(self, part: int, name: str) -> bool:
+        has_classes = self.plan.report.task.has_classes
+        return has_classes and self.best[part][name].candidate.method is not None
+
+    def _of_least_loss(self, part: int, best: str, names: Sequence[str]) -> str:
+        """Of the methods that can't be told from the best one, the one of least log-loss on held-out samples."""
+        sign = metrics.metric_of(self.objective).sign
+        methods = [name for name in names if self._is_method(part, name)]
+        folds = {name: sign * self._score_of_folds(part, name) for name in methods}
+        tied = []
+        for name in methods:
+            behind = folds[best] - folds[name]
+            error = float(behind.std(ddof=1)) / len(behind) ** 0.5 if len(behind) > 1 else 0.0
+            if name == best or behind.mean() <= error:
+                tied.append(name)
+        return min(tied, key=lambda name: (self._held_out_loss(part, name), name != best))
+
+    def _score_of_folds(self, part: int, name: str) -> np.ndarray:
+        """A family's objective on each set of held-out rows, `[F]`."""
+        pool, pick, found = self.plan.parts[part], self.pick(name), []
+        for inner, rows in self.plan.inner[part]:
+            fused = predictions(pick(inner), pool, rows)
+            found.append(metrics.score_one(pool.task, fused, pool.labels[rows], self.objective))
+        return np.array(found)
+
+    def _held_out_loss(self, part: int, name: str) -> float:
+        """A family's mean log-loss on held-out rows, at the temperature that is best there."""
+        logits, labels = held_out_logits(self.plan, self.pick(name), part)
+        (temperature,) = fit_temperatures(logits[None], labels)
+        likely = log_softmax(logits / temperature)
+        return round(-float(likely[np.arange(len(labels)), labels].mean()), 9)

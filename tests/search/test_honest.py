@@ -20,7 +20,7 @@ from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.report.sentences import optimism, verdict
 from ig3d_ray.search import optuna_mirror
 from ig3d_ray.search.explorer import Explorer, run_local
-from ig3d_ray.search.leaderboard import Leaderboard, build_leaderboard
+from ig3d_ray.search.leaderboard import Leaderboard, Row, build_leaderboard
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split
@@ -42,6 +42,11 @@ def noise(split: Split, seed: int) -> Pool:
     return replace(pool, outputs_MNC=rng.standard_normal(pool.outputs_MNC.shape).astype(np.float32))
 
 
+def optimism_of(row: Row) -> float:
+    """How much better an ensemble looked where it was chosen."""
+    return row.scores.selection.metrics["accuracy"].value - row.scores.report.metrics["accuracy"].value
+
+
 @pytest.mark.parametrize("kind", ["dev", "cross_fitted"])
 def test_no_gain_is_claimed_for_members_of_pure_noise(kind: str) -> None:
     """The search tries some two hundred ensembles; the best of them looks good, and the result is not taken in."""
@@ -53,7 +58,7 @@ def test_no_gain_is_claimed_for_members_of_pure_noise(kind: str) -> None:
         board = judge(what, {"dev": noise("dev", seed), "test": noise("test", seed)})
         said = verdict(what, board)
         claimed += not said.startswith(("No gain", "The ensemble is worse"))
-        looked_good += board.optimism.measured > 0.03
+        looked_good += max(optimism_of(row) for row in board.rows) > 0.03
         assert board.optimism.expected > 0.01
     assert claimed <= 1
     assert looked_good >= 10

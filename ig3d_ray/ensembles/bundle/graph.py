@@ -15,7 +15,7 @@ from ig3d_ray.data.representations import width_of
 from ig3d_ray.ensembles.predictor import Ensemble
 from ig3d_ray.ensembles.spec import EnsembleMember, EnsembleSpec, Fallback
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.fusion.combine import combine, to_space
+from ig3d_ray.fusion.combine import combine, to_space, with_floors
 from ig3d_ray.models.face3d.encoders import IMAGE_SIZE
 from ig3d_ray.models.registry import has_network
 from ig3d_ray.models.spec import ImageInput, Input, TrainedSpec
@@ -40,6 +40,7 @@ class EnsembleGraph(nn.Module):
         super().__init__()
         self.weights: Tensor
         self.temperatures: Tensor
+        self.floors: Tensor | None
         spec = ensemble.spec
         self.fusion = (fallback or spec).fusion
         self.task, self.classes = spec.task, len(spec.class_names)
@@ -59,6 +60,8 @@ class EnsembleGraph(nn.Module):
         self.register_buffer("weights", torch.tensor(given if given is not None else [1.0], dtype=torch.float32))
         warm = self.fusion.temperatures or (1.0,) * len(networks)
         self.register_buffer("temperatures", torch.tensor(warm, dtype=torch.float32))
+        floors = self.fusion.floors
+        self.register_buffer("floors", None if floors is None else torch.tensor(floors, dtype=torch.float32))
 
     @property
     def outputs(self) -> list[str]:
@@ -87,7 +90,10 @@ class EnsembleGraph(nn.Module):
         outputs = torch.stack(found)
         if not self.task.has_classes:
             return (self._fused(outputs),)
-        fused = self._fused(to_space(outputs / self.temperatures[:, None, None], self.fusion.space, torch))
+        outputs = outputs / self.temperatures[:, None, None]
+        if self.floors is not None:
+            outputs = with_floors(outputs, self.floors, torch)
+        fused = self._fused(to_space(outputs, self.fusion.space, torch))
         return fused, self.fusion.probabilities(fused, torch)
 
     def _fused(self, outputs: Tensor) -> Tensor:

@@ -1,0 +1,58 @@
+"""Robust members: each one's probabilities at a fitted temperature, mixed with a fitted share of the uniform ones.
+
+A member that is sure of a wrong class, or says that the right one is impossible, costs a stack of logits as much as
+hundreds of samples. The share is how often that was seen: so much, and no more, is a confident output believed.
+"""
+
+import numpy as np
+
+LEAST, MOST = 1e-6, 0.5
+"""Bounds of the share."""
+SAMPLES = 4000
+"""Two numbers are fitted to each member; more samples than this change their fourth digit."""
+_LOW, _HIGH = -np.log(1000.0), np.log(1000.0)  # of log(1 / T)
+_ROUNDS, _SHARES, _STEP, _CLOSE = 25, 5, 1.0, 1e-4
+
+
+def fit_floors(logits_MNC: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each member's temperature `[M]` and floor `[M]` of least log-loss on these samples.
+
+    Args:
+        logits_MNC: `[M, N, C]`.
+        labels_N: `[N]` int.
+
+    Source: maximum likelihood of (1 - floor) * softmax(logits / T) + floor / C by expectation maximization: whether a
+    sample's label came from the member or from the uniform distribution is the hidden variable; the step for T is
+    Newton's, of temperature scaling (Guo et al. 2017) with the samples' weights.
+    """
+    some = slice(None, None, max(1, len(labels_N) // SAMPLES))
+    fitted = [_fit_one(np.asarray(member[some], dtype=np.float64), labels_N[some]) for member in logits_MNC]
+    temperatures, floors = np.array(fitted).T
+    return temperatures, floors
+
+
+def _fit_one(logits_NC: np.ndarray, labels_N: np.ndarray) -> tuple[float, float]:
+    rows, classes = np.arange(len(labels_N)), logits_NC.shape[1]
+    logits = np.ascontiguousarray((logits_NC - logits_NC.max(axis=1, keepdims=True)).T)
+    of_label = logits[labels_N, rows]
+    log_beta, floor = 0.0, 0.01
+    for _ in range(_ROUNDS):
+        beta = np.exp(log_beta)
+        likely = np.exp(beta * logits)
+        likely /= likely.sum(axis=0)
+        right, before = likely[labels_N, rows], floor
+        for _ in range(_SHARES):
+            uniform = floor / classes
+            floor = float(np.clip((uniform / ((1 - floor) * right + uniform)).mean(), LEAST, MOST))
+        believed = 1 - floor / classes / ((1 - floor) * right + floor / classes)
+        mean = (likely * logits).sum(axis=0)
+        spread = (likely * logits * logits).sum(axis=0) - mean * mean
+        slope, curvature = float(believed @ (mean - of_label)), float(believed @ spread)
+        # Newton in log(1 / T), as in `fit_temperatures`; a step at a time, since the weights change with it.
+        bend = slope + beta * curvature
+        step = -slope / bend if bend > 0 else -np.sign(slope) * _STEP
+        after = float(np.clip(log_beta + np.clip(step, -_STEP, _STEP), _LOW, _HIGH))
+        moved, log_beta = abs(after - log_beta), after
+        if moved < _CLOSE and abs(floor - before) < _CLOSE * before:
+            break
+    return float(np.exp(-log_beta)), floor
