@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-long chaos fuzz fast bench bench-quick bench-training bench-serving bench-trust bench-size bench-duplicates real-faces docs package lint clean
+.PHONY: demo test test-long chaos fuzz fast bench bench-quick bench-training bench-serving bench-trust bench-size bench-duplicates ladder real-faces docs package lint clean
 .DELETE_ON_ERROR:
 
 # Created once, and updated when the dependencies change.
@@ -57,6 +57,10 @@ bench-serving: .venv/installed
 # How often intervals, bounds, corrections and the audit's alarms are right, by simulation; five minutes on two cores.
 bench-trust: .venv/installed
 	$(BIN)/python -m benchmarks.trust
+
+# Pools of real models against AutoGluon, stacking, hill climbing and CMA-ES; half an hour on two cores.
+ladder: .venv/installed .peers/installed
+	$(BIN)/python -m benchmarks.ladder
 
 FACES ?= ../shared/data/fer2013
 

@@ -206,6 +206,8 @@ FUSIONS = [
     Fusion(strategy="min", space="log_probabilities", weights=None, temperatures=(0.5, 2.0)),
     Fusion(strategy="mean", space="probabilities", weights=None, temperatures=(3.0, 0.7)),
     Fusion(strategy="weighted", space="logits", weights=None, weights_by_column=((0.1,) * 7, tuple(np.arange(7.0)))),
+    Fusion(strategy="weighted", space="logits", weights=(0.3, 1.2), temperatures=(0.5, 2.0), floors=(0.001, 0.2)),
+    Fusion(strategy="weighted", space="probabilities", weights=(0.3, 0.7), temperatures=(0.5, 2.0), floors=(1e-6, 0.2)),
 ]
 
 
