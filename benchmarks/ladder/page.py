@@ -17,18 +17,18 @@ METRICS = {"accuracy": -1.0, "log_loss": 1.0}
 """And the sign by which less is better."""
 INTRODUCTION = """# A ladder of pools that nobody drew
 
-Ensembles of {members} models of nine kinds on {pools} data sets that scikit-learn ships or makes, and on drawn faces: from
-two classes to ten, 300 to 20,000 samples to fit on, with overconfident members, rounded probabilities with zeros, copies,
-and members that know next to nothing. Ensembles are fitted on out-of-fold predictions, and scored on fresh samples.
-`make ladder` measures this; commit {commit}.
+Ensembles of {members} models of nine kinds on {pools} data sets that scikit-learn ships or makes, and on drawn faces:
+from two classes to ten, 300 to 20,000 samples to fit on, with overconfident members, rounded probabilities with zeros,
+copies, and members that know next to nothing. Ensembles are fitted on out-of-fold predictions, and scored on fresh
+samples. `make ladder` measures this; commit {commit}.
 
-`automatic` is what `ig3d search` chooses by itself for accuracy, with its calibrated probabilities, of every method on all
-members. Peers: AutoGluon 1.6's ensemble selection, logistic stacking as scikit-learn's `StackingClassifier` does it, hill
-climbing, CMA-ES, means and single members. Seed 1 was looked at while the methods were developed, the other seeds not.
+`automatic` is what `ig3d search` chooses by itself for accuracy, with its calibrated probabilities, of every method on
+all members. Peers: AutoGluon 1.6's ensemble selection, logistic stacking as scikit-learn's `StackingClassifier` does it,
+hill climbing, CMA-ES, means and single members. Seed 1 was looked at while the methods were developed, the others not.
 
 ![mean ranks](ladder.svg)
 
-Whatever ends in the shaded range can't be told from the first by its mean rank (Nemenyi's test at 5 %, all seeds together).
+Whatever ends in the shaded range can't be told from the first by its mean rank (Nemenyi's test at 5 %, all seeds).
 """
 
 

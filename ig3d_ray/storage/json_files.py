@@ -29,7 +29,7 @@ def unsealed(text: str | bytes) -> Any:
     """
     content = strict_json(text)
     if isinstance(content, dict) and SEAL in content and content.pop(SEAL) != _digest(content):
-        raise ValueError(f"not what was written; if you edited it, remove its {SEAL}")
+        raise ValueError("not what was written; if you edited it, remove its content_sha256")
     return content
 
 
