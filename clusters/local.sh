@@ -98,7 +98,7 @@ asked() {
 }
 
 # Whether it answers with success.
-answers() { [[ $(asked "$1" "$2") == HTTP/*" 200 "* ]]; }
+answers() { [[ $(asked "$1" "$2") == HTTP/?.?" 200 "* ]]; }
 
 # Waits for a command to succeed, as long as what was started lives.
 until_ready() {

@@ -23,7 +23,7 @@ copies, and members that know next to nothing. Ensembles are fitted on out-of-fo
 samples. `make ladder` measures this; commit {commit}.
 
 `automatic` is what `ig3d search` chooses by itself for accuracy, with its calibrated probabilities, of every method on
-all members. Peers: AutoGluon 1.6's ensemble selection, logistic stacking as scikit-learn's `StackingClassifier` does it,
+all members. Peers: AutoGluon 1.6's ensemble selection, logistic stacking as in scikit-learn's `StackingClassifier`,
 hill climbing, CMA-ES, means and single members. Seed 1 was looked at while the methods were developed, the others not.
 
 ![mean ranks](ladder.svg)

@@ -55,7 +55,8 @@ class FusionSpace(Frozen):
     weights_per: Annotated[tuple[Literal["member", "column"], ...], *ONE_OR_MORE] = ("member",)
     """One weight for each member, or for each of its classes (or valence and arousal); both are tried if listed."""
     temperatures: Annotated[tuple[Literal["none", "fitted"], ...], *ONE_OR_MORE] = ("none", "fitted")
-    """Whether logits are divided by temperatures fitted on the selection set, where that changes the fusion."""
+    """Whether the logits of pairs are divided by temperatures fitted on the selection set, where that changes the
+    fusion; those of many members too, where they have no floors."""
     floors: Literal["fitted", "none"] = "fitted"
     """`fitted`: methods of many members take as input the logarithms of each member's probabilities, at a temperature
     and mixed with a share of the uniform distribution that are fitted together, so that confident mistakes cost little;

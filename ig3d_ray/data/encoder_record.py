@@ -38,7 +38,9 @@ def encoder_records(store: Store, dataset: str) -> dict[str, EncoderRecord]:
         return {representation: EncoderRecord(**record) for representation, record in content.items()}
     except (ValueError, TypeError, AttributeError) as error:
         where = store.locate(paths.encoder_records(dataset))
-        raise Ig3dError(f"{where}: not a record of encoders; delete it and extract again") from error
+        raise Ig3dError(
+            f"{where}: not a record of encoders ({str(error)[:90]}); delete it and extract again"
+        ) from error
 
 
 def forget_encoders(store: Store, dataset: str) -> None:

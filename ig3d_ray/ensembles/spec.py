@@ -24,7 +24,7 @@ from ig3d_ray.search.abstaining import Abstention
 from ig3d_ray.search.subgroups import Subgroups
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.explain import first_error
-from ig3d_ray.storage.json_files import sealed, unsealed
+from ig3d_ray.storage.json_files import SealError, sealed, unsealed
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Frozen, Split, Task, View
 
@@ -219,6 +219,8 @@ def parse_ensemble(text: str, what: str) -> EnsembleSpec:
     """
     try:
         content = unsealed(text)
+    except SealError as error:
+        raise Ig3dError(f"{what}: {error}, or else run the search again to write it anew") from error
     except ValueError as error:
         raise Ig3dError(f"{what}: not JSON ({error}); run the search again to write it anew") from error
     version = content.get("schema_version") if isinstance(content, dict) else None

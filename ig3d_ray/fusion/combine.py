@@ -186,8 +186,8 @@ class Fusion(Frozen):
 
     @property
     def label(self) -> str:
-        """The strategy and the space, such as `weighted of logits`."""
-        return f"{self.strategy or 'alone'} of {self.space}"
+        """The strategy and the space, such as `weighted of logits with floors`."""
+        return f"{self.strategy or 'alone'} of {self.space}{' with floors' if self.floors else ''}"
 
     def weight_texts(self, members: int) -> tuple[str, ...]:
         """Each member's weight as tables and sentences show it; empty for a strategy without weights.

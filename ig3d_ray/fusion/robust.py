@@ -9,9 +9,9 @@ import numpy as np
 LEAST, MOST = 1e-6, 0.5
 """Bounds of the share."""
 SAMPLES = 4000
-"""Two numbers are fitted to each member; more samples than this change their fourth digit."""
+"""Two numbers are fitted to each member, to at most so many of the samples, drawn at random."""
 _LOW, _HIGH = -np.log(1000.0), np.log(1000.0)  # of log(1 / T)
-_ROUNDS, _SHARES, _STEP, _CLOSE = 25, 5, 1.0, 1e-4
+_ROUNDS, _SHARES, _STEP, _CLOSE = 100, 20, 1.0, 1e-4
 
 
 def fit_floors(logits_MNC: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -25,7 +25,7 @@ def fit_floors(logits_MNC: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray
     sample's label came from the member or from the uniform distribution is the hidden variable; the step for T is
     Newton's, of temperature scaling (Guo et al. 2017) with the samples' weights.
     """
-    some = slice(None, None, max(1, len(labels_N) // SAMPLES))
+    some = np.sort(np.random.default_rng(len(labels_N)).permutation(len(labels_N))[:SAMPLES])
     fitted = [_fit_one(np.asarray(member[some], dtype=np.float64), labels_N[some]) for member in logits_MNC]
     temperatures, floors = np.array(fitted).T
     return temperatures, floors

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from ig3d_ray.models.inference import logit_table
 from ig3d_ray.models.inputs import Feeding
 from ig3d_ray.models.spec import Origin, fingerprint, spec_json
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.json_files import sealed
 from ig3d_ray.storage.local_files import read_regular
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import SPLITS, Task
@@ -111,7 +113,7 @@ def import_checkpoint(
             f"{dataset}: no dev or test sample has {' and '.join(spec.features)}, which {name} takes as input"
         )
     save_checkpoint(store, dataset, member, spec, found.network)
-    store.write(paths.member_spec(dataset, member), spec_json(spec).encode() + b"\n")
+    store.write(paths.member_spec(dataset, member), sealed(json.loads(spec_json(spec))).encode())
     scores: dict[str, dict[str, float]] = {}
     for table in tables:
         logits.write(table)

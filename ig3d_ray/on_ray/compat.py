@@ -25,36 +25,25 @@ def data_parallel_trainer(train_loop: Any, **options: Any) -> Any:
     """A trainer without a process group; the public trainers all set one up."""
     from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-    return _with_fewer_processes(DataParallelTrainer)(train_loop, **options)
+    return _without_ray_data(DataParallelTrainer)(train_loop, **options)
 
 
 def torch_trainer(train_loop: Any, **options: Any) -> Any:
-    """A `TorchTrainer` without the processes that it doesn't need."""
+    """A `TorchTrainer` without the process for Ray Data."""
     from ray.train.torch import TorchTrainer
 
-    return _with_fewer_processes(TorchTrainer)(train_loop, **options)
+    return _without_ray_data(TorchTrainer)(train_loop, **options)
 
 
-def _with_fewer_processes(trainer: Any) -> Any:
-    """A trainer class that starts no process for Ray Data, which Ray Train does even where there are no data sets; and
-    where Ray ends with this process, none that frees resources after it."""
+def _without_ray_data(trainer: Any) -> Any:
+    """A trainer class that starts no process for Ray Data, which Ray Train does even where there are no data sets."""
     from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
-    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-
-    unneeded = (DatasetsCallback, PlacementGroupCleanerCallback) if _ends_with_this_process() else DatasetsCallback
 
     class Trainer(trainer):  # type: ignore[misc]
         def _create_default_callbacks(self) -> list[Any]:
-            return [one for one in super()._create_default_callbacks() if not isinstance(one, unneeded)]
+            return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
 
     return Trainer
-
-
-def _ends_with_this_process() -> bool:
-    """Whether this process started Ray, rather than to connect to one that runs; no public name tells."""
-    from ray._private import worker
-
-    return worker._global_node is not None and worker._global_node.is_head()
 
 
 def autoscaling_state() -> Any:

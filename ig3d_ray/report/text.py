@@ -108,7 +108,9 @@ def _what(row: Row, numbers: dict[str, str], named: bool) -> str:
     how = f", {candidate.strategy or 'alone'}" if row.group in ("chosen", "reference") else ""
     expression = "accuracy" in row.scores.report.metrics
     in_space = f" of {row.result.fusion.space}" if candidate.strategy and expression and not candidate.method else ""
-    warm = ", temperatures" if row.result.fusion.temperatures else ""
+    fusion = row.result.fusion
+    # Methods of many members have floors, unless they were asked for without.
+    warm = ", temperatures" if fusion.temperatures and not fusion.floors else ""
     return f"{label}: {members}{how}{in_space}{warm}"
 
 

@@ -116,6 +116,8 @@ class Tracking:
             "strategy": spec.fusion.strategy or "single",
             "space": spec.fusion.space,
             "weights": json.dumps(spec.fusion.all_weights),
+            "temperatures": json.dumps(spec.fusion.temperatures),
+            "floors": json.dumps(spec.fusion.floors),
             "seed": spec.provenance.seed,
         }
         scalars = [Metric(name, float(value), 0, 0) for name, value in values.items() if value == value]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,15 @@ class Result:
     score: float
 
 
+@dataclass(frozen=True)
+class _Floored:
+    """A member's log-probabilities with a floor, `[N, C]` float32, and what was fitted."""
+
+    outputs: np.ndarray
+    temperature: float
+    floor: float
+
+
 class Scorer:
     """Scores candidates on one pool; what several of them need is computed once.
 
@@ -55,7 +64,8 @@ class Scorer:
     ) -> None:
         self.pool, self.objective, self.seed, self.max_members = pool, objective, seed, max_members
         self.floors = floors and pool.task.has_classes
-        self._floored: tuple[np.ndarray, tuple[float, ...], tuple[float, ...]] | None = None
+        self._floored: dict[str, _Floored] = {}
+        self._floored_whole: np.ndarray | None = None
         self._outputs: dict[tuple[str, Space, bool], np.ndarray] = {}
         self._temperatures: dict[str, float] = {}
         self._likely: tuple[tuple[tuple[str, ...], bool], np.ndarray] | None = None
@@ -79,8 +89,8 @@ class Scorer:
         temperatures = self._fitted(candidate.members) if candidate.temperatures else None
         floors = None
         if candidate.method is not None and self.floors:
-            places = [self.pool.names.index(name) for name in candidate.members]
-            temperatures, floors = (tuple(of[place] for place in places) for of in self._with_all_floors()[1:])
+            fitted = [self._with_floor(name) for name in candidate.members]
+            temperatures, floors = tuple(one.temperature for one in fitted), tuple(one.floor for one in fitted)
         about = Fusion(
             strategy=None if candidate.strategy == "weighted" else candidate.strategy,
             space=candidate.space,
@@ -141,7 +151,7 @@ class Scorer:
         return self._stacks[candidate.members]
 
     def _stacked(self, candidate: Candidate, about: Fusion) -> np.ndarray:
-        """Many members' outputs in single precision; logits of the whole pool are not even copied."""
+        """Many members' outputs in single precision; logits of the whole pool without floors are not even copied."""
         if about.floors is not None:
             return self._with_floors(candidate)
         temperatures = about.temperatures
@@ -163,8 +173,16 @@ class Scorer:
         return np.asarray(to_space(outputs, candidate.space), dtype=np.float32)
 
     def _with_floors(self, candidate: Candidate) -> np.ndarray:
-        whole, names = self._with_all_floors()[0], self.pool.names
-        outputs = whole if candidate.members == names else whole[[names.index(name) for name in candidate.members]]
+        """The outputs of many members with floors, `[M, N, C]` float32; those of the whole pool are kept."""
+        whole = candidate.members == self.pool.names
+        outputs = self._floored_whole if whole else None
+        if outputs is None:
+            outputs = np.stack([self._with_floor(name).outputs for name in candidate.members])
+            if whole:
+                self._floored_whole = outputs
+                for place, name in enumerate(candidate.members):
+                    # A view: once in memory, not twice.
+                    self._floored[name] = replace(self._floored[name], outputs=outputs[place])
         if candidate.space != "probabilities":
             return outputs
         key = (candidate.members, True)
@@ -172,17 +190,14 @@ class Scorer:
             self._likely = (key, np.exp(outputs))
         return self._likely[1]
 
-    def _with_all_floors(self) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
-        """All members' log-probabilities with floors `[M, N, C]` float32, their temperatures and their floors."""
-        if self._floored is None:
-            fitted = fit_floors(self.pool.outputs_MNC, self.pool.labels)
-            temperatures, floors = (tuple(significant(float(one)) for one in of) for of in fitted)
-            outputs = np.empty_like(self.pool.outputs_MNC, dtype=np.float32)
-            for place, member in enumerate(self.pool.outputs_MNC):
-                warm, floor = np.float32(temperatures[place]), np.array([floors[place]], dtype=np.float32)
-                outputs[place] = with_floors((member / warm)[None], floor)[0]
-            self._floored = outputs, temperatures, floors
-        return self._floored
+    def _with_floor(self, name: str) -> _Floored:
+        if name not in self._floored:
+            member = self.pool.outputs_MNC[self.pool.names.index(name)]
+            (temperature,), (floor,) = fit_floors(member[None], self.pool.labels)
+            temperature, floor = significant(float(temperature)), significant(float(floor))
+            outputs = with_floors((member / np.float32(temperature))[None], np.array([floor], dtype=np.float32))[0]
+            self._floored[name] = _Floored(outputs.astype(np.float32, copy=False), temperature, floor)
+        return self._floored[name]
 
     def _output(self, name: str, space: Space, temperatures: bool) -> np.ndarray:
         key = (name, space, temperatures)

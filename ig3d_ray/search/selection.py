@@ -139,11 +139,13 @@ class Families:
         """Of the methods that can't be told from the best one, the one of least log-loss on held-out samples."""
         sign = metrics.metric_of(self.objective).sign
         methods = [name for name in names if self._is_method(part, name)]
+        # Repeats of the folds are no further evidence.
+        repeats = sum(len(rows) for _, rows in self.plan.inner[part]) / len(self.plan.parts[part])
         folds = {name: sign * self._score_of_folds(part, name) for name in methods}
         tied = []
         for name in methods:
             behind = folds[best] - folds[name]
-            error = float(behind.std(ddof=1)) / len(behind) ** 0.5 if len(behind) > 1 else 0.0
+            error = float(behind.std(ddof=1)) / (len(behind) / repeats) ** 0.5 if len(behind) > 1 else 0.0
             if name == best or behind.mean() <= error:
                 tied.append(name)
         return min(tied, key=lambda name: (self._held_out_loss(part, name), name != best))

@@ -8,6 +8,10 @@ from typing import Any
 SEAL = "content_sha256"
 
 
+class SealError(ValueError):
+    """A file is JSON, and not what was written: it is damaged, or was edited."""
+
+
 def sealed(content: Mapping[str, Any]) -> str:
     """A JSON object that names the SHA-256 of its content, so that damage is found that leaves it valid JSON.
 
@@ -29,7 +33,7 @@ def unsealed(text: str | bytes) -> Any:
     """
     content = strict_json(text)
     if isinstance(content, dict) and SEAL in content and content.pop(SEAL) != _digest(content):
-        raise ValueError("not what was written; if you edited it, remove its content_sha256")
+        raise SealError("not what was written; if you edited it, remove its content_sha256")
     return content
 
 

@@ -67,7 +67,9 @@ class Outcome:
 
 NAMED_AT_MOST = 5
 HERE_SECONDS = 10.0
-"""A search is handed over to Ray Tune after so long, about as long as its first workers take to start."""
+"""A search on one machine is handed over to Ray Tune after so long, as long as its first workers take to start."""
+HERE_BYTES = 64 * 2**20
+"""Of a larger pool, fitting all members once may take longer than that, and memory that the driver lacks."""
 OnRound = Callable[[Explorer], None]
 Search = Callable[[SearchSpace, Parts, str, OnRound, Remembered], list[list[Result]]]
 
@@ -290,6 +292,10 @@ class _LazyRay:
     begins_here: bool = True
     is_up: bool = False
 
+    @property
+    def _is_one_machine(self) -> bool:
+        return not (self.address or os.environ.get("RAY_ADDRESS"))
+
     def connect(self, training: Resources | None = None) -> None:
         if not self.is_up:
             from ig3d_ray.on_ray.cluster import connected
@@ -309,7 +315,7 @@ class _LazyRay:
         remembered: Remembered,
     ) -> list[list[Result]]:
         """By Ray Tune, unless it is over before Ray Tune would have begun: both give the same results."""
-        if self.begins_here:
+        if self.begins_here and self._is_one_machine and parts.whole.outputs_MNC.nbytes <= HERE_BYTES:
             begun = run_for(HERE_SECONDS, space, parts, on_round, remembered)
             if begun.results is not None:
                 return begun.results

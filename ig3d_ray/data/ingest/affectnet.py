@@ -5,6 +5,7 @@ their names hashed; 2021: `train_set/images/<number>.jpg` with `annotations/<num
 later: a CSV with `number,exp,val,aro` for each part; or folders per class, by number or by name.
 """
 
+import io
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from ig3d_ray.data.ingest.layouts import (
 from ig3d_ray.data.tables.columns import find_column, listed
 from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.local_files import read_regular
 
 IDS = ("subDirectory_filePath", "number", "image", "image_path", "path", "pth", "file", "filename", "name")
 CLASSES = ("expression", "exp", "label", "emotion", "class")
@@ -185,4 +187,4 @@ def _arrays(folder: Path, found: Found, layout: Layout) -> Iterator[Row]:
 
 
 def _value(file: Path) -> float:
-    return float(np.load(file, allow_pickle=False).item())
+    return float(np.load(io.BytesIO(read_regular(file)), allow_pickle=False).item())

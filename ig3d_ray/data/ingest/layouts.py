@@ -10,6 +10,7 @@ from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.images import IMAGE_SUFFIXES
 from ig3d_ray.data.tables.columns import listed
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.local_files import read_regular
 from ig3d_ray.types import Split
 
 # Names of the two parts in publications and scripts; the paper reports results on the second one.
@@ -217,6 +218,6 @@ def lines_of(file: Path) -> Iterable[str]:
         Ig3dError: it can't be read.
     """
     try:
-        return file.read_text(encoding="utf-8-sig").splitlines()
+        return read_regular(file).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise Ig3dError(f"{file}: cannot be read ({error})") from error
