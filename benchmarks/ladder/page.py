@@ -72,10 +72,20 @@ def _behind(pools: dict[str, Any]) -> str:
         error = (best * (1 - best) / scores["automatic"]["samples"]) ** 0.5
         count += best - scores["automatic"]["accuracy"] > error
     peers = len(_peers(pools))
+    best = max(_peers(pools), key=lambda one: _mean(pools, one, "accuracy"))
+    least = min(_peers(pools), key=lambda one: _mean(pools, one, "log_loss"))
+    accuracy = _mean(pools, "automatic", "accuracy") - _mean(pools, best, "accuracy")
+    loss = _mean(pools, "automatic", "log_loss") - _mean(pools, least, "log_loss")
     return (
-        f"On {count} of {len(pools)} pools the automatic choice has less accuracy than the best of {peers} peers there,"
+        f"Against the peer with the highest mean accuracy ({best}) the automatic choice has {accuracy:+.4f}, against the"
+        f" one with the least mean log-loss ({least}) {loss:+.4f}."
+        f" On {count} of {len(pools)} pools the automatic choice has less accuracy than the best of {peers} peers there,"
         " by more than one standard error of that accuracy.\n"
     )
+
+
+def _mean(pools: dict[str, Any], method: str, key: str) -> float:
+    return float(np.mean([scores[method][key] for scores in pools.values()]))
 
 
 def _methods(pools: dict[str, Any]) -> list[str]:

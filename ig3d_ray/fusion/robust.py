@@ -11,7 +11,7 @@ LEAST, MOST = 1e-6, 0.5
 SAMPLES = 4000
 """Two numbers are fitted to each member, to at most so many of the samples, drawn at random."""
 _LOW, _HIGH = -np.log(1000.0), np.log(1000.0)  # of log(1 / T)
-_ROUNDS, _SHARES, _STEP, _CLOSE = 100, 20, 1.0, 1e-4
+_ROUNDS, _SHARES, _STEP, _CLOSE = 100, 10, 1.0, 1e-5
 
 
 def fit_floors(logits_MNC: np.ndarray, labels_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,24 +35,25 @@ def _fit_one(logits_NC: np.ndarray, labels_N: np.ndarray) -> tuple[float, float]
     rows, classes = np.arange(len(labels_N)), logits_NC.shape[1]
     logits = np.ascontiguousarray((logits_NC - logits_NC.max(axis=1, keepdims=True)).T)
     of_label = logits[labels_N, rows]
-    log_beta, floor = 0.0, 0.01
+    log_beta, floor, before = 0.0, 0.01, np.inf
     for _ in range(_ROUNDS):
         beta = np.exp(log_beta)
         likely = np.exp(beta * logits)
         likely /= likely.sum(axis=0)
-        right, before = likely[labels_N, rows], floor
+        right = likely[labels_N, rows]
         for _ in range(_SHARES):
             uniform = floor / classes
             floor = float(np.clip((uniform / ((1 - floor) * right + uniform)).mean(), LEAST, MOST))
-        believed = 1 - floor / classes / ((1 - floor) * right + floor / classes)
+        mixed = (1 - floor) * right + floor / classes
+        loss = -float(np.log(mixed).mean())
+        if before - loss < _CLOSE:
+            break
+        before, believed = loss, 1 - floor / classes / mixed
         mean = (likely * logits).sum(axis=0)
         spread = (likely * logits * logits).sum(axis=0) - mean * mean
         slope, curvature = float(believed @ (mean - of_label)), float(believed @ spread)
         # Newton in log(1 / T), as in `fit_temperatures`; a step at a time, since the weights change with it.
         bend = slope + beta * curvature
         step = -slope / bend if bend > 0 else -np.sign(slope) * _STEP
-        after = float(np.clip(log_beta + np.clip(step, -_STEP, _STEP), _LOW, _HIGH))
-        moved, log_beta = abs(after - log_beta), after
-        if moved < _CLOSE and abs(floor - before) < _CLOSE * before:
-            break
+        log_beta = float(np.clip(log_beta + np.clip(step, -_STEP, _STEP), _LOW, _HIGH))
     return float(np.exp(-log_beta)), floor
