@@ -77,10 +77,10 @@ def _behind(pools: dict[str, Any]) -> str:
     accuracy = _mean(pools, "automatic", "accuracy") - _mean(pools, best, "accuracy")
     loss = _mean(pools, "automatic", "log_loss") - _mean(pools, least, "log_loss")
     return (
-        f"Against the peer with the highest mean accuracy ({best}) the automatic choice has {accuracy:+.4f}, against the"
-        f" one with the least mean log-loss ({least}) {loss:+.4f}."
-        f" On {count} of {len(pools)} pools the automatic choice has less accuracy than the best of {peers} peers there,"
-        " by more than one standard error of that accuracy.\n"
+        f"Against the peer with the highest mean accuracy ({best}) the automatic choice has {accuracy:+.4f}, against"
+        f" the one with the least mean log-loss ({least}) {loss:+.4f}."
+        f" On {count} of {len(pools)} pools the automatic choice has less accuracy than the best of {peers} peers"
+        " there, by more than one standard error of that accuracy.\n"
     )
 
 
