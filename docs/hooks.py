@@ -35,6 +35,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         # Scripts are in the repository, not in the site.
         text = re.sub(r"\[([^]]+)\]\(\w+\.(?:py|json|txt)\)", r"\1", page.read_text()).replace("](../docs/", "](../")
         files.append(File.generated(config, f"benchmarks/{page.name}", content=text))
+    for figure in sorted((ROOT / "benchmarks").glob("*.svg")):
+        files.append(File.generated(config, f"benchmarks/{figure.name}", content=figure.read_text()))
     return files
 
 
