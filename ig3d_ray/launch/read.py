@@ -21,7 +21,7 @@ def read_cluster(path: Path) -> tuple[Kind, dict[str, Any], str]:
         text = read_regular(path).decode()
         documents = [document for document in yaml.safe_load_all(text) if document is not None]
     except (OSError, UnicodeDecodeError) as error:
-        raise Ig3dError(f"{path}: cannot be read: {error}") from error
+        raise Ig3dError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except yaml.YAMLError as error:
         raise Ig3dError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
     if len(documents) != 1 or not isinstance(documents[0], dict):

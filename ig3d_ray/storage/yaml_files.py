@@ -41,7 +41,7 @@ def read_yaml(file: Path, hint: str = "") -> str:
     except FileNotFoundError as error:
         raise Ig3dError(f"{file}: no such file{hint}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise Ig3dError(f"{file}: cannot be read ({error})") from error
+        raise Ig3dError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 def yaml_mapping(text: str, what: str, wanted: str) -> dict[str, Any]:
