@@ -3,6 +3,7 @@
 import itertools
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import descendants
@@ -20,7 +21,7 @@ def handed_over(what: SearchSpace, parts: Parts) -> Remembered:
     """What a search has scored when its time is over: the first batches of the first round."""
     clock = itertools.count()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ig3d_ray.search.explorer.time.monotonic", lambda: float(next(clock)))
+        patch.setattr("ig3d_ray.search.explorer.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
         begun = run_for(4.0, what, parts)
     assert begun.results is None
     assert begun.scored

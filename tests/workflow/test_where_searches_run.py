@@ -1,7 +1,9 @@
 """A short search is over before Ray Tune would have begun; a longer one is handed over, and finds the same."""
 
+import itertools
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +28,8 @@ def test_a_short_search_starts_no_ray(tmp_path: Path, monkeypatch: pytest.Monkey
         raise AssertionError("Ray was started")
 
     monkeypatch.setattr(_LazyRay, "connect", connect)
+    # However slow this machine is.
+    monkeypatch.setattr(pipeline, "HERE_SECONDS", 1e9)
     assert search(_LazyRay(ExitStack(), None), Store(str(tmp_path))) == run_local(WHAT, ARRANGED.parts)
     with pytest.raises(AssertionError, match="Ray was started"):
         search(_LazyRay(ExitStack(), "head:6379", begins_here=False), Store(str(tmp_path)))
@@ -41,7 +45,10 @@ def test_a_longer_one_goes_on_by_ray_tune(tmp_path: Path, monkeypatch: pytest.Mo
         return run_local(what, parts, on_round, remembered)
 
     monkeypatch.setattr(on_ray, "run_on_ray", tune)
-    monkeypatch.setattr(pipeline, "HERE_SECONDS", 0.01)
+    # A clock on which every look takes a second, so that some batches are scored here whatever the machine does.
+    clock = itertools.count()
+    monkeypatch.setattr("ig3d_ray.search.explorer.time", SimpleNamespace(monotonic=lambda: float(next(clock))))
+    monkeypatch.setattr(pipeline, "HERE_SECONDS", 4.0)
     found = search(_LazyRay(ExitStack(), None, is_up=True), Store(str(tmp_path)))
     assert found == run_local(WHAT, ARRANGED.parts)
     assert len(handed) == 1
