@@ -385,6 +385,14 @@ def test_what_is_no_file_is_refused_at_once(reader: str, tmp_path: Path) -> None
             read(file)
 
 
+def test_a_table_without_columns_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "t.parquet"
+    for some in (pd.DataFrame(), pd.DataFrame(index=range(3))):
+        some.to_parquet(file, index=False)
+        with pytest.raises(Ig3dError, match=r"t\.parquet: "):
+            rows(file)
+
+
 @pytest.mark.parametrize("kind", ["t.csv", "t.json"])
 def test_one_text_of_many_characters_does_not_take_gigabytes(kind: str, tmp_path: Path) -> None:
     frame = pd.concat([FRAME] * 1500, ignore_index=True)

@@ -145,7 +145,9 @@ def without_index(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     Args:
         columns: of a file.
     """
-    name = next(iter(columns))
+    name = next(iter(columns), None)
+    if name is None:
+        return columns
     if not INDEX_NAMES.fullmatch(name) or len(columns) == 1:
         return columns
     values = columns[name].tolist()
