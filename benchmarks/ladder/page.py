@@ -28,7 +28,7 @@ hill climbing, CMA-ES, means and single members. Seed 1 was looked at while the 
 
 ![mean ranks](ladder.svg)
 
-Whatever ends in the shaded range can't be told from the first by its mean rank (Nemenyi's test at 5 %, all seeds).
+Mean ranks that end in the shaded range don't differ significantly from the first (Nemenyi's test at 5 %, all seeds).
 """
 
 
@@ -108,7 +108,7 @@ def _ranks(table: np.ndarray, sign: float) -> np.ndarray:
 
 
 def write_diagram(found: dict[str, Any], file: Path) -> None:
-    """Mean ranks over all pools and seeds on a line for each metric, with bars that join what can't be told apart."""
+    """Mean ranks over all pools and seeds, for each metric, with the range that does not differ significantly."""
     pools = {f"{seed} {name}": scores for seed, of in found["seeds"].items() for name, scores in of.items()}
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ladder", "font.size": 9}):
         figure = Figure((9, 8), layout="constrained")

@@ -136,7 +136,7 @@ class Families:
         return has_classes and self.best[part][name].candidate.method is not None
 
     def _of_least_loss(self, part: int, best: str, names: Sequence[str]) -> str:
-        """Of the methods that can't be told from the best one, the one of least log-loss on held-out samples."""
+        """The method of least held-out log-loss among those that don't differ significantly from the best one."""
         sign = metrics.metric_of(self.objective).sign
         methods = [name for name in names if self._is_method(part, name)]
         # Repeats of the folds are no further evidence.
