@@ -24,6 +24,8 @@ KILLED, WRITING = 9, os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink"}
 # Its content has the time that a search took.
 VARIES = {"run.json"}
+# What a command that removes says where nothing is left to remove.
+GONE = ("no file, folder or search", "holds no member", "no data set")
 
 
 def main(words: list[str]) -> int:
@@ -127,6 +129,18 @@ def prepare(folder: Path) -> None:
         frame.assign(sample_id=[f"s{row:02d}" for row in range(60)], label=truth).to_csv(
             folder / f"{name}.csv", index=False
         )
+    rows = []
+    for split in ("train", "test"):
+        for row in range(21):
+            image = folder / "by_class" / split / str(row % 7 + 1) / f"{split}{row}.jpg"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / "aligned" / f"{split}_{row:05d}_aligned.jpg", image)
+            rows.append((str(image.relative_to(folder)), f"c{row % 7}", split))
+    # A copy within a split, and one across.
+    shutil.copy(image, image.with_name("copy.jpg"))
+    shutil.copy(image, folder / "by_class" / "train" / "7" / "copy.jpg")
+    pd.DataFrame(rows, columns=["path", "label", "split"]).to_csv(folder / "table.csv", index=False)
+    (folder / "mine_r.yaml").write_text("name: crash_r\ngroups: {a: 2, b: 3}\nsubsets: {full: [a, b]}\n")
     (folder / "mine.yaml").write_text("name: crash_mine\nclasses: [happy, sad]\n")
     (folder / "space.yaml").write_text(
         "dataset: rafdb\nobjective: accuracy\nprotocol: {kind: cross_fitted}\n"
@@ -179,7 +193,17 @@ def make_members(folder: Path) -> int:
     return 0
 
 
-MEMBERS = ["(members)"]
+def make_weights(folder: Path) -> int:
+    """A state dict to start from."""
+    import torch
+
+    torch.save({"conv.weight": torch.zeros(4, 3, 3, 3), "conv.bias": torch.zeros(4)}, folder / "start.pt")
+    return 0
+
+
+MEMBERS, WEIGHTS = ["(members)"], ["(weights)"]
+PREPARED = {MEMBERS[0]: make_members, WEIGHTS[0]: make_weights}
+STORED = ["--storage", "runs"]
 RAFDB = ["data", "rafdb", "--images", "aligned", "--labels", "list.txt", "--storage", "runs"]
 SEARCH = ["search", "space.yaml", "--storage", "runs"]
 BOTH = [imported("a", "2d"), imported("b", "3d")]
@@ -201,12 +225,33 @@ COMMANDS: dict[str, tuple[list[list[str]], list[str]]] = {
             "runs",
         ],
     ),
+    "data folder": (
+        [],
+        ["data", "folder", "by_class", "--dataset", "rafdb", "--duplicates", "drop", *STORED],
+    ),
+    "data table": (
+        [],
+        ["data", "table", "table.csv", "--dataset", "crash_own", "--classes", "c0,c1,c2,c3,c4,c5,c6", *STORED],
+    ),
+    "data representation": ([], ["data", "representation", "mine_r.yaml", *STORED]),
+    "data check": ([RAFDB], ["data", "check", "--dataset", "rafdb", "--list-duplicates", "pairs.csv", *STORED]),
+    "import weights": ([WEIGHTS], ["import", "weights", "start.pt", "--name", "start", *STORED]),
     "data create": ([], ["data", "create", "mine.yaml", "--storage", "runs"]),
     "import predictions": (BOTH[:1], BOTH[1]),
     "import labels": ([], ["import", "labels", "a.csv", "--dataset", "rafdb", "--storage", "runs"]),
     "search": (BOTH, SEARCH),
     "predict": ([*BOTH, SEARCH], ["predict", "SPEC", "--out", "preds.parquet"]),
     "report": ([*BOTH, SEARCH], ["report", "SPEC"]),
+    "report files": (
+        [*BOTH, SEARCH],
+        ["report", "SPEC", "--out", "page.html", "--table", "scores.md", "--figures", "figures"],
+    ),
+    "predict images": (
+        [MEMBERS, SEARCH],
+        ["predict", "SPEC", "--images", "aligned", "--missing", "skip", "--out", "images.csv"],
+    ),
+    "rm member": (BOTH, ["rm", "member", "a", "--dataset", "rafdb", "--yes", *STORED]),
+    "rm dataset": ([*BOTH, SEARCH], ["rm", "dataset", "rafdb", "--yes", *STORED]),
     "export": ([MEMBERS, SEARCH], ["export", "SPEC", "--out", "bundle"]),
     "data faces": ([], ["data", "faces", "--samples", "200", "--storage", "runs"]),
     "rm search": ([*BOTH, SEARCH], ["rm", "search", "SPEC", "--storage", "runs", "--yes"]),
@@ -225,7 +270,7 @@ def points_of(place: Path, before: list[list[str]], words: list[str], at_most: i
     prepare(start)
     for command in before:
         code, message = in_child(
-            start, lambda command=command: make_members(start) if command == MEMBERS else main(command)
+            start, lambda command=command: PREPARED.get(command[0], lambda _, c=command: main(c))(start)
         )
         assert code == 0, message
     words = with_spec(start, words)
@@ -241,7 +286,7 @@ def points_of(place: Path, before: list[list[str]], words: list[str], at_most: i
         code, message = in_child(again, lambda again=again, point=point: counting(again, words, point, counter))
         assert code == KILLED, (point, code, message)
         code, message = in_child(again, lambda: main(words))
-        gone = words[0] == "rm" and code == 2 and "no file, folder or search" in message
+        gone = words[0] == "rm" and code == 2 and any(one in message for one in GONE)
         if code != 0 and not gone:
             wrong[str(point)] = f"refused: {message[-300:]}"
         elif (found := content(again)) != wanted:

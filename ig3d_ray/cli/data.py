@@ -54,7 +54,7 @@ def data_faces(
 ) -> None:
     """Draw the built-in data set: faces with expressions, and 3D parameters as an encoder would output them."""
     from ig3d_ray.data.synthetic.faces import contact_sheet
-    from ig3d_ray.storage.store import Store
+    from ig3d_ray.storage.store import Store, write_file
     from ig3d_ray.workflow.drawn_faces import draw_faces
 
     if storage is None and sheet is None:
@@ -67,7 +67,7 @@ def data_faces(
         drawn = draw_faces(store, samples, seed)
         say(f"{store.locate(paths.dataset_folder('faces'))}: {len(drawn)} faces, fingerprint {drawn.fingerprint}")
     if sheet is not None:
-        Store(str(sheet.absolute().parent)).write(sheet.name, contact_sheet(seed))
+        write_file(sheet, contact_sheet(seed))
         say(f"{sheet}: ten faces of each expression")
 
 

@@ -26,7 +26,7 @@ def data_check(
     from ig3d_ray.cli.terminal import log_to_stderr, stdout_console
     from ig3d_ray.data.check import check_data
     from ig3d_ray.data.samples import load_samples
-    from ig3d_ray.storage.store import Store
+    from ig3d_ray.storage.store import Store, write_file
 
     if copies is not None:
         check_suffix(copies, (".csv",), "--list-duplicates")
@@ -34,7 +34,7 @@ def data_check(
     store = Store(storage)
     found = check_data(store, load_samples(store, dataset, only=(), presence=True), alike)
     if copies is not None:
-        Store(str(copies.absolute().parent)).write(copies.name, found.copies.table())
+        write_file(copies, found.copies.table())
     table = Table(title=f"{dataset}: classes 0 to {len(found.class_names) - 1}, in this order")
     table.add_column("")
     for number, name in enumerate(found.class_names):

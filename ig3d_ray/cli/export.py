@@ -12,7 +12,7 @@ from ig3d_ray.cli.say import say
 
 def export(
     spec: SpecUri,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the bundle; it must not exist yet.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="New folder of the bundle.")],
     storage: SpecStorage = None,
 ) -> None:
     """Write a bundle: ONNX graphs checked against torch, weights, spec, model card, an example."""

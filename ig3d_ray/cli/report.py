@@ -45,7 +45,7 @@ def report(
     """Write the report of a search again, or a page that compares several searches or data sets."""
     from ig3d_ray.report.page import comparison_page
     from ig3d_ray.report.paper_rows import FORMATS, paper_rows
-    from ig3d_ray.storage.store import Store
+    from ig3d_ray.storage.store import write_file
     from ig3d_ray.workflow.reports import draw, figure_files, write_report
 
     if out is not None:
@@ -59,23 +59,22 @@ def report(
             raise Ig3dError("several searches are compared on a page of their own: give --out FILE.html alone")
         found = [_finished(spec_at(one, storage)) for one in searches]
         page = comparison_page({label: findings for label, (_, _, findings) in found})
-        Store(str(out.absolute().parent)).write(out.name, page.encode())
+        write_file(out, page.encode())
         say(f"report: {out}")
         return
     _, (store, folder, findings) = _finished(spec_at(searches[0], storage))
     store.prepare()
     location = write_report(store, findings, folder, paper, thumbnails)
     if out is not None:
-        Store(str(out.absolute().parent)).write(out.name, store.read(paths.report(folder)))
+        write_file(out, store.read(paths.report(folder)))
         location = str(out)
     if figures is not None:
-        target = Store(str(figures))
         for file, content in figure_files(draw(findings)).items():
-            target.write(file, content)
+            write_file(figures / file, content)
         say(f"figures: {figures}")
     if table is not None:
         text = FORMATS[table.suffix](paper_rows(findings, rows or (), columns or ()))
-        Store(str(table.absolute().parent)).write(table.name, text.encode())
+        write_file(table, text.encode())
         say(f"table: {table}")
     say(f"report: {location}")
 

@@ -78,6 +78,18 @@ class Match:
         return float((self.place >= 0).mean()) if len(self.place) else 1.0
 
 
+def repeats(ids: np.ndarray) -> bool:
+    """Whether an id is there twice.
+
+    Args:
+        ids: `[N]` str.
+    """
+    order = np.argsort(ids)
+    # In pieces: a sorted copy of the ids would take as much again.
+    pieces = (order[start : start + 1 + (1 << 16)] for start in range(0, len(order), 1 << 16))
+    return any(bool((ids[some[1:]] == ids[some[:-1]]).any()) for some in pieces)
+
+
 def match_ids(known: np.ndarray, new: np.ndarray) -> Match:
     """Match ids in the strictest form in which 95 % are known and no two of either side become one.
 

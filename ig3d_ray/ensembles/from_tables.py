@@ -9,7 +9,7 @@ import pandas as pd
 from ig3d_ray.data import datasets
 from ig3d_ray.data.datasets import Dataset, VaLabels
 from ig3d_ray.data.ids import match_ids, unlike
-from ig3d_ray.data.tables.records import plain
+from ig3d_ray.data.tables.packed import Packer, piece
 from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
@@ -96,7 +96,9 @@ def _dataset_of(spec: EnsembleSpec) -> Dataset:
 def _read(table: Table, name: str, about: Dataset, reading: Reading) -> Predictions:
     if not isinstance(table, pd.DataFrame):
         return read_predictions(Path(table), about, reading)
-    columns = {str(column): plain(table[column].tolist()) for column in table.columns}
+    packer = Packer()
+    packer.add({str(column): piece(table[column].tolist()) for column in table.columns}, len(table))
+    columns = packer.columns()
     return one_per_sample(rows_of(columns, f"table of {name}", about, reading), Path(f"table of {name}"), reading.faces)
 
 

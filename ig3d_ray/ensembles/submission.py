@@ -7,7 +7,7 @@ import pandas as pd
 
 from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage.store import Store
+from ig3d_ray.storage.store import write_file
 
 Submission = Literal["table", "abaw", "labels"]
 
@@ -49,4 +49,4 @@ def write_submission(spec: EnsembleSpec, frame: pd.DataFrame, form: Submission, 
         form: which.
         out: the file.
     """
-    Store(str(out.absolute().parent)).write(out.name, submission_text(spec, frame, form).encode())
+    write_file(out, submission_text(spec, frame, form).encode())

@@ -5,7 +5,7 @@ import numpy as np
 from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column
-from ig3d_ray.data.tables.records import Columns
+from ig3d_ray.data.tables.packed import Columns, without
 from ig3d_ray.importing.columns import PREDICTED, ScoreColumns, find_scores, is_expression, scores_by_option
 from ig3d_ray.importing.reading import Reading
 from ig3d_ray.importing.scores import ABSENT_CLASS, table_of_numbers, to_logits
@@ -22,9 +22,7 @@ def class_logits(
     if found is None and tool is not None:
         found = _of_tool(columns, about, tool, notes)
     if found is None:
-        others = {
-            name: values for name, values in columns.items() if tool is None or name not in (tool.label, tool.predicted)
-        }
+        others = columns if tool is None else without(columns, [one for one in (tool.label, tool.predicted) if one])
         found = find_scores(what, others, about, reading.order_is_known)
     if found is None:
         predicted = (tool.predicted if tool else None) or find_column(columns, PREDICTED)
@@ -83,6 +81,8 @@ def _scores(
         notes.append(f"{about.name} has no such class: {others}; left out, the others renormalized")
     if absent:
         notes.append(f"the file has no column for {', '.join(absent)}: never predicted")
+    if order == list(range(about.width)):
+        return values
     logits = np.full((len(values), about.width), np.nan)
     there = ~np.isnan(values).any(axis=1)
     logits[there] = values[there].min(axis=1, keepdims=True) - ABSENT_CLASS

@@ -1,15 +1,14 @@
 """Which column of a table is what: ids, class scores by name or number, valence and arousal, labels."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-
-import numpy as np
+from typing import Any
 
 from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.datasets.class_names import SYNONYMS, normalized, synonyms
 from ig3d_ray.data.tables.columns import SHOWN, find_column, listed
-from ig3d_ray.data.tables.records import Columns
+from ig3d_ray.data.tables.packed import Columns, each
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.tools import ScoreKind
 
@@ -174,7 +173,7 @@ def _groups(columns: Columns, about: Dataset) -> list[ScoreColumns]:
             group.by_class[index] = name
         elif normalized(rest) in _EXPRESSIONS:
             group.others.append(name)
-        elif (stem or "." in name) and normalized(rest) not in _KEYS and _is_numeric(columns[name]):
+        elif (stem or "." in name) and normalized(rest) not in _KEYS and _is_numeric(each(columns, name)):
             group.unknown.append(name)
     return list(groups.values())
 
@@ -184,8 +183,8 @@ def is_expression(word: str) -> bool:
     return normalized(word) in _EXPRESSIONS
 
 
-def _is_numeric(values: np.ndarray) -> bool:
-    first = next((str(value) for value in values.tolist() if str(value).strip()), "")
+def _is_numeric(values: Iterator[Any]) -> bool:
+    first = next((str(value) for value in values if str(value).strip()), "")
     return bool(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|nan", first.strip()))
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ig3d_ray.data.ids import repeats
 from ig3d_ray.data.tables.columns import find_column
 from ig3d_ray.data.tables.numbers import numbers
-from ig3d_ray.data.tables.records import Columns
+from ig3d_ray.data.tables.packed import Columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.reading import Faces, Predictions
 from ig3d_ray.importing.tools import ToolFormat
@@ -39,10 +40,10 @@ def one_per_sample(rows: Predictions, file: Path, faces: Faces = "error") -> Pre
         rows = rows.take(~missing, left)
     if not len(rows.ids):
         raise Ig3dError(f"{file}: no row has predictions; all {len(missing)} are empty")
+    if not repeats(rows.ids):
+        return rows
     _, first, place = np.unique(rows.ids, return_index=True, return_inverse=True)
     repeated = len(rows.ids) - len(first)
-    if not repeated:
-        return rows
     kept = first[place]
     same = np.ones(len(rows.ids), bool)
     for values in (rows.logits, rows.va):

@@ -12,6 +12,7 @@ from ig3d_ray.data.labels import Labels, find_labels, merge_labels, save_labels
 from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column
 from ig3d_ray.data.tables.containers import read_columns
+from ig3d_ray.data.tables.packed import each_text
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.columns import LABELS, WEAK_LABELS, is_expression
 from ig3d_ray.importing.reading import Reading
@@ -80,8 +81,9 @@ def _texts(file: Path, option: str, column: str | None, usual: str = "") -> np.n
     columns = read_columns(file)
     if column is not None and column not in columns:
         raise Ig3dError(f"{option} {column}: {file} has {', '.join(list(columns)[:10])}")
-    found = columns.get(column or usual)
-    return None if found is None else np.asarray(["" if str(one) == "nan" else str(one) for one in found.tolist()])
+    if (column or usual) not in columns:
+        return None
+    return np.asarray(["" if str(one) == "nan" else str(one) for one in each_text(columns, column or usual)])
 
 
 def read_labels(file: Path, about: Dataset | None, id_column: str | None, label_column: str | None) -> "Truth":

@@ -8,7 +8,7 @@ from ig3d_ray.data.datasets import Dataset
 from ig3d_ray.data.tables.columns import listed
 from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.data.tables.numbers import numbers
-from ig3d_ray.data.tables.records import Columns
+from ig3d_ray.data.tables.packed import Columns, Packed, without
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.class_scores import class_logits
 from ig3d_ray.importing.columns import find_va
@@ -60,7 +60,7 @@ def rows_of(columns: Columns, what: str, about: Dataset, reading: Reading = AS_F
     if tool is not None:
         notes.append(f"read as {tool.name}: {tool.about}")
         if tool.predicted_label is not None:
-            columns = {name: values for name, values in columns.items() if name != tool.predicted_label}
+            columns = without(columns, [tool.predicted_label])
         if tool.found_where in columns:
             columns = _without_faces(columns, tool, notes)
     ids, numbered = sample_ids(what, columns, reading, tool)
@@ -106,8 +106,8 @@ def _without_faces(columns: Columns, tool: ToolFormat, notes: list[str]) -> Colu
     if not lost.any():
         return columns
     notes.append(f"{int(lost.sum())} rows have {tool.found_where} 0: no face was found")
-    scores = {score.column for score in tool_scores(tool, columns)}
-    return {name: _blank(values, lost) if name in scores else values for name, values in columns.items()}
+    blank = {score.column: _blank(columns[score.column], lost) for score in tool_scores(tool, columns)}
+    return columns.replaced(blank) if isinstance(columns, Packed) else {**columns, **blank}
 
 
 def _blank(values: np.ndarray, where: np.ndarray) -> np.ndarray:

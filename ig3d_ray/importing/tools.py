@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import Field, ValidationError
 
-from ig3d_ray.data.tables.records import Columns
+from ig3d_ray.data.tables.packed import Columns
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage.explain import first_error
 from ig3d_ray.storage.yaml_files import yaml_mapping
@@ -73,7 +73,13 @@ def numbered_classes(values: np.ndarray, tool: ToolFormat | None) -> np.ndarray:
         values: `[N]` str or numbers.
         tool: that wrote them.
     """
-    texts = values.astype(np.str_)
+    texts = values
+    if values.dtype.kind in "fiu":
+        # NumPy takes 128 bytes for the text of any number.
+        few, place = np.unique(values, return_inverse=True)
+        texts = np.asarray(few.astype(np.str_).tolist(), dtype=np.str_)[place]
+    elif values.dtype.kind != "U":
+        texts = values.astype(np.str_)
     if tool is None or not tool.numbers:
         return texts
     names = {str(index): name for index, name in enumerate(tool.numbers)}

@@ -10,7 +10,7 @@ from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column, listed
 from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.data.tables.numbers import numbers
-from ig3d_ray.data.tables.records import Columns
+from ig3d_ray.data.tables.packed import Columns, in_pieces, row_count, without
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.columns import LABELS, TRUTH, VA_PLAIN, VA_PLAIN_NAMES, WEAK_LABELS, find_va, is_expression
 from ig3d_ray.importing.reading import Reading
@@ -36,7 +36,7 @@ def read_labels_of(
     """
     columns, what, notes = read_columns(file), str(file), list[str]()
     ids, _ = sample_ids(what, columns, reading)
-    _, true = find_va(what, {name: values for name, values in columns.items() if name not in VA_PLAIN_NAMES})
+    _, true = find_va(what, without(columns, VA_PLAIN_NAMES))
     plain = tuple(find_column(columns, names) for names in VA_PLAIN)
     expression = true_classes(what, columns, about, reading, None, notes)
     return ids, expression, true_va(what, columns, about, true if any(true) else (plain[0], plain[1]), notes), notes
@@ -65,7 +65,7 @@ def true_classes(
     Raises:
         Ig3dError: there is no such column, two contradict each other, or a value is no class.
     """
-    rows = len(next(iter(columns.values())))
+    rows = row_count(columns)
     if reading.label_column is not None and reading.label_column not in columns:
         raise Ig3dError(f"{what}: --label-column {reading.label_column}: no such column; there are: {listed(columns)}")
     if not about.width:
@@ -75,7 +75,7 @@ def true_classes(
     if name is None:
         return np.full(rows, -1, np.int64)
     values = numbered_classes(columns[name], tool)
-    others = np.array([about.index(one) is None and is_expression(one) for one in values.tolist()], bool)
+    others = np.fromiter((about.index(one) is None and is_expression(one) for one in in_pieces(values)), bool)
     classes, missing = classes_of(what, name, np.where(others, "", values), about)
     if reading.label_column is None and _is_prediction(name, columns, classes, logits):
         notes.append(f"column {name} is the class with the largest score in every row: a prediction, not a label")
@@ -114,7 +114,7 @@ def _is_prediction(name: str, columns: Columns, classes: np.ndarray, logits: np.
     if logits is None or normalized(name) in {normalized(one) for one in TRUTH}:
         return False
     there = ~np.isnan(logits).any(axis=1)
-    same = bool((classes[there] == logits[there].argmax(axis=1)).all()) and bool(there.any())
+    same = bool((classes == logits.argmax(axis=1))[there].all()) and bool(there.any())
     own = all(one in ("sample_id", "predicted", "label", "missing") or one.startswith(OWN_PREFIXES) for one in columns)
     weak = normalized(name) in {normalized(one) for one in WEAK_LABELS}
     return same and (own or (weak and int(there.sum()) >= FEW))
@@ -129,7 +129,7 @@ def _check_first(what: str, name: str, classes: np.ndarray, logits: np.ndarray, 
     known = (classes >= 0) & ~np.isnan(logits).any(axis=1)
     if known.sum() < ENOUGH or (classes[known] == 0).any():
         return
-    top = logits[known].argmax(axis=1)
+    top = logits.argmax(axis=1)[known]
     as_they_are, shifted = (top == classes[known]).mean(), (top == classes[known] - 1).mean()
     if shifted > as_they_are + MUCH_BETTER:
         fit = f"fit the predictions by {as_they_are:.2f}, less 1 by {shifted:.2f}"
@@ -143,7 +143,7 @@ def true_va(
     what: str, columns: Columns, about: Dataset, names: tuple[str | None, str | None], notes: list[str]
 ) -> np.ndarray:
     """True valence and arousal in [-1, 1]; values that mean "not annotated" are NaN."""
-    rows = len(next(iter(columns.values())))
+    rows = row_count(columns)
     va = np.full((rows, 2), np.nan, np.float32)
     if about.va is None:
         return va

@@ -9,7 +9,9 @@ import shutil
 import socket
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 PARTIAL_SUFFIX = ".partial"
 STALE_PARTIAL_SECONDS = 3600.0
@@ -17,7 +19,14 @@ FOLDER_TRIES = 10
 
 
 def read_regular(path: Path) -> bytes:
-    """The content of a regular file; a pipe or a device, which might never end, is not read.
+    """The content of a regular file, as `open_regular` has it."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; a pipe or a device, which might never end, is not opened.
 
     Raises:
         OSError: it can't be read, or is something else.
@@ -30,7 +39,7 @@ def read_regular(path: Path) -> bytes:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         with open(handle, "rb", closefd=False) as file:
-            return file.read()
+            yield file
     finally:
         os.close(handle)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 # In the file's footer. Its value is the SHA-256 of the file's bytes with zeros in place of the value.
 SEAL = b"ig3d_sha256"
 _ZEROS = b"0" * 64
+DAMAGED = "damaged: its SHA-256 is not the one that was written"
+FOOTER_BYTES = 1 << 24
+"""Of a file's end, among which its hash is looked for."""
 # Between the key and the value, in the footer's encoding: the type of the next field, and the value's length.
 _BETWEEN = b"\x18\x40"
 
@@ -44,7 +47,7 @@ def table_from_bytes(data: bytes, schema: pa.Schema | None = None, columns: list
     """
     at = _seal_in(data)
     if at is not None and _digest(data, at) != data[at : at + len(_ZEROS)]:
-        raise pa.ArrowInvalid("damaged: its SHA-256 is not the one that was written")
+        raise pa.ArrowInvalid(DAMAGED)
     # Not by `read_table`: it scans with Arrow's own threads whatever its arguments, and a program that ends soon after
     # reading is sometimes aborted while these threads are still being shut down.
     try:
@@ -58,6 +61,38 @@ def table_from_bytes(data: bytes, schema: pa.Schema | None = None, columns: list
     if missing:
         raise pa.ArrowInvalid(f"column {missing[0]!r} is missing")
     return table.select(schema.names).cast(schema)
+
+
+def check_seal(file: BinaryIO) -> None:
+    """Check an open file against its hash, if it has one; afterwards it is at its beginning.
+
+    Args:
+        file: that can be searched.
+
+    Raises:
+        pyarrow.ArrowInvalid: it is damaged.
+    """
+    size = file.seek(0, io.SEEK_END)
+    start = max(0, size - FOOTER_BYTES)
+    file.seek(start)
+    found = _seal_in(file.read())
+    file.seek(0)
+    if found is None:
+        return
+    at, content = start + found, hashlib.sha256()
+    _update(content, file, at)
+    written = file.read(len(_ZEROS))
+    content.update(_ZEROS)
+    _update(content, file, size)
+    file.seek(0)
+    if content.hexdigest().encode() != written:
+        raise pa.ArrowInvalid(DAMAGED)
+
+
+def _update(content: "hashlib._Hash", file: BinaryIO, length: int) -> None:
+    while length > 0 and (part := file.read(min(length, 1 << 20))):
+        content.update(part)
+        length -= len(part)
 
 
 def _seal_in(data: bytes) -> int | None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import fsspec
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage.local_files import PARTIAL_SUFFIX, remove_tree, replace_file, sweep_partials
+from ig3d_ray.storage.local_files import PARTIAL_SUFFIX, remove_tree, replace_file, sweep_partials, sweep_partials_of
 from ig3d_ray.storage.refusals import has_no_conditions, reason_of, takes_no_checksums, warn_unsafe
 from ig3d_ray.storage.retry import PATIENCE_SECONDS, patiently
 
@@ -300,6 +300,20 @@ class Store:
         if bucket and not self._fs.exists(bucket):
             raise Ig3dError(f"{self.uri}: the bucket does not exist; create it or check --storage")
         self._bucket_is_there = True
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file that a user named, atomically; what killed writers left of it is deleted.
+
+    Args:
+        path: of the file; its folders are made.
+        data: its content.
+
+    Raises:
+        Ig3dError: it can't be written.
+    """
+    sweep_partials_of(path.absolute())
+    Store(str(path.absolute().parent)).write(path.name, data)
 
 
 def _version(about: dict[str, Any]) -> str | None:

@@ -209,7 +209,7 @@ def test_sums_that_rounding_does_not_explain_are_refused(tmp_path: Path) -> None
 )
 def test_logits_give_the_probabilities_back_and_are_finite(rows: list[list[float]]) -> None:
     numbers = np.asarray(rows) / np.sum(rows, axis=1, keepdims=True)
-    done = to_logits("x", numbers, "probabilities", "prob_")
+    done = to_logits("x", numbers.copy(), "probabilities", "prob_")
     assert np.isfinite(done.values).all()
     assert softmax(done.values) == pytest.approx(numbers, abs=0.03)
     assert (done.values.max(axis=1) == done.values[np.arange(len(rows)), numbers.argmax(axis=1)]).all()

@@ -95,12 +95,12 @@ def test_a_third_member_that_knows_more_makes_a_better_fusion_and_the_result_say
     assert 0.005 < over_cage.gain.low < over_cage.gain.value < over_cage.gain.high < 0.015
     columns = read_columns(folder / "cage.csv")
     rng = np.random.default_rng(0)
-    third = dict(columns)
+    third = {name: np.array(list(columns.each_text(name))) for name in columns}
     for predicted, truth in (("val_pred", "val_true"), ("aro_pred", "aro_true")):
         values = 0.7 * columns[truth].astype(float) + 0.25 * rng.standard_normal(len(columns[truth]))
         third[predicted] = values.round(6).astype(str)
     file = tmp_path / "third.csv"
-    rows = zip(*third.values(), strict=True)
+    rows = zip(*(values.tolist() for values in third.values()), strict=True)
     file.write_text("\n".join([",".join(third), *(",".join(row) for row in rows)]) + "\n")
     spec = ImportedSpec(name="third", view="2d")
     import_predictions(store, file, "affectnet_va", spec, "test", row_order_is_id=True)

@@ -8,6 +8,7 @@ later: a CSV with `number,exp,val,aro` for each part; or folders per class, by n
 import io
 import re
 from collections.abc import Iterator, Mapping
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from ig3d_ray.data.ingest.layouts import (
 )
 from ig3d_ray.data.tables.columns import find_column, listed
 from ig3d_ray.data.tables.containers import read_columns
+from ig3d_ray.data.tables.packed import each_text
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage.local_files import read_regular
 
@@ -144,9 +146,8 @@ def _annotations(file: Path, layout: Layout, about: Dataset) -> Iterator[Row]:
         )
     va = [find_column(columns, names) for names in (VALENCE, AROUSAL)]
     layout.notes.append(f"{file.name}: columns {', '.join(one for one in (name, label, *va) if one)}")
-    empty = [NAN] * len(columns[name])
-    parts = [columns[one].tolist() if one else empty for one in (name, label, *va)]
-    rows = zip(*parts, strict=True)
+    parts = [each_text(columns, one) if one else repeat(NAN) for one in (name, label, *va)]
+    rows = zip(*parts, strict=False)
     for place, expression, valence, arousal in rows:
         try:
             yield _stem(str(place)), _class_of(expression, about), float(valence), float(arousal)

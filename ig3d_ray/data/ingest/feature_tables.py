@@ -30,6 +30,7 @@ ID_COLUMNS = (
     "filename",
     "path",
 )
+ROWS_AT_ONCE = 4096
 Skips = list[tuple[str, str]]
 Columns = dict[str, tuple[int, int]]
 
@@ -54,9 +55,11 @@ def read_table(
     finite = np.isfinite(vectors).all(axis=1)
     skipped = [(names[row], "a number is missing, NaN or infinite") for row in np.flatnonzero(~finite)]
     usable = np.flatnonzero(finite)
-    some = vectors[usable].any(axis=1)
+    some = np.any(vectors, axis=1)[usable]
     skipped += [(names[row], ALL_ZERO) for row in usable[~some]]
     kept = usable[some]
+    if len(kept) == len(names):
+        return names, vectors, skipped
     return [names[row] for row in kept], vectors[kept], skipped
 
 
@@ -66,21 +69,35 @@ def _read_csv(file: Path, representation: Representation, columns: Columns) -> t
         # OpenFace writes a blank after each comma.
         header = [name.strip() for name in raw]
         texts = dict.fromkeys([raw[0], *(n for n in raw if normalized(n) in map(normalized, ID_COLUMNS))], str)
-        frame = pd.read_csv(file, dtype=texts, low_memory=False).set_axis(header, axis=1)
     except Exception as error:  # of many types, as the file has it
-        raise Ig3dError(f"{file}: cannot be read as CSV ({str(error).splitlines()[0]})") from error
+        raise _no_csv(file, error) from error
     places: list[int] = []
     for name, group in declaration(representation).groups.items():
         places += _places(file, header, name, group, columns)
-    numbers = frame.iloc[:, places].apply(pd.to_numeric, errors="coerce")
-    id_column = find_column(dict.fromkeys(header, np.zeros(0)), ID_COLUMNS)
-    if id_column is None:
-        id_column = header[0]
-        if frame[id_column].tolist() == [str(i) for i in range(len(frame))] or header[0] in flat_names(representation):
-            raise Ig3dError(f"{file}: no column of ids, such as sample_id or image (there are: {listed(header)})")
-    # A number beyond float32 becomes infinity, and its row is then excluded with the reason.
-    with np.errstate(over="ignore"):
-        return [_stem(str(value)) for value in frame[id_column]], numbers.to_numpy(np.float32)
+    found = find_column(dict.fromkeys(header, np.zeros(0)), ID_COLUMNS)
+    ids, numbers = list[object](), list[np.ndarray]()
+    try:
+        # A number beyond float32 becomes infinity, and its row is then excluded with the reason.
+        with (
+            pd.read_csv(file, dtype=texts, low_memory=False, chunksize=ROWS_AT_ONCE) as frames,
+            np.errstate(over="ignore"),
+        ):
+            for part in frames:
+                frame = part.set_axis(header, axis=1)
+                ids += frame[found or header[0]].tolist()
+                some = frame.iloc[:, places].apply(pd.to_numeric, errors="coerce")
+                numbers.append(some.to_numpy(np.float32))
+    except Exception as error:  # of many types, as the file has it
+        raise _no_csv(file, error) from error
+    if found is None and (ids == [str(i) for i in range(len(ids))] or header[0] in flat_names(representation)):
+        raise Ig3dError(f"{file}: no column of ids, such as sample_id or image (there are: {listed(header)})")
+    vectors = np.concatenate(numbers) if numbers else np.empty((0, len(places)), np.float32)
+    return [_stem(str(value)) for value in ids], vectors
+
+
+def _no_csv(file: Path, error: Exception) -> Ig3dError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return Ig3dError(f"{file}: cannot be read as CSV ({reason[:150]})")
 
 
 def flat_names(representation: Representation) -> set[str]:
@@ -120,28 +137,47 @@ def _read_npz(file: Path, representation: Representation, columns: Columns) -> t
 
 def _read_parquet(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
     try:
-        table = pq.ParquetFile(file).read(use_threads=False)
+        with pq.ParquetFile(file, pre_buffer=False) as parquet:
+            return _of_parquet(file, parquet, representation)
+    except Ig3dError:
+        raise
     except Exception as error:  # of many types, as the file has it
-        raise Ig3dError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
-    about = declaration(representation)
-    wanted = {representation, *about.groups}
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise Ig3dError(f"{file}: cannot be read as Parquet ({reason[:150]})") from error
+
+
+def _of_parquet(file: Path, parquet: pq.ParquetFile, representation: Representation) -> tuple[list[str], np.ndarray]:
+    """Column by column: of a wide table, its rows some at a time would need all columns' pages at once."""
+    about, there = declaration(representation), parquet.schema_arrow.names
+    twice = next((name for name in there if there.count(name) > 1), None)
+    if twice is not None:
+        raise Ig3dError(f"{file}: duplicate column {twice[:40]!r}")
+
+    def column(name: str) -> pa.ChunkedArray:
+        return parquet.read([name], use_threads=False).column(name)
+
     content = {}
-    for name in table.column_names:
+    for name in there:
         if name in ID_COLUMNS:
-            content[name] = np.array([str(value) for value in table[name].to_pylist()])
-        elif name in wanted:
-            content[name] = _lists(file, name, table[name].combine_chunks())
+            content[name] = np.array([str(value) for value in column(name).to_pylist()])
+        elif name == representation or name in about.groups:
+            content[name] = _lists(file, name, column(name).combine_chunks())
     for name, group in about.groups.items():
         # A column per number.
         flat = list(group.names) or [f"{name}_{i}" for i in range(group.size)]
-        if name not in content and all(one in table.column_names for one in flat):
-            try:
-                columns_NG = [table[one].cast(pa.float32()).fill_null(float("nan")).to_numpy() for one in flat]
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-                reason = str(error).splitlines()[0][:80]
-                raise Ig3dError(f"{file}: columns {flat[0]!r}, ... are no numbers ({reason})") from error
-            content[name] = np.stack(columns_NG, axis=1)
+        if name not in content and set(flat) <= set(there):
+            content[name] = np.empty((parquet.metadata.num_rows, len(flat)), np.float32)
+            for place, one in enumerate(flat):
+                content[name][:, place] = _numbers(file, one, column(one))
     return _from_arrays(file, representation, content)
+
+
+def _numbers(file: Path, name: str, column: pa.ChunkedArray) -> np.ndarray:
+    try:
+        return np.asarray(column.cast(pa.float32()).fill_null(float("nan")).to_numpy())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        reason = str(error).splitlines()[0][:80]
+        raise Ig3dError(f"{file}: columns {name!r}, ... are no numbers ({reason})") from error
 
 
 def _lists(file: Path, name: str, column: pa.Array) -> np.ndarray:

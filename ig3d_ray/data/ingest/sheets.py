@@ -1,8 +1,10 @@
 """A table of images: path, class or soft labels, valence, arousal, split, group and attributes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from ig3d_ray.data.tables.classes import classes_of
 from ig3d_ray.data.tables.columns import find_column, listed
 from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.data.tables.numbers import MISSING_WORDS, numbers
-from ig3d_ray.data.tables.records import Columns
+from ig3d_ray.data.tables.packed import Columns, each, each_text, row_count
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.types import Split
 
@@ -59,7 +61,7 @@ def read_sheet(file: Path, images: Path | None, about: Dataset) -> Layout:
     path, given_id, pixels = (find_column(columns, names) for names in (PATHS, IDS, PIXELS))
     if path is None and given_id is None and pixels is None:
         raise Ig3dError(f"{what}: no column of paths or ids: path or sample_id (there are: {listed(columns)})")
-    rows = len(next(iter(columns.values())))
+    rows = row_count(columns)
     classes = _classes(what, columns, about, layout)
     va = [_va(what, columns, names, about, layout) for names in (("valence", "val"), ("arousal", "aro"))]
     splits = _splits(what, columns, rows)
@@ -68,9 +70,12 @@ def read_sheet(file: Path, images: Path | None, about: Dataset) -> Layout:
     root = images or file.parent
     layout.without_images = path is None and pixels is None
     seen: set[str] = set()
+    places, ids, groups, cells = (_each(columns, one) for one in (path, given_id, group, pixels))
+    texts = {name: _each(columns, found) for name, found in attributes.items()}
     for row in range(rows):
-        place = str(columns[path][row]).replace("\\", "/") if path else ""
-        sample_id = _text(columns[given_id][row]) or "" if given_id else SUFFIX.sub("", place).removeprefix("./")
+        place, given, of_group, cell = str(next(places)).replace("\\", "/"), next(ids), next(groups), next(cells)
+        own = {name: _text(next(one)) for name, one in texts.items()}
+        sample_id = _text(given) or "" if given_id else SUFFIX.sub("", place).removeprefix("./")
         if path is None and given_id is None:
             sample_id = f"fer{row:07d}"
         if sample_id in seen:
@@ -80,7 +85,7 @@ def read_sheet(file: Path, images: Path | None, about: Dataset) -> Layout:
         image = _image(root, place) if place else None
         if place and image is None:
             layout.skipped.append((sample_id, f"there is no image {place}; kept without one"))
-        encoded = _pixels(sample_id, columns[pixels][row], layout) if pixels and image is None else None
+        encoded = _pixels(sample_id, cell, layout) if pixels and image is None else None
         entry = Entry(
             sample_id=sample_id,
             split=splits[row],
@@ -88,14 +93,19 @@ def read_sheet(file: Path, images: Path | None, about: Dataset) -> Layout:
             expression=None if classes[row] < 0 else int(classes[row]),
             valence=float(va[0][row]),
             arousal=float(va[1][row]),
-            group=_text(columns[group][row]) if group else None,
-            attributes={name: text for name, found in attributes.items() if (text := _text(columns[found][row]))},
+            group=_text(of_group) if group else None,
+            attributes={name: text for name, text in own.items() if text},
             encoded=encoded,
         )
         layout.take(entry, about)
     read = [one for one in (path, given_id, pixels, group, *attributes.values()) if one]
     layout.notes.append(f"columns {', '.join(read)}" + ("" if group else "; no group"))
     return layout
+
+
+def _each(columns: Columns, name: str | None) -> Iterator[Any]:
+    """The values of a column as the file has them; empty ones where there is no such column."""
+    return repeat("") if name is None else each_text(columns, name)
 
 
 def _text(value: object) -> str | None:
@@ -126,7 +136,7 @@ def _image(root: Path, place: str) -> Path | None:
 
 def _classes(what: str, columns: Columns, about: Dataset, layout: Layout) -> np.ndarray:
     """`[N]` classes, -1 where there is none."""
-    rows = len(next(iter(columns.values())))
+    rows = row_count(columns)
     name = find_column(columns, LABELS)
     if not about.width:
         return np.full(rows, -1, np.int64)
@@ -162,7 +172,7 @@ def _va(what: str, columns: Columns, names: tuple[str, ...], about: Dataset, lay
     """`[N]` labels in [-1, 1], NaN where there is none."""
     name = find_column(columns, names)
     if name is None or about.va is None:
-        return np.full(len(next(iter(columns.values()))), NAN)
+        return np.full(row_count(columns), NAN)
     values = numbers(what, name, columns[name])
     missing = np.isin(values, about.va.missing_values) | np.isnan(values)
     values[missing] = NAN
@@ -176,7 +186,7 @@ def _splits(what: str, columns: Columns, rows: int) -> list[Split | None]:
     name = find_column(columns, SPLITS)
     if name is None:
         return [None] * rows
-    words = [str(one).strip() for one in columns[name].tolist()]
+    words = [str(one).strip() for one in each(columns, name)]
     unknown = next((one for one in words if one and one.lower() not in SPLIT_FOLDERS), None)
     if unknown is not None:
         raise Ig3dError(f"{what}: column {name}: {unknown[:40]!r} is no split; known: train, dev (val), test")

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ig3d_ray.data.datasets import Dataset
+from ig3d_ray.data.tables.packed import in_pieces
 from ig3d_ray.errors import Ig3dError
 
 
@@ -20,7 +21,7 @@ def classes_of(what: str, name: str, values: np.ndarray, about: Dataset) -> tupl
     """
     known = {str(index): index for index in range(about.width)} | {"-1": -1, "": -1, "nan": -1, "none": -1}
     classes = np.empty(len(values), dtype=np.int64)
-    for row, value in enumerate(values.tolist()):
+    for row, value in enumerate(in_pieces(values)):
         text = (value.decode(errors="replace") if isinstance(value, bytes) else str(value)).strip()
         # pandas writes integers as 3.0 if a column had missing values.
         number = known.get(text.lower().removesuffix(".0"))

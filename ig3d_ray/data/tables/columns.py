@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from ig3d_ray.data.datasets.class_names import normalized
-from ig3d_ray.data.tables.records import Columns
+from ig3d_ray.data.tables.packed import Columns
 
 SHOWN = 10
 NAME_LENGTH, LINE_LENGTH = 40, 110

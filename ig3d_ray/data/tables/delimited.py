@@ -3,78 +3,105 @@
 import csv
 import io
 import re
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import BinaryIO
 
-import numpy as np
-
-from ig3d_ray.data.tables.texts import as_text
+from ig3d_ray.data.tables.packed import Packed, Packer, text_piece
 from ig3d_ray.errors import Ig3dError
 
 DELIMITERS = ",;\t|"
 INDEX_NAMES = re.compile(r"|Unnamed: 0(\.\d+)?|index|__index_level_0__", re.IGNORECASE)
-DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?|[+-]?\d+([eE][+-]?\d+)?")
 LINES_LOOKED_AT = 50
+ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 4096, 1 << 20
 
 
-def read_delimited(data: bytes, what: str) -> dict[str, np.ndarray]:
-    """The columns of delimited text: name -> `[N]` str.
+class _NoTextError(Exception):
+    """It is not text in this encoding."""
+
+
+def read_delimited(file: BinaryIO, what: str) -> Packed:
+    """The columns of delimited text, in UTF-8 or UTF-16, with or without a byte order mark, or in Windows' encoding.
 
     Args:
-        data: the file's content.
+        file: at its beginning.
         what: the file, for messages.
 
     Raises:
         Ig3dError: it is not text, has no rows or no header, or rows of different width.
     """
-    lines = [line for line in re.split(r"\r\n|\n|\r", decoded(data, what)) if line.strip()]
-    delimiter = ""
-    if lines and re.fullmatch(r'"?sep=.?"?', lines[0].strip(), re.IGNORECASE):
-        delimiter = lines.pop(0).strip().strip('"')[4:]
-    lines = _without_comments(lines)
-    if not lines:
-        raise Ig3dError(f"{what}: no rows")
-    delimiter = delimiter or _delimiter(lines)
-    header, rows = _split(lines, delimiter, what)
-    columns = {name: as_text([row[i] for row in rows]) for i, name in enumerate(header)}
-    if delimiter != " ":
-        columns = {name: _with_decimal_points(values) for name, values in columns.items()}
-    return without_index(columns)
-
-
-def _without_comments(lines: list[str]) -> list[str]:
-    """Lines without comments at their beginning; a header after a # has as many fields as the line below it."""
-    while lines and lines[0].lstrip().startswith("#"):
-        first = lines.pop(0).lstrip().lstrip("#").strip()
-        mark = max(DELIMITERS, key=first.count)
-        if lines and first.count(mark) and first.count(mark) == lines[0].count(mark):
-            return [first, *lines]
-    return lines
-
-
-def decoded(data: bytes, what: str) -> str:
-    """Text in UTF-8 or UTF-16, with or without a byte order mark, or in Windows' Western European encoding.
-
-    Raises:
-        Ig3dError: it is none of them.
-    """
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encodings = ["utf-16"]
-    elif b"\x00" in data[:200]:
-        encodings = ["utf-16-le" if data[1:2] == b"\x00" else "utf-16-be"]
-    else:
-        encodings = ["utf-8-sig", "cp1252"]
-    for encoding in encodings:
+    for encoding in _encodings(file.read(200)):
+        file.seek(0)
+        text = io.TextIOWrapper(file, encoding)
         try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
+            return _read(_Lines(text), what)
+        except (UnicodeDecodeError, _NoTextError):
             continue
-        if "\x00" not in text:
-            return text
+        finally:
+            text.detach()
     raise Ig3dError(f"{what}: not text in UTF-8, UTF-16 or Windows-1252; save it as CSV in UTF-8")
 
 
-def _delimiter(lines: list[str]) -> str:
+def _encodings(head: bytes) -> list[str]:
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return ["utf-16"]
+    if b"\x00" in head:
+        return ["utf-16-le" if head[1:2] == b"\x00" else "utf-16-be"]
+    return ["utf-8-sig", "cp1252"]
+
+
+class _Lines:
+    """The lines of a text that are not blank, and how many characters were read."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text, self.characters = text, 0
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._text:
+            if "\x00" in line:
+                raise _NoTextError
+            self.characters += len(line)
+            if line.strip():
+                yield line
+
+
+def _read(source: _Lines, what: str) -> Packed:
+    lines = iter(source)
+    head = list(islice(lines, 1))
+    delimiter = ""
+    if head and re.fullmatch(r'"?sep=.?"?', head[0].strip(), re.IGNORECASE):
+        delimiter = head.pop().strip().strip('"')[4:]
+    lines = _without_comments(chain(head, lines))
+    some = list(islice(lines, LINES_LOOKED_AT))
+    if not some:
+        raise Ig3dError(f"{what}: no rows")
+    delimiter = delimiter or _delimiter(some)
+    lines = chain(some, lines)
+    try:
+        if delimiter == " ":
+            return without_index(_packed((line.split() for line in lines), source, what))
+        rows = csv.reader(lines, delimiter=delimiter, strict=True)
+        packed = _packed(rows, source, what)
+    except csv.Error as error:
+        raise Ig3dError(f"{what}: not CSV text ({error})") from error
+    return without_index(packed)
+
+
+def _without_comments(lines: Iterator[str]) -> Iterator[str]:
+    """Lines without comments at their beginning; a header after a # has as many fields as the line below it."""
+    line = next(lines, None)
+    while line is not None and line.lstrip().startswith("#"):
+        after = next(lines, None)
+        first = line.lstrip().lstrip("#").strip()
+        mark = max(DELIMITERS, key=first.count)
+        if after is not None and first.count(mark) and first.count(mark) == after.count(mark):
+            return chain([first, after], lines)
+        line = after
+    return iter(()) if line is None else chain([line], lines)
+
+
+def _delimiter(some: list[str]) -> str:
     """The delimiter by which the first lines have the most fields, equally many in each."""
-    some = lines[:LINES_LOOKED_AT]
     best, most = ",", 1
     for candidate in DELIMITERS:
         try:
@@ -85,8 +112,8 @@ def _delimiter(lines: list[str]) -> str:
         if widths[0] > most and all(width - widths[0] in (0, 1) for width in widths):
             best, most = candidate, widths[0]
     if most == 1:
-        by_header = max(DELIMITERS, key=lines[0].count)
-        if lines[0].count(by_header):
+        by_header = max(DELIMITERS, key=some[0].count)
+        if some[0].count(by_header):
             return by_header
         widths = [len(line.split()) for line in some]
         if widths[0] > 1 and all(width - widths[0] in (0, 1) for width in widths):
@@ -94,33 +121,63 @@ def _delimiter(lines: list[str]) -> str:
     return best
 
 
-def _split(lines: list[str], delimiter: str, what: str) -> tuple[list[str], list[list[str]]]:
-    if delimiter == " ":
-        table = [line.split() for line in lines]
-    else:
-        try:
-            table = [row for row in csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter, strict=True) if row]
-        except csv.Error as error:
-            raise Ig3dError(f"{what}: not CSV text ({error})") from error
-    header = [name.strip() for name in table[0]]
-    rows = [[field.strip() for field in row] for row in table[1:]]
-    if rows and all(len(row) == len(header) + 1 for row in rows):
-        if not any(row[-1] for row in rows):
-            rows = [row[:-1] for row in rows]
-        else:
-            # R's write.table names the rows, but not their column.
-            header = ["", *header]
-    if header and not header[-1] and not any(row[-1:] != [""] for row in rows if len(row) == len(header)):
-        header, rows = header[:-1], [row[: len(header) - 1] if len(row) == len(header) else row for row in rows]
+def _packed(table: Iterator[list[str]], source: _Lines, what: str) -> Packed:
+    """A header and its rows as columns, packed some thousand rows at a time."""
+    table = (row for row in table if row)
+    header = [name.strip() for name in next(table, [])]
+    first = next(table, None)
     if all(_is_number(name) for name in header):
         raise Ig3dError(f"{what}: its first line holds numbers; add a header, such as sample_id,logit_0,logit_1")
-    if len(set(header)) != len(header):
-        twice = next(name for name in header if header.count(name) > 1)
+    # R's write.table names the rows, but not their column; others end each row with a delimiter.
+    width = len(header) + (first is not None and len(first) == len(header) + 1)
+    rows = _Rows(chain([] if first is None else [first], table), width, header, what)
+    packer = Packer(all_text=True)
+    packer.add({str(at): text_piece([]) for at in range(width)}, 0)
+    while some := rows.take(source):
+        columns = enumerate(zip(*some, strict=True))
+        packer.add({str(at): text_piece([field.strip() for field in column]) for at, column in columns}, len(some))
+    packed = packer.columns()
+    last_is_empty = not any(packed.each(str(width - 1)))
+    names = ["", *header] if width > len(header) else header
+    if last_is_empty and (width > len(header) or not header[-1]):
+        names = header[: width - 1]
+    elif rows.first_short is not None:
+        raise rows.error(*rows.first_short)
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
         raise Ig3dError(f"{what}: duplicate column {twice!r}")
-    for number, row in enumerate(rows, start=2):
-        if len(row) != len(header):
-            raise Ig3dError(f"{what}: line {number} has {len(row)} fields, the header has {len(header)}")
-    return header, rows
+    return packed.without(map(str, range(len(names), width))).renamed({str(at): one for at, one in enumerate(names)})
+
+
+class _Rows:
+    """Rows of one width, some at a time; where the header ends with a delimiter, the rows may lack it."""
+
+    def __init__(self, rows: Iterator[list[str]], width: int, header: list[str], what: str) -> None:
+        self._rows, self._width, self._header, self._what = rows, width, header, what
+        self._number = 1
+        self.first_short: tuple[int, int] | None = None
+
+    def take(self, source: _Lines) -> list[list[str]]:
+        """The next thousands of rows, fewer where they are long; none at the end."""
+        end, some = source.characters + CHARACTERS_AT_ONCE, list[list[str]]()
+        for row in self._rows:
+            self._number += 1
+            some.append(row if len(row) == self._width else self._filled(row))
+            if len(some) == ROWS_AT_ONCE or source.characters > end:
+                break
+        return some
+
+    def _filled(self, row: list[str]) -> list[str]:
+        if self._width > len(self._header):
+            raise self.error(2, self._width)
+        if self._header[-1] or len(row) != self._width - 1:
+            raise self.error(self._number, len(row))
+        self.first_short = self.first_short or (self._number, len(row))
+        return [*row, ""]
+
+    def error(self, number: int, fields: int) -> Ig3dError:
+        """A line has too few or too many fields."""
+        return Ig3dError(f"{self._what}: line {number} has {fields} fields, the header has {len(self._header)}")
 
 
 def _is_number(text: str) -> bool:
@@ -131,26 +188,16 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _with_decimal_points(values: np.ndarray) -> np.ndarray:
-    """A column of numbers with decimal commas, as Excel writes them in half of Europe; others stay."""
-    filled = [value for value in values.tolist() if value]
-    if not any("," in value for value in filled) or not all(DECIMAL_COMMA.fullmatch(value) for value in filled):
-        return values
-    return as_text([value.replace(",", ".") for value in values.tolist()])
-
-
-def without_index(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def without_index(columns: Packed) -> Packed:
     """Without the column that pandas writes for its index, if that only counts rows; otherwise it has the ids.
 
     Args:
         columns: of a file.
     """
     name = next(iter(columns), None)
-    if name is None:
+    if name is None or not INDEX_NAMES.fullmatch(name) or len(columns) == 1:
         return columns
-    if not INDEX_NAMES.fullmatch(name) or len(columns) == 1:
-        return columns
-    values = columns[name].tolist()
-    rest = {other: column for other, column in columns.items() if other != name}
-    counts = [list(map(str, range(first, first + len(values)))) for first in (0, 1)]
-    return rest if values in counts else {"index": columns[name], **rest}
+    first = next(columns.each(name), None)
+    if first in ("0", "1") and all(one == str(row) for row, one in enumerate(columns.each(name), int(first))):
+        return columns.without([name])
+    return columns.renamed({name: "index"})

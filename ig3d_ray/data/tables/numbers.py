@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ig3d_ray.data.tables.packed import in_pieces
 from ig3d_ray.errors import Ig3dError
 
 MISSING_WORDS = frozenset({"", "nan", "none", "null", "na", "n/a", "-nan", "-", "<na>", "no face", "noface", "n.a."})
@@ -21,7 +22,7 @@ def numbers(what: str, name: str, values: np.ndarray) -> np.ndarray:
     if values.dtype.kind in "fiu":
         found = values.astype(np.float64)
     else:
-        found = np.array([_number(what, name, row, value) for row, value in enumerate(values.tolist(), 1)])
+        found = np.fromiter((_number(what, name, row, one) for row, one in enumerate(in_pieces(values), 1)), np.float64)
     infinite = np.isinf(found)
     if infinite.any():
         row, count = int(infinite.argmax()), int(infinite.sum())

@@ -4,10 +4,10 @@ NumPy stores an array of objects as a pickle, whose loading can run code. The on
 strings (sample ids of a pandas column); its strings are read from the opcodes, and any other object is refused.
 """
 
-import io
+import math
 import pickletools
 import zipfile
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -28,40 +28,47 @@ CONSTANTS = frozenset(
         *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"),
     )
 )
+MAX_BYTES = 4 << 30
 _MARK = object()
 _MADE = object()
 
 
-def load_arrays(data: bytes, what: str) -> dict[str, np.ndarray]:
+def load_arrays(file: BinaryIO, what: str) -> dict[str, np.ndarray]:
     """The arrays of an NPZ file.
 
     Args:
-        data: the file's content.
+        file: that can be searched.
         what: the file, for messages.
 
     Raises:
-        Ig3dError: an array holds objects that are not strings.
+        Ig3dError: an array holds objects that are not strings, or the file expands to more than 4 GiB.
         ValueError, zipfile.BadZipFile: it is no NPZ file.
     """
     arrays: dict[str, np.ndarray] = {}
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for name in archive.namelist():
-            if name.endswith(".npy"):
-                arrays[name.removesuffix(".npy")] = _read(archive.read(name), f"{what}: array {name[:-4]!r}")
+    with zipfile.ZipFile(file) as archive:
+        if sum(one.file_size for one in archive.infolist()) > MAX_BYTES:
+            raise Ig3dError(f"{what}: expands to more than {MAX_BYTES >> 30} GiB; split it")
+        for entry in archive.infolist():
+            if entry.filename.endswith(".npy"):
+                name = entry.filename.removesuffix(".npy")
+                arrays[name] = _read(archive, entry, f"{what}: array {name!r}")
     return arrays
 
 
-def _read(data: bytes, what: str) -> np.ndarray:
-    stream = io.BytesIO(data)
-    version = npy.read_magic(stream)
-    header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = header(stream)
-    if not dtype.hasobject:
-        return npy.read_array(io.BytesIO(data), allow_pickle=False)
-    texts = _strings(data[stream.tell() :], what)
-    if len(texts) != int(np.prod(shape)):
-        raise Ig3dError(f"{what}: not an array of strings; save it with astype(str)")
-    return np.asarray(texts, dtype=np.str_).reshape(shape)
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, what: str) -> np.ndarray:
+    with archive.open(entry) as stream:
+        version = npy.read_magic(stream)
+        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = header(stream)
+        if dtype.hasobject:
+            texts = _strings(stream.read(), what)
+            if len(texts) != int(np.prod(shape)):
+                raise Ig3dError(f"{what}: not an array of strings; save it with astype(str)")
+            return np.asarray(texts, dtype=np.str_).reshape(shape)
+    if math.prod(shape) * dtype.itemsize > entry.file_size:
+        raise ValueError("its header promises more than it has")
+    with archive.open(entry) as stream:
+        return npy.read_array(stream, allow_pickle=False)
 
 
 def _strings(pickled: bytes, what: str) -> list[str]:

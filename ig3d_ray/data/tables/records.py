@@ -1,58 +1,183 @@
 """JSON and JSON lines to columns: lists of objects, objects of columns, objects of rows, faces and scores inside."""
 
+import io
 import json
-import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, BinaryIO, NamedTuple
 
-import numpy as np
+import pyarrow as pa
 
-from ig3d_ray.data.tables.texts import as_text
+from ig3d_ray.data.tables.json_stream import JsonStream
+from ig3d_ray.data.tables.packed import Packed, Packer, Piece, piece
 from ig3d_ray.errors import Ig3dError
 
-Columns = dict[str, np.ndarray]
-"""Name -> `[N]` of str or of numbers."""
 DEPTH = 50
 MOST_CLASSES = 16
-LARGEST = int(sys.float_info.max)
+ROWS_AT_ONCE = 4096
 
 
-def read_json(data: bytes, what: str) -> Columns:
+def read_json(file: BinaryIO, what: str) -> Packed:
     """The columns of a JSON file.
 
     Args:
-        data: the file.
+        file: at its beginning.
         what: begins messages.
 
     Raises:
         Ig3dError: not UTF-8 or not JSON, nested too deeply, or no table.
     """
-    return records_to_columns(_records(_parsed_json(_text(data, what), what), what), what)
+    stream = JsonStream(file, what)
+    match stream.peek():
+        case "[":
+            found = _packed_elements(stream.elements(), what)
+        case "{":
+            found = _packed_object(stream, what)
+        case _:
+            raise Ig3dError(f"{what}: holds {type(stream.value()).__name__}; give a list of objects, one per sample")
+    stream.end()
+    return found
 
 
-def read_json_lines(data: bytes, what: str) -> Columns:
+def read_json_lines(file: BinaryIO, what: str) -> Packed:
     """The columns of a file with an object per line, as `read_json` has them."""
-    rows = []
-    for number, line in enumerate(_text(data, what).split("\n"), 1):
-        if line.strip():
-            rows += _records(_parsed_json(line, f"{what}: line {number}"), what)
-    return records_to_columns(rows, what)
-
-
-def _text(data: bytes, what: str) -> str:
+    head = file.read(2)
+    file.seek(0)
+    text = io.TextIOWrapper(file, "utf-16" if head in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", newline="\n")
     try:
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return packed_records(_parsed_lines(text, what), what)
     except UnicodeDecodeError as error:
-        raise Ig3dError(f"{what}: not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise Ig3dError(f"{what}: not UTF-8 text ({error.reason})") from error
+    finally:
+        text.detach()
 
 
-def _parsed_json(text: str, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise Ig3dError(f"{what}: nested too deeply to be a table of predictions") from error
-    except ValueError as error:
-        raise Ig3dError(f"{what}: not valid JSON ({str(error)[:100]})") from error
+def _parsed_lines(lines: Iterable[str], what: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            where = f"{what}: line {number}"
+            try:
+                yield from _records(json.loads(line), what)
+            except RecursionError as error:
+                raise Ig3dError(f"{where}: nested too deeply to be a table of predictions") from error
+            except ValueError as error:
+                raise Ig3dError(f"{where}: not valid JSON ({str(error)[:100]})") from error
+
+
+def _packed_elements(elements: Iterator[Any], what: str) -> Packed:
+    """The elements of a list as columns."""
+    return packed_records((row for some in _batches(elements) for row in _records(some, what)), what)
+
+
+def packed_records(rows: Iterable[dict[str, Any]], what: str) -> Packed:
+    """Rows of nested objects as columns, names joined by dots; a missing value is NaN or empty.
+
+    Args:
+        rows: objects.
+        what: begins messages.
+    """
+    packer = Packer()
+    for some in _batches(iter(rows)):
+        packer.add(record_pieces(some, what), len(some))
+    return packer.columns()
+
+
+def record_pieces(rows: list[dict[str, Any]], what: str) -> dict[str, Piece]:
+    """As `packed_records`, of some of the rows."""
+    flat = [_flat(row, what) for row in rows]
+    names = dict.fromkeys(name for row in flat for name in row)
+    return {name: piece([row.get(name) for row in flat]) for name in names}
+
+
+def _batches(elements: Iterator[Any]) -> Iterator[list[Any]]:
+    while some := list(islice(elements, ROWS_AT_ONCE)):
+        yield some
+
+
+class _Column(NamedTuple):
+    """A long list of plain values, or an object of them by row number, as pandas writes a column."""
+
+    values: pa.ChunkedArray
+    keys: pa.Array | None = None
+
+    def loose(self) -> list[Any] | dict[str, Any]:
+        values = self.values.to_pylist()
+        return values if self.keys is None else dict(zip(self.keys.to_pylist(), values, strict=True))
+
+
+def _packed_object(stream: JsonStream, what: str) -> Packed:
+    """An object of columns, of one table, or of rows by sample id."""
+    content: dict[str, Any] = {}
+    for key in stream.each_key():
+        content[key] = _value(stream, what)
+        if len(content) == ROWS_AT_ONCE:
+            break
+    else:
+        return _whole_object(content, what)
+    more = ((key, _value(stream, what)) for key in stream.each_key(is_within=True))
+    batches = (dict(some) for some in chain([content], _batches(more)))
+    return packed_records((row for some in batches for row in _by_sample(some, what)), what)
+
+
+def _whole_object(content: dict[str, Any], what: str) -> Packed:
+    tables = [value for value in content.values() if isinstance(value, Packed)]
+    rest = [v for k, v in content.items() if isinstance(v, list | dict | _Column | Packed) and k != "schema"]
+    if tables and len(rest) == 1:
+        return tables[0]
+    if tables:
+        raise Ig3dError(f"{what}: an object of a table and other lists; give a list of objects, one per sample")
+    columns = {key: value for key, value in content.items() if isinstance(value, _Column)}
+    first = next(iter(columns.values()), None)
+    if first is not None and len(columns) == len(content) and all(_fit(first, one) for one in columns.values()):
+        return Packed({key: one.values for key, one in columns.items()})
+    return packed_records(_records({k: v.loose() if k in columns else v for k, v in content.items()}, what), what)
+
+
+def _fit(one: _Column, other: _Column) -> bool:
+    """Whether two columns have the same rows."""
+    if one.keys is None or other.keys is None:
+        return one.keys is other.keys and len(one.values) == len(other.values)
+    return bool(one.keys.equals(other.keys))
+
+
+def _value(stream: JsonStream, what: str) -> Any:
+    """The next value; a long one is packed: a list of objects as a table, one of plain values as a column."""
+    if stream.peek() == "{":
+        return _packed_by_number(stream.value())
+    if stream.peek() != "[":
+        return stream.value()
+    elements = stream.elements()
+    some = list(islice(elements, ROWS_AT_ONCE))
+    if len(some) < ROWS_AT_ONCE:
+        return some
+    if all(isinstance(one, dict) for one in some):
+        return packed_records((face for row in chain(some, elements) for face in _faces_of(_object(row, what))), what)
+    if any(isinstance(one, list | dict) for one in some):
+        return [*some, *elements]
+    return _Column(_packed_values(chain(some, elements), what))
+
+
+def _object(row: Any, what: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise Ig3dError(f"{what}: a list with {type(row).__name__}; give a list of objects, one per sample")
+    return row
+
+
+def _packed_by_number(content: Any) -> Any:
+    if len(content) < ROWS_AT_ONCE or any(isinstance(one, list | dict) for one in content.values()):
+        return content
+    if not _counts(set(content)):
+        return content
+    return _Column(_packed_values(iter(content.values()), ""), pa.array(list(content)))
+
+
+def _packed_values(values: Iterator[Any], what: str) -> pa.ChunkedArray:
+    packer = Packer()
+    for some in _batches(values):
+        if any(isinstance(one, list | dict) for one in some):
+            raise Ig3dError(f"{what}: a list of numbers and of lists; give one number per column and row")
+        packer.add({"": piece(some)}, len(some))
+    return packer.arrays()[""]
 
 
 def _records(content: Any, what: str) -> list[dict[str, Any]]:
@@ -92,26 +217,33 @@ def _faces_of(row: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _of_object(content: dict[str, Any], what: str) -> list[dict[str, Any]]:
-    values = [value for value in content.values() if value is not None]
     if _is_columns(content):
         return [dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True)]
-    scored = all(
-        isinstance(v, list) and all(isinstance(f, dict) and {"label", "score"} <= f.keys() for f in v) for v in values
-    )
-    if values and scored:
-        pairs = ((key, faces or []) for key, faces in content.items())
-        return [{"sample_id": key, "scores": faces} for key, faces in pairs]
-    if values and all(isinstance(value, list) and all(isinstance(f, dict) for f in value) for value in values):
-        return [{"sample_id": key} | face for key, faces in content.items() for face in faces or [{}]]
-    if values and all(isinstance(value, list) for value in values):
-        return [{"sample_id": key, "scores": value} for key, value in content.items()]
+    values = list(content.values())
     if values and all(isinstance(value, dict) for value in values):
         inner = [set(value) for value in values]
-        if len(values) == len(content) and all(keys == inner[0] for keys in inner) and _counts(inner[0]):
+        if all(keys == inner[0] for keys in inner) and _counts(inner[0]):
             # As pandas' to_json writes columns: {"column": {"0": value, ...}}.
             return [{name: column[key] for name, column in content.items()} for key in values[0]]
+    there = [value for value in values if value is not None]
+    if not there or not all(isinstance(value, type(there[0])) and isinstance(value, list | dict) for value in there):
+        return [content]
+    return _by_sample(content, what)
+
+
+def _by_sample(content: dict[str, Any], what: str) -> list[dict[str, Any]]:
+    """An object with each sample's scores or faces under its id."""
+    there = [value for value in content.values() if value is not None]
+    if all(_are_scores(value) for value in there):
+        return [{"sample_id": key, "scores": faces or []} for key, faces in content.items()]
+    if all(isinstance(value, list) and all(isinstance(one, dict) for one in value) for value in there):
+        return [{"sample_id": key} | face for key, faces in content.items() for face in faces or [{}]]
+    if all(isinstance(value, list) for value in there):
+        return [{"sample_id": key, "scores": value} for key, value in content.items()]
+    if all(isinstance(value, dict) for value in there):
         return [face for key, value in content.items() for face in _faces_of({"sample_id": key} | (value or {}))]
-    return [content]
+    strange = next(key for key, value in content.items() if not isinstance(value, list | dict))
+    raise Ig3dError(f"{what}: {strange[:40]!r} is no sample's scores; give a list of objects, one per sample")
 
 
 def _are_scores(value: Any) -> bool:
@@ -136,18 +268,6 @@ def _is_columns(content: dict[str, Any]) -> bool:
     return any(kinds) or len(values[0]) > MOST_CLASSES
 
 
-def records_to_columns(rows: list[dict[str, Any]], what: str) -> Columns:
-    """Rows of nested objects as columns, names joined by dots; a missing value is NaN or empty.
-
-    Args:
-        rows: objects.
-        what: begins messages.
-    """
-    flat = [_flat(row, what) for row in rows]
-    names = list(dict.fromkeys(name for row in flat for name in row))
-    return {name: plain([row.get(name) for row in flat]) for name in names}
-
-
 def _flat(row: Mapping[str, Any], what: str, above: str = "", depth: int = 0) -> dict[str, Any]:
     if depth > DEPTH:
         raise Ig3dError(f"{what}: nested too deeply to be a table of predictions")
@@ -170,46 +290,13 @@ def _flat(row: Mapping[str, Any], what: str, above: str = "", depth: int = 0) ->
     return found
 
 
-def split_matrix(name: str, rows: list[Any], what: str) -> Columns:
+def split_matrix(name: str, rows: Sequence[Any], width: int) -> dict[str, Piece]:
     """A column of equally long lists as `name_0`, `name_1`, ...; a null is a row of NaN.
 
     Args:
         name: of the column.
-        rows: lists, or None.
-        what: begins messages.
-
-    Raises:
-        Ig3dError: the lists differ in length.
+        rows: lists of one width, or None.
+        width: theirs.
     """
-    widths = {len(row) for row in rows if row is not None}
-    if len(widths) != 1:
-        sizes = ", ".join(map(str, sorted(widths)[:5])) or "no"
-        raise Ig3dError(f"{what}: column {name!r} has lists of {sizes} numbers; give as many in each row")
-    (width,) = widths
     empty = [None] * width
-    return {f"{name}_{i}": plain([(row or empty)[i] for row in rows]) for i in range(width)}
-
-
-def plain(values: list[Any]) -> np.ndarray:
-    """A list as an array: numbers where all are numbers or missing, otherwise str.
-
-    Integers that are in neither int64 nor the range of a float stay text.
-    """
-    if all(value is None or (isinstance(value, int | float) and not isinstance(value, bool)) for value in values):
-        whole = [value for value in values if isinstance(value, int)]
-        if len(whole) == len(values) and all(-(2**63) <= value < 2**63 for value in whole):
-            return np.asarray(values, dtype=np.int64)
-        if len(whole) < len(values) and all(abs(value) <= LARGEST for value in whole):
-            return np.asarray([np.nan if value is None else value for value in values], dtype=np.float64)
-    return as_text([_as_word(value) for value in values])
-
-
-def _as_word(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if isinstance(value, int) and abs(value) > LARGEST:
-        return hex(value)  # Python refuses to write thousands of digits
-    # JSON may hold half of a pair of UTF-16, which no file of text can.
-    return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return {f"{name}_{i}": piece([(row or empty)[i] for row in rows]) for i in range(width)}

@@ -1,8 +1,7 @@
 """Text columns as arrays, whose memory is that of the longest text times the number of rows."""
 
-from collections.abc import Sequence
-
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ig3d_ray.errors import Ig3dError
 
@@ -14,18 +13,18 @@ class TextTooLongError(Ig3dError):
     """One text is so much longer than others that its column would not fit into memory; the message names the row."""
 
 
-def as_text(values: Sequence[str]) -> np.ndarray:
-    """Texts as an array of numpy's str.
+def check_length(texts: pa.ChunkedArray) -> None:
+    """Check that texts fit into memory as an array of numpy's str.
 
     Args:
-        values: of a column.
+        texts: of a column.
 
     Raises:
         TextTooLongError: the array would take more than 256 MiB and twice what the texts take.
     """
-    longest = max(map(len, values), default=0)
-    needed = longest * len(values) * BYTES_PER_CHARACTER
-    if needed > MOST_BYTES and needed > 2 * BYTES_PER_CHARACTER * sum(map(len, values)):
-        row = next(number for number, value in enumerate(values, 1) if len(value) == longest)
+    lengths = pc.utf8_length(texts, memory_pool=pa.system_memory_pool())
+    longest = pc.max(lengths).as_py() or 0
+    needed = longest * len(texts) * BYTES_PER_CHARACTER
+    if needed > MOST_BYTES and needed > 2 * BYTES_PER_CHARACTER * pc.sum(lengths).as_py():
+        row = pc.index(lengths, longest).as_py() + 1
         raise TextTooLongError(f"row {row}: a text of {longest} characters; ids, classes and paths are shorter")
-    return np.array(values, dtype=np.str_)

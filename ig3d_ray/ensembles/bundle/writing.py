@@ -23,22 +23,23 @@ from ig3d_ray.storage import paths
 from ig3d_ray.storage.local_files import partial_of, sweep_partials_of
 
 logger = logging.getLogger(__name__)
-BUNDLE_VERSION = 1
+BUNDLE_VERSION, MANIFEST = 1, "manifest.json"
 EXAMPLES, EXAMPLE_SIZE = 2, 160
 # The earliest date that a zip file can store.
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def write_bundle(ensemble: Ensemble, target: Path) -> dict[str, str]:
-    """Write an ensemble's bundle into a new folder, whole or not at all.
+    """Write an ensemble's bundle into a new folder, whole or not at all; the same bundle may be there already.
 
     Returns:
         File name -> SHA-256.
 
     Raises:
-        Ig3dError: the folder already exists; a member has no network; onnxruntime disagrees with torch.
+        Ig3dError: the folder already exists with other content; a member has no network; onnxruntime disagrees with
+            torch.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if target.exists() and (not target.is_dir() or any(target.iterdir())) and not (target / MANIFEST).is_file():
         raise Ig3dError(f"--out {target}: already exists; give a new folder")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -58,13 +59,22 @@ def _write(ensemble: Ensemble, whole: Path, target: Path) -> dict[str, str]:
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     identity = hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
     manifest = {"bundle_version": BUNDLE_VERSION, "ig3d_ray": version("ig3d-ray"), "id": identity, "sha256": digests}
-    files["manifest.json"] = json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
+    files[MANIFEST] = json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
+    if (target / MANIFEST).is_file():
+        # Of a command that was killed after it had published everything.
+        if any(not _has(target / name, content) for name, content in files.items()):
+            raise Ig3dError(f"--out {target}: already exists with another bundle; give a new folder")
+        return digests
     for name, content in files.items():
         (whole / name).parent.mkdir(parents=True, exist_ok=True)
         (whole / name).write_bytes(content)
     # Replaces an empty folder, and nothing else.
     os.replace(whole, target)
     return digests
+
+
+def _has(file: Path, content: bytes) -> bool:
+    return file.is_file() and file.read_bytes() == content
 
 
 def packed_encoders(ensemble: Ensemble) -> list[str]:
