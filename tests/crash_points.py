@@ -25,7 +25,7 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.syml
 # Its content has the time that a search took.
 VARIES = {"run.json"}
 # What a command that removes says where nothing is left to remove.
-GONE = ("no file, folder or search", "holds no member", "no data set")
+GONE = ("no file, folder or search", "no member of", "has nothing of it")
 
 
 def main(words: list[str]) -> int:

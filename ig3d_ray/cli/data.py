@@ -1,6 +1,5 @@
 """`ig3d data ...`: data sets from what their publishers hand out, and checks of them."""
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -244,8 +243,9 @@ def data_features(
     # Nobody else changes the table between reading and writing it, or one of the two changes would be lost.
     table = f"samples/{dataset}"
     with exclusive(store, table) as leases:
-        samples, verify = load_samples(store, dataset), partial(leases.verify, table)
-        done = import_features(store, samples, representation, source, split, places, verify)
+        fence = leases.fence(table, paths.samples_table(dataset))
+        samples = load_samples(store, dataset)
+        done = import_features(store, samples, representation, source, split, places, fence)
     _print_imported(store, done, representation, source)
 
 

@@ -14,7 +14,7 @@ from ig3d_ray.data import datasets, representations, samples_files
 from ig3d_ray.data.representations import width_of
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
-from ig3d_ray.storage.store import Store
+from ig3d_ray.storage.store import Seen, Store
 from ig3d_ray.types import SPLITS
 
 SCHEMA = pa.schema(
@@ -225,15 +225,19 @@ class Samples:
                 digest.update(np.ascontiguousarray(flat.to_numpy()).tobytes())
         return digest.hexdigest()[:16]
 
-    def save(self, store: Store) -> None:
+    def save(self, store: Store, over: Seen | None = None) -> None:
         """Publish the table in a store; parameters lie beside it, in a file per representation.
 
+        Args:
+            store: where.
+            over: the table that it replaces; any by default.
+
         Raises:
-            Ig3dError: not all of the parameters were loaded.
+            Ig3dError: not all of the parameters were loaded, or another table was published meanwhile.
         """
         if self.unread:
             raise Ig3dError(f"{self.dataset}: {', '.join(sorted(self.unread))} not loaded, so the table can't be saved")
-        samples_files.write(store, self.dataset, self.table, self.representations, self.fingerprint)
+        samples_files.write(store, self.dataset, self.table, self.representations, self.fingerprint, over)
 
 
 def load_samples(store: Store, dataset: str, only: Collection[str] | None = None, presence: bool = False) -> Samples:

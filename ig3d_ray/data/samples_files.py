@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
-from ig3d_ray.storage.store import Store
+from ig3d_ray.storage.store import Seen, Store
 
 SCHEMA_VERSION = 2
 METADATA = b"ig3d"
@@ -40,7 +40,14 @@ class Stored:
     presence: Mapping[str, np.ndarray]
 
 
-def write(store: Store, dataset: str, table: pa.Table, representations: Sequence[str], fingerprint: str) -> None:
+def write(
+    store: Store,
+    dataset: str,
+    table: pa.Table,
+    representations: Sequence[str],
+    fingerprint: str,
+    over: Seen | None = None,
+) -> None:
     """Publish a table with its parameters.
 
     Args:
@@ -49,6 +56,7 @@ def write(store: Store, dataset: str, table: pa.Table, representations: Sequence
         table: with the parameters as columns.
         representations: names of these columns.
         fingerprint: of the content.
+        over: the table that it replaces; any by default.
     """
     files = {}
     for name in representations:
@@ -65,7 +73,8 @@ def write(store: Store, dataset: str, table: pa.Table, representations: Sequence
     about = {"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, "parameters": files}
     core = table.drop_columns(list(representations))
     core = core.replace_schema_metadata({METADATA: json.dumps(about, sort_keys=True).encode()})
-    store.write(paths.samples_table(dataset), table_to_bytes(core))
+    place, data = paths.samples_table(dataset), table_to_bytes(core)
+    store.write(place, data) if over is None else store.replace(place, data, over)
 
 
 def read(store: Store, dataset: str, only: Collection[str] | None, presence: bool = False) -> Stored:

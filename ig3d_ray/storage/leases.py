@@ -23,7 +23,7 @@ from pathlib import Path
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
-from ig3d_ray.storage.store import Store, at_once
+from ig3d_ray.storage.store import Seen, Store, at_once
 
 logger = logging.getLogger(__name__)
 BEAT_SECONDS = 10.0
@@ -174,6 +174,15 @@ class Leases:
             self._lost = self._lost or name
         self.check()
 
+    def fence(self, name: str, target: str) -> "Fence":
+        """What an older holder's publication is refused by; to be taken before what it is based on is read.
+
+        Args:
+            name: that was acquired.
+            target: the name of what will be published.
+        """
+        return Fence(self, name, self.store.seen(target))
+
     def acquire_all(self, names: Sequence[str]) -> dict[str, Owner]:
         """Claim names concurrently: returns the holders of those that this driver didn't get."""
         owners = dict(zip(names, at_once(self.acquire, names), strict=True))
@@ -276,6 +285,26 @@ class Leases:
             owner = self._owner(Path(name).stem)
             if owner is not None and not self._lives(owner):
                 self.store.remove(name)
+
+
+@dataclass(frozen=True)
+class Fence:
+    """The state on which a holder's work is based: a holder that was paused, while another one took over and
+    published, can't write over that.
+
+    Attributes:
+        leases: the holder's.
+        name: of the lease.
+        over: what was there when the work began, see `Store.replace`.
+    """
+
+    leases: Leases
+    name: str
+    over: Seen
+
+    def verify(self) -> None:
+        """Look again whether the lease holds, as `Leases.verify`."""
+        self.leases.verify(self.name)
 
 
 def was_interrupted(store: Store, name: str) -> bool:

@@ -83,6 +83,25 @@ def _replace_file(path: Path, data: bytes, only_new: bool) -> None:
         raise
 
 
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which other processes on it wait for; a process that ends gives it back.
+
+    Args:
+        folder: that exists.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # A file system without locks, such as some over a network, does without.
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def remove_tree(path: Path) -> None:
     """Delete a local file or folder, in which others may write and delete at the same time."""
     if path.is_symlink() or not path.is_dir():

@@ -1,6 +1,7 @@
 """What a storage refuses or ignores: the reason in one line, and what is not safe on a storage that is only like S3."""
 
 import logging
+from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 _warned: set[tuple[str, str]] = set()
@@ -42,14 +43,34 @@ def has_no_conditions(error: Exception) -> bool:
     Args:
         error: what the library raised.
     """
-    seen: BaseException | None = error
-    while seen is not None:
-        response = getattr(seen, "response", None)
-        code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
-        if code in ("NotImplemented", "501") or "NotImplemented" in str(seen) or "not implemented" in str(seen):
-            return True
-        seen = seen.__cause__
-    return isinstance(error, NotImplementedError)
+    chain = list(_chain(error))
+    if any(_code(one) in ("NotImplemented", "501") for one in chain) or isinstance(error, NotImplementedError):
+        return True
+    return any(word in str(one) for one in chain for word in ("NotImplemented", "not implemented"))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and those that it was raised from."""
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _code(error: BaseException) -> str:
+    """The code of a storage's response; empty for other exceptions."""
+    response = getattr(error, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def condition_failed(error: Exception) -> bool:
+    """Whether a storage refused a conditional write because what it was to replace has changed, or is gone.
+
+    Args:
+        error: what the library raised.
+    """
+    if isinstance(error, FileExistsError | FileNotFoundError):
+        return True
+    return any(_code(one) in ("PreconditionFailed", "412", "ConditionalRequestConflict") for one in _chain(error))
 
 
 def warn_unsafe(uri: str, what: str) -> None:

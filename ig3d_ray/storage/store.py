@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +18,15 @@ from typing import Any, TypeVar
 import fsspec
 
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage.local_files import PARTIAL_SUFFIX, remove_tree, replace_file, sweep_partials, sweep_partials_of
-from ig3d_ray.storage.refusals import has_no_conditions, reason_of, takes_no_checksums, warn_unsafe
+from ig3d_ray.storage.local_files import (
+    PARTIAL_SUFFIX,
+    locked_folder,
+    remove_tree,
+    replace_file,
+    sweep_partials,
+    sweep_partials_of,
+)
+from ig3d_ray.storage.refusals import condition_failed, has_no_conditions, reason_of, takes_no_checksums, warn_unsafe
 from ig3d_ray.storage.retry import PATIENCE_SECONDS, patiently
 
 # Extras of this package that a protocol needs.
@@ -177,6 +185,78 @@ class Store:
             # One put of finished bytes: an exception inside an open s3fs file would publish half of it.
             self._fs.pipe_file(self._path(name), data)
 
+    def seen(self, name: str) -> "Seen":
+        """What is under a name now, to be replaced by `replace` unless it changes.
+
+        Args:
+            name: of a file.
+        """
+
+        def look() -> Seen:
+            try:
+                if self.is_local:
+                    about = os.stat(self._path(name))
+                    return Seen(f"{about.st_ino} {about.st_mtime_ns} {about.st_size}")
+                return Seen(_version(self._fs.info(self._path(name))) or "unknown")
+            except FileNotFoundError:
+                return Seen(None)
+
+        return self._ask("cannot look up", name, look)
+
+    def replace(self, name: str, data: bytes, over: "Seen") -> None:
+        """Publish bytes under a name, unless what is there is no longer what was seen: another process, that began
+        later, may have published meanwhile.
+
+        On S3 the condition is the storage's own (`If-Match`), in a folder it holds under a lock; elsewhere it is looked
+        up right before writing.
+
+        Args:
+            name: of a file.
+            data: its new content.
+            over: what was there when the work on the content began.
+
+        Raises:
+            Ig3dError: it has changed, and nothing was written; or the storage refuses.
+        """
+        if over.version is None:
+            if not self.create(name, data):
+                raise self._changed(name)
+            return
+
+        def put() -> bool:
+            if self.is_local:
+                with locked_folder(Path(self._path(name)).parent):
+                    same = self.seen(name) == over
+                    if same:
+                        replace_file(Path(self._path(name)), data)
+                return same
+            if not self.uri.startswith("s3://"):
+                same = self.seen(name) == over
+                if same:
+                    self._write(name, data)
+                return same
+            try:
+                # In one put: of an upload in parts s3fs drops the condition.
+                self._fs.pipe_file(self._path(name), data, chunksize=len(data) + 1, IfMatch=over.version)
+            except Exception as error:
+                if has_no_conditions(error):
+                    warn_unsafe(self.uri, "takes no conditional writes")
+                    self._fs.pipe_file(self._path(name), data)
+                    return True
+                if not condition_failed(error):
+                    raise
+                # A write whose response was lost is its own.
+                return self.read_if_there(name) == data
+            return True
+
+        if not self._ask("cannot write", name, put):
+            raise self._changed(name)
+
+    def _changed(self, name: str) -> Ig3dError:
+        return Ig3dError(
+            f"{self.locate(name)}: another command published it meanwhile; nothing was written; start this one again"
+        )
+
     def create(self, name: str, data: bytes) -> bool:
         """Publish bytes under a name that does not exist yet; if several processes try, only one succeeds.
 
@@ -300,6 +380,17 @@ class Store:
         if bucket and not self._fs.exists(bucket):
             raise Ig3dError(f"{self.uri}: the bucket does not exist; create it or check --storage")
         self._bucket_is_there = True
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was under a name at a time.
+
+    Attributes:
+        version: as the storage distinguishes contents: an ETag, a file's identity; None for nothing.
+    """
+
+    version: str | None
 
 
 def write_file(path: Path, data: bytes) -> None:

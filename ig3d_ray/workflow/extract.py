@@ -2,13 +2,13 @@
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ig3d_ray.data.ingest.build import Skips
 from ig3d_ray.data.representations import Representation
 from ig3d_ray.data.samples import Samples, load_samples
+from ig3d_ray.storage import paths
 from ig3d_ray.storage.leases import exclusive
 from ig3d_ray.storage.store import Store
 
@@ -75,7 +75,8 @@ def extract_parameters(store: Store, request: ExtractionRequest, address: str | 
         # Only one driver publishes a data set at a time, based on the current table.
         table = f"samples/{request.dataset}"
         with exclusive(store, table) as leases:
-            return extraction.publish(load_samples(store, request.dataset), partial(leases.verify, table))
+            fence = leases.fence(table, paths.samples_table(request.dataset))
+            return extraction.publish(load_samples(store, request.dataset), fence)
 
 
 def _do(extraction: "Extraction", request: ExtractionRequest, address: str | None) -> None:

@@ -88,7 +88,8 @@ def remove_dataset(store: Store, dataset: str) -> Removal:
         "declaration": paths.declaration(dataset),
     }
     counts = {place: _count(store, place) for place in places.values()}
-    there = {kind: place for kind, place in places.items() if counts[place]}
+    # A command that was killed may have left a folder without files.
+    there = {kind: place for kind, place in places.items() if counts[place] or store.exists(place)}
     if not there:
         known = ", ".join(sorted(paths.first_folders(store.names("datasets"), "datasets"))) or "none"
         raise Ig3dError(f"{dataset}: {store.uri} has nothing of it; data sets there: {known}")

@@ -100,6 +100,7 @@ def ingest(
     """
     about = datasets.dataset(dataset)
     table = f"samples/{dataset}"
+    over = store.seen(paths.samples_table(dataset))
     # A command that was killed after it had published the table is repeated, not refused.
     if store.exists(paths.samples_table(dataset)) and not replace and not was_interrupted(store, table):
         where = store.locate(paths.samples_table(dataset))
@@ -140,7 +141,7 @@ def ingest(
         if found is not None:
             store.write(paths.copies(dataset), found.table())
         forget_encoders(store, dataset)
-        samples.save(store)
+        samples.save(store, over)
     return Ingested(samples, skipped, found, tuple(moved))
 
 

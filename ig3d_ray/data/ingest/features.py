@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ig3d_ray.data.representations import Representation
 from ig3d_ray.data.representations import representation as declaration
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.leases import Fence
 from ig3d_ray.storage.store import Store
 
 # EMOCA's demo calls the folder of an image's first face <stem>00.
@@ -49,7 +50,7 @@ def import_features(
     source: Path,
     split: str | None = None,
     columns: dict[str, tuple[int, int]] | None = None,
-    before_publishing: Callable[[], None] = lambda: None,
+    fence: Fence | None = None,
 ) -> FeatureImport:
     """Read parameters from a folder or a merged file and publish the samples table that has them.
 
@@ -57,7 +58,7 @@ def import_features(
         source: a folder of JSON files or of EMOCA's output folders; or a .csv, .npz or .parquet file.
         split: match samples of this split only (train means train and dev), if names occur in several.
         columns: of a CSV: group -> (first, one past the last) column, counted from 0.
-        before_publishing: called when all is read and nothing is written yet; it may raise.
+        fence: looked at before anything is written; the table is then published over what it saw.
 
     Raises:
         Ig3dError: the source can't be read, or nothing in it belongs to a sample.
@@ -79,11 +80,12 @@ def import_features(
     skipped += [(str(samples.ids[i]), "no parameters found") for i in match.wanted if found[i] < 0]
     new = samples.with_parameters(representation, vectors, found)
     # The parameters then have two sources, and no single encoder can reproduce them for a new image.
-    before_publishing()
+    if fence is not None:
+        fence.verify()
     # The table last: once it is there, the parameters are complete, and the command is not repeated.
     write_skipped(store, samples.dataset, representation, skipped)
     write_encoder_record(store, samples.dataset, representation, None)
-    new.save(store)
+    new.save(store, None if fence is None else fence.over)
     return FeatureImport(new, int((found >= 0).sum()), skipped, files)
 
 

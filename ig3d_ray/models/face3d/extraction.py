@@ -23,6 +23,7 @@ from ig3d_ray.models.face3d.encoders import IMAGE_SIZE
 from ig3d_ray.models.face3d.files import encoder_of, load_encoder
 from ig3d_ray.models.precision import tf32
 from ig3d_ray.storage import paths
+from ig3d_ray.storage.leases import Fence
 from ig3d_ray.storage.local_files import read_regular
 from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
 from ig3d_ray.storage.store import Store, at_once
@@ -219,12 +220,12 @@ class Extraction:
         there = not samples.missing(self.representation).all()
         return there and records.get(self.representation) == self.record and len(self.missing()) == len(self)
 
-    def publish(self, samples: Samples, before_publishing: Callable[[], None] = lambda: None) -> tuple[Samples, Skips]:
+    def publish(self, samples: Samples, fence: Fence | None = None) -> tuple[Samples, Skips]:
         """Write the parameters of all pieces to the data set's table; failed images are listed and have none.
 
         Args:
             samples: the whole data set, as it is now.
-            before_publishing: called when all is read and nothing is written yet; it may raise.
+            fence: looked at before anything is written; the table is then published over what it saw.
 
         Raises:
             Ig3dError: no image could be used, or the images have changed.
@@ -244,9 +245,10 @@ class Extraction:
         found = np.array([row_of.get(str(i), -1) for i in samples.ids])
         new = samples.without(self.representation).with_parameters(self.representation, vectors, found)
         # A process killed in between leaves parameters of an unknown encoder, not of a wrong one.
-        before_publishing()
+        if fence is not None:
+            fence.verify()
         write_encoder_record(self.store, samples.dataset, self.representation, None)
-        new.save(self.store)
+        new.save(self.store, None if fence is None else fence.over)
         write_encoder_record(self.store, samples.dataset, self.representation, self.record)
         write_skipped(self.store, samples.dataset, self.representation, skipped)
         self.store.remove(self.folder)
