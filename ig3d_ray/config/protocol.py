@@ -8,6 +8,17 @@ from pydantic import Field, field_validator, model_validator
 from ig3d_ray.types import Frozen, Split
 
 
+class SubgroupFloor(Frozen):
+    """What every subgroup of an attribute must score, for an ensemble to be chosen."""
+
+    attribute: str = Field(min_length=1, max_length=100)
+    """Of the samples, such as gender. Subgroups of fewer than 20 samples don't count."""
+    metric: str = "accuracy"
+    """The larger, the better."""
+    at_least: float = Field(gt=0, le=1)
+    """Of the worst subgroup on the selection set, by cross-fitting."""
+
+
 class ProtocolSpec(Frozen):
     """How unbiased the reported score is."""
 
@@ -27,6 +38,9 @@ class ProtocolSpec(Frozen):
     rope: float = Field(default=0.005, ge=0, le=1)
     """The region of practical equivalence: a gain in the objective whose interval lies within this of 0 is called
     practically the same."""
+
+    floor: SubgroupFloor | None = None
+    """Choose among the ensembles whose worst subgroup reaches this; if none does, the one that comes closest."""
 
     @model_validator(mode="after")
     def _folds_inside_folds(self) -> "ProtocolSpec":

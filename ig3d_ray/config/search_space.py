@@ -236,6 +236,10 @@ class SearchSpace(Frozen):
             raise ValueError(f"objective {self.objective!r} for {self.dataset}; allowed: {', '.join(allowed)}")
         if self.abstain_above_risk is not None and not self.task.has_classes:
             raise ValueError("abstain_above_risk: valence and arousal have no confidence; remove it")
+        floor = self.protocol.floor
+        fit = [name for name in metrics.METRICS[self.task] if metrics.metric_of(name).sign > 0]
+        if floor is not None and floor.metric not in fit:
+            raise ValueError(f"protocol.floor.metric: {floor.metric!r} for {self.task}; allowed: {', '.join(fit)}")
         unfit = [method for method in self.fusion.methods or () if method not in METHODS[self.task]]
         if unfit:
             raise ValueError(f"fusion.methods: {unfit[0]!r} for {self.task}; allowed: {', '.join(METHODS[self.task])}")
@@ -291,6 +295,7 @@ class SearchSpace(Frozen):
             del content["protocol"]["rope"]
         if self.abstain_above_risk is None:
             del content["abstain_above_risk"]
-        if self.protocol.group_by is None:
-            del content["protocol"]["group_by"]
+        for option in ("group_by", "floor"):
+            if content["protocol"][option] is None:
+                del content["protocol"][option]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

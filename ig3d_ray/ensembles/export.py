@@ -62,6 +62,7 @@ def build_spec(
         fusion=board.chosen_fusion,
         calibration=board.calibrated.scores if board.calibrated is not None else None,
         subgroups=board.subgroups,
+        floor=board.floor,
         abstention=board.calibrated.abstention if board.calibrated is not None else None,
         protocol=space.protocol,
         scores=Scored(selection=board.chosen.scores.selection, report=board.chosen.scores.report),

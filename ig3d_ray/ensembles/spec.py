@@ -21,6 +21,7 @@ from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.models.registry import parse_spec
 from ig3d_ray.models.spec import AnySpec, MemberName
 from ig3d_ray.search.abstaining import Abstention
+from ig3d_ray.search.subgroup_floor import FloorScores
 from ig3d_ray.search.subgroups import Subgroups
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.explain import first_error
@@ -175,6 +176,8 @@ class EnsembleSpec(Frozen):
     """Of the probabilities on the report set; None for valence and arousal."""
     subgroups: tuple[Subgroups, ...] = ()
     """Its scores on the report set by each attribute of the samples, such as gender."""
+    floor: FloorScores | None = None
+    """Whether its worst subgroup reaches what was asked for."""
     abstention: Abstention | None = None
     """Where it abstains, if a bound of the error was asked for."""
     optimism: Optimism

@@ -23,6 +23,7 @@ from ig3d_ray.report.sentences import (
     about_abstention,
     about_calibration,
     about_columns,
+    about_floor,
     about_subgroups,
     chosen_by,
     evaluation_number,
@@ -156,7 +157,7 @@ def report_page(
         samples = changes(findings, thumbnail)
         sections.append(Section("Samples that fusion fixed and broke", "changed", changes=samples, note=note))
     if board.subgroups:
-        note = " ".join(about_subgroups(space, board))
+        note = " ".join([*filter(None, [about_floor(board)]), *about_subgroups(space, board)])
         sections.append(Section("Subgroups", "subgroups", table=subgroups_table(findings), note=note))
     if paper and space.dataset in PUBLISHED:
         note = "The paper chose its weights on the samples that it reports, so its numbers are optimistic; data and"

@@ -135,6 +135,22 @@ def about_abstention(board: Leaderboard) -> str:
     )
 
 
+def about_floor(board: Leaderboard) -> str:
+    """Whether the chosen ensemble's worst subgroup reaches its floor, in one sentence; empty without a floor."""
+    floor = board.floor
+    if floor is None:
+        return ""
+    choose_on, report_on = board.chosen.scores.selection.split, board.chosen.scores.report.split
+    reached = "reaches" if floor.selection >= floor.at_least else "does not reach"
+    text = (
+        f"Floor: the worst subgroup by {floor.attribute} {reached} {floor.metric} {floor.at_least:g} on {choose_on}, by"
+        f" cross-fitting: {floor.selection:.4f}"
+    )
+    if floor.report is None:
+        return f"{text}; on {report_on} no subgroup has enough samples."
+    return f"{text}; on {report_on} the worst is {floor.worst} with {floor.report:.4f}."
+
+
 def about_subgroups(space: SearchSpace, board: Leaderboard) -> list[str]:
     """Between which subgroups the chosen ensemble differs most, a sentence for each attribute."""
     lines = []

@@ -14,6 +14,7 @@ from ig3d_ray.report.sentences import (
     about_abstention,
     about_calibration,
     about_columns,
+    about_floor,
     about_subgroups,
     chosen_by,
     of_groups,
@@ -60,6 +61,7 @@ def render(space: SearchSpace, board: Leaderboard, width: int) -> Group:
         chosen_by(space, board),
         about_calibration(board),
         about_abstention(board),
+        about_floor(board),
         *about_subgroups(space, board),
         optimism(board),
     )

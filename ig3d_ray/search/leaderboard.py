@@ -20,6 +20,7 @@ from ig3d_ray.search.pareto import pareto_front
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of
 from ig3d_ray.search.selection import Families, Pick, held_out_statistics, predictions
+from ig3d_ray.search.subgroup_floor import FloorScores, worst_subgroup
 from ig3d_ray.search.subgroups import Subgroups, by_subgroup
 from ig3d_ray.types import Split, Task, view_group
 
@@ -99,6 +100,7 @@ class Leaderboard:
         excluded: samples for which an output of some member is missing; nothing was compared on them.
         bootstrap: the resamples of the report set, for further comparisons.
         subgroups: the chosen ensemble's scores by each attribute of the report set's samples.
+        floor: whether it reaches the protocol's floor; None without one.
         evaluations: which search this is that reports on this set; its verdict is corrected for the others.
         calibrated: the temperature of the chosen ensemble's scores, and what it is worth; None without classes.
     """
@@ -119,6 +121,7 @@ class Leaderboard:
     bootstrap: Bootstrap
     calibrated: Calibrated | None
     subgroups: tuple[Subgroups, ...] = ()
+    floor: FloorScores | None = None
     evaluations: int = 1
 
     @property
@@ -198,7 +201,7 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
     if not results or not results[0]:
         raise Ig3dError(f"{space.dataset}: nothing was scored; the pool is empty")
     logger.debug("search: comparing the families of candidates, with intervals")
-    judge, families = _Judge(space, plan), Families(plan, results, space.objective)
+    judge, families = _Judge(space, plan), Families(plan, results, space.objective, space.protocol.floor)
     best_single, best_2d = _best_on_report(plan.report, results[0], space.objective)
     judge.use_baseline(best_single)
     cross_fitted = families.cross_fitted(0)
@@ -213,6 +216,7 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
     chosen = judge.row("chosen", "chosen ensemble", choices.__getitem__, cross_fitted.get(chosen_family))
     rows.append(chosen)
     own = [result for result in results[0] if not result.candidate.reference]
+    own = [result for result in own if result.margin >= 0] or own
     solved, pair = _solved_weights(judge, results)
     means = {part: _plain_mean(space, plan, part, choice) for part, choice in choices.items()}
     return Leaderboard(
@@ -231,9 +235,31 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         excluded={side.split: side.excluded for side in (plan.parts[0], plan.report)},
         bootstrap=judge.on_report,
         subgroups=by_subgroup(plan.report, chosen.statistics, judge.baseline, space.objective, space.seed),
+        floor=_floor_scores(space, plan, families.margins(0)[chosen_family], chosen.statistics),
         calibrated=(
             calibrate(plan, families, choices, family_of, best_single, space) if space.task.has_classes else None
         ),
+    )
+
+
+def _floor_scores(space: SearchSpace, plan: Plan, above: float, chosen: np.ndarray) -> FloorScores | None:
+    """Whether the chosen ensemble reaches the floor, by cross-fitting and on the report set; a warning if not."""
+    floor = space.protocol.floor
+    if floor is None:
+        return None
+    if above < 0:
+        logger.warning(
+            f"protocol.floor: no ensemble reaches {floor.metric} {floor.at_least:g} in each {floor.attribute} on"
+            f" {space.protocol.choose_on}; the one that comes closest was chosen, with {floor.at_least + above:.4f}"
+        )
+    worst = worst_subgroup(plan.report, chosen, floor)
+    return FloorScores(
+        attribute=floor.attribute,
+        metric=floor.metric,
+        at_least=floor.at_least,
+        selection=round(floor.at_least + above, 9),
+        report=None if worst is None else round(worst.score, 9),
+        worst=None if worst is None else worst.value,
     )
 
 

@@ -9,7 +9,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.search.candidates import Candidate
 from ig3d_ray.search.scoring import Result
-from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes
+from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes, with_schema
 
 _COLUMNS = pa.schema(
     [
@@ -32,6 +32,8 @@ _COLUMNS = pa.schema(
         ("score", pa.float64()),
     ]
 )
+_MARGIN = pa.field("margin", pa.float64())
+"""Only where the protocol has a floor."""
 
 
 def results_to_bytes(results: Sequence[Sequence[Result]]) -> bytes:
@@ -41,7 +43,8 @@ def results_to_bytes(results: Sequence[Sequence[Result]]) -> bytes:
     each of them, or one for each class (or valence and arousal).
     """
     rows = [_row(part, result) for part, found in enumerate(results) for result in found]
-    return table_to_bytes(pa.Table.from_pylist(rows, schema=_COLUMNS))
+    with_margins = any(result.margin for found in results for result in found)
+    return table_to_bytes(pa.Table.from_pylist(rows, schema=_COLUMNS.append(_MARGIN) if with_margins else _COLUMNS))
 
 
 def _row(part: int, result: Result) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def _row(part: int, result: Result) -> dict[str, Any]:
         "temperatures": None if fusion.temperatures is None else list(fusion.temperatures),
         "floors": None if fusion.floors is None else list(fusion.floors),
         "score": result.score,
+        "margin": result.margin,
     }
 
 
@@ -80,7 +84,9 @@ def results_from_bytes(data: bytes, what: str) -> list[tuple[int, Result]]:
         Ig3dError: the table is truncated or has another format; the message begins with `what`.
     """
     try:
-        rows = table_from_bytes(data, _COLUMNS).to_pylist()
+        table = table_from_bytes(data)
+        schema = _COLUMNS.append(_MARGIN) if _MARGIN.name in table.column_names else _COLUMNS
+        rows = with_schema(table, schema).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise Ig3dError(f"{what}: truncated or not a table of results; delete its folder and search again") from error
     return [(row["part"], _result(row)) for row in rows]
@@ -109,4 +115,4 @@ def _result(row: dict[str, Any]) -> Result:
         floors=None if row["floors"] is None else tuple(row["floors"]),
         equally_good_weight_3d=(row["equally_good_from"], row["equally_good_to"]) if row["solved"] else None,
     )
-    return Result(candidate, tuple(row["used"]), fusion, row["score"])
+    return Result(candidate, tuple(row["used"]), fusion, row["score"], row.get("margin") or 0.0)

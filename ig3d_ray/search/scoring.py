@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ig3d_ray.config.protocol import SubgroupFloor
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.pool import Pool
@@ -16,6 +17,7 @@ from ig3d_ray.fusion.robust import fit_floors
 from ig3d_ray.fusion.stacking import stack_logits
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.candidates import WEIGHT_DECIMALS, Candidate
+from ig3d_ray.search.subgroup_floor import margin
 
 logger = logging.getLogger(__name__)
 SIGNIFICANT = 6
@@ -31,12 +33,14 @@ class Result:
         members: those of the candidate whose weight is not zero.
         fusion: how, with weights and temperatures as numbers.
         score: the objective on the selection set.
+        margin: by how much the worst subgroup there is above the protocol's floor; 0 without a floor.
     """
 
     candidate: Candidate
     members: tuple[str, ...]
     fusion: Fusion
     score: float
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,19 @@ class Scorer:
         seed: random seed of the methods.
         max_members: maximum number of members of an ensemble.
         floors: whether methods of many members take their probabilities with fitted floors.
+        subgroup_floor: what the worst subgroup must score.
     """
 
     def __init__(
-        self, pool: Pool, objective: str, seed: int = 0, max_members: int | None = None, floors: bool = True
+        self,
+        pool: Pool,
+        objective: str,
+        seed: int = 0,
+        max_members: int | None = None,
+        floors: bool = True,
+        subgroup_floor: SubgroupFloor | None = None,
     ) -> None:
+        self.subgroup_floor = subgroup_floor
         self.pool, self.objective, self.seed, self.max_members = pool, objective, seed, max_members
         self.floors = floors and pool.task.has_classes
         self._floored: dict[str, _Floored] = {}
@@ -83,7 +95,11 @@ class Scorer:
         else:
             fused = fusion.apply(self.pool.outputs_of(members), self.pool.task)
         value = metrics.score_one(self.pool.task, fused, self.pool.labels, self.objective)
-        return Result(candidate, members, fusion, value)
+        above = 0.0
+        if self.subgroup_floor is not None:
+            statistics = metrics.statistics(self.pool.task, fused, self.pool.labels)
+            above = margin(self.pool, statistics, self.subgroup_floor)
+        return Result(candidate, members, fusion, value, above)
 
     def _solve(self, candidate: Candidate) -> tuple[tuple[str, ...], Fusion]:
         temperatures = self._fitted(candidate.members) if candidate.temperatures else None
@@ -234,12 +250,14 @@ def significant(number: float) -> float:
 
 def score_batch(pool: Pool, candidates: Sequence[Candidate], space: SearchSpace) -> list[Result]:
     """Score candidates on a pool, in order; for the space's objective, seed and limit of members."""
-    scorer = Scorer(pool, space.objective, space.seed, space.search.max_members, space.fusion.floors == "fitted")
+    floors, floor = space.fusion.floors == "fitted", space.protocol.floor
+    scorer = Scorer(pool, space.objective, space.seed, space.search.max_members, floors, floor)
     return [scorer.score(candidate) for candidate in candidates]
 
 
 def best_of(results: Sequence[Result], objective: str) -> Result:
-    """The best result; ties go to fewer members, then to the one found first."""
+    """The best result of those that reach the floor, or that come closest to it; ties go to fewer members, then to the
+    one found first."""
     sign = metrics.metric_of(objective).sign
     # Rounded, because the last bits depend on the machine.
-    return min(results, key=lambda r: (round(-sign * r.score, 12), len(r.members)))
+    return min(results, key=lambda r: (max(0.0, -r.margin), round(-sign * r.score, 12), len(r.members)))

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ig3d_ray.config.protocol import SubgroupFloor
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion.combine import log_softmax
@@ -13,6 +14,7 @@ from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.candidates import family
 from ig3d_ray.search.protocol import Plan, Rows
 from ig3d_ray.search.scoring import Result, best_of
+from ig3d_ray.search.subgroup_floor import margin
 
 EQUAL = 1e-9
 Pick = Callable[[int], Result]
@@ -67,11 +69,13 @@ class Families:
         plan: the protocol's parts.
         results: of each part, as the search gives them.
         objective: the metric.
+        floor: what the worst subgroup must score.
     """
 
     plan: Plan
     results: Sequence[Sequence[Result]]
     objective: str
+    floor: SubgroupFloor | None = None
 
     @cached_property
     def best(self) -> list[dict[str, Result]]:
@@ -102,6 +106,15 @@ class Families:
         """Each family's objective on a part, every sample predicted by a choice made without it."""
         return self._cross_fitted[part]
 
+    def margins(self, part: int) -> dict[str, float]:
+        """By how much each family's worst subgroup is above the floor, likewise; 0 without a floor."""
+        self.cross_fitted(part)
+        return self._margins[part]
+
+    @cached_property
+    def _margins(self) -> list[dict[str, float]]:
+        return [{} for _ in self.plan.inner]
+
     @cached_property
     def _cross_fitted(self) -> list[dict[str, float]]:
         scores = []
@@ -109,15 +122,16 @@ class Families:
             of_part = {}
             pool = self.plan.parts[part if inner else 0]
             for name in self.names if inner else ():
-                sums = held_out_statistics(self.pick(name), pool, inner).sum(axis=0)
-                of_part[name] = float(metrics.from_sums(pool.task, sums)[self.objective])
+                statistics = held_out_statistics(self.pick(name), pool, inner)
+                of_part[name] = float(metrics.from_sums(pool.task, statistics.sum(axis=0))[self.objective])
+                self._margins[part][name] = margin(pool, statistics, self.floor)
             scores.append(of_part)
         return scores
 
     def choose(self, part: int) -> Result:
-        """The best of the family with the best score on a part; ties go to fewer members. Where that is a method's, it
-        is of the methods whose scores are within one standard error of it the one of least log-loss: their order is
-        chance, and better probabilities generalize.
+        """The best of the family with the best score on a part, of those that reach the floor, or come closest to it;
+        ties go to fewer members. Where that is a method's, it is of the methods whose scores are within one standard
+        error of it the one of least log-loss: their order is chance, and better probabilities generalize.
 
         Raises:
             ValueError: the part has no inner parts, so that families can't be compared.
@@ -125,6 +139,8 @@ class Families:
         scores = {n: score for n, score in self._cross_fitted[part].items() if not self.is_reference(n)}
         if not scores:
             raise ValueError(f"part {part} has no parts inside it to choose by")
+        short = {name: max(0.0, -self.margins(part)[name]) for name in scores}
+        scores = {name: score for name, score in scores.items() if short[name] == min(short.values())}
         sign = metrics.metric_of(self.objective).sign
         top = max(sign * score for score in scores.values())
         equal = [name for name, score in scores.items() if sign * score >= top - EQUAL]

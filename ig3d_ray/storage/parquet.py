@@ -55,8 +55,19 @@ def table_from_bytes(data: bytes, schema: pa.Schema | None = None, columns: list
             table = file.read(columns, use_threads=False)
     except Exception as error:  # of many types, as the damage has it
         raise pa.ArrowInvalid(" ".join(str(error).split()) or type(error).__name__) from error
-    if schema is None:
-        return table
+    return table if schema is None else with_schema(table, schema)
+
+
+def with_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Some columns of a table, with the types that they should have.
+
+    Args:
+        table: that was read.
+        schema: of the columns that are wanted.
+
+    Raises:
+        pyarrow.ArrowInvalid: one is missing or of another type.
+    """
     missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise pa.ArrowInvalid(f"column {missing[0]!r} is missing")

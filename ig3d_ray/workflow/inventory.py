@@ -4,11 +4,12 @@ import functools
 import importlib.util
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ig3d_ray.config.protocol import SubgroupFloor
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.data import datasets
 from ig3d_ray.data.labels import Labels, find_labels
@@ -20,6 +21,7 @@ from ig3d_ray.evaluation.pool import Pool, align
 from ig3d_ray.models.registry import has_network, parse_spec
 from ig3d_ray.models.spec import ImportedSpec, TrainedSpec, fingerprint
 from ig3d_ray.models.user_code import working_directory_on_path
+from ig3d_ray.search.subgroups import FEWEST
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store, at_once
 from ig3d_ray.training.runs import all_trained
@@ -217,6 +219,23 @@ def load_pools(
     return pools, [card for card, fit in zip(cards, fits, strict=True) if fit]
 
 
+def _check_floor(pool: Pool, attributes: Mapping[str, np.ndarray], floor: SubgroupFloor | None) -> None:
+    """Whether the attribute of a floor is known.
+
+    Raises:
+        Ig3dError: it isn't, or no subgroup has enough samples.
+    """
+    if floor is None:
+        return
+    values, counts = np.unique(attributes.get(floor.attribute, np.zeros(0, np.str_)), return_counts=True)
+    if not any(value and count >= FEWEST for value, count in zip(values, counts, strict=True)):
+        there = ", ".join(sorted(attributes)) or "none"
+        raise Ig3dError(
+            f"protocol.floor: {pool.dataset} {pool.split} has no {floor.attribute} with subgroups of {FEWEST} samples"
+            f" or more (attributes there: {there}); `ig3d import labels FILE --attribute {floor.attribute}` brings it"
+        )
+
+
 def _grouped(pool: Pool, labels: Labels, space: SearchSpace) -> Pool:
     """The pool with the groups of its samples; a warning if there seem to be some that nobody named."""
     order = np.argsort(labels.ids)
@@ -224,6 +243,7 @@ def _grouped(pool: Pool, labels: Labels, space: SearchSpace) -> Pool:
     known = None if labels.groups is None else labels.groups[rows]
     attributes = {name: values[rows] for name, values in labels.attributes.items()}
     groups = groups_of(pool.ids, known, space.protocol.group_by)
+    _check_floor(pool, attributes, space.protocol.floor)
     if groups is not None and space.abstain_above_risk is not None:
         raise Ig3dError(
             f"abstain_above_risk: {pool.dataset} {pool.split} has groups of samples, and the bound holds for"

@@ -42,6 +42,8 @@ def remove_member(store: Store, dataset: str, name: str) -> Removal:
     """
     datasets.use(store, dataset)
     cards = LogitStore(store).members(dataset)
+    if not any(name in (card.name, card.fingerprint) for card in cards):
+        _sweep_removed(store, dataset)
     card = _one(cards, dataset, name)
     using = [one for one, members in _searches(store, dataset).items() if card.fingerprint in members]
     what = [f"member {card.name} ({card.fingerprint}): outputs on {', '.join(card.splits)}"]
@@ -117,6 +119,20 @@ def carry_out(store: Store, removal: Removal) -> None:
                 raise Ig3dError(f"{name}: a run uses it ({owner.host}, pid {owner.pid}); end that run first")
         for folder in removal.folders:
             store.remove(folder)
+
+
+def _sweep_removed(store: Store, dataset: str) -> None:
+    """Delete the leases and empty folders of members whose deletion was killed after their last file."""
+    of_members = f"{paths.members_folder(dataset)}/"
+    leased = {key.name for key in map(paths.parse_lease, store.names(paths.LEASES)) if key is not None}
+    with Leases(store) as leases:
+        for name in sorted(one for one in leased if one.startswith(of_members)):
+            own = paths.member_folder(dataset, name.removeprefix(of_members))
+            outputs = f"{paths.logits_folder(dataset)}/{name.removeprefix(of_members)}"
+            if not store.names(own) and not store.names(outputs):
+                store.remove(own)
+                store.remove(outputs)
+                leases.sweep_abandoned(name)
 
 
 def _one(cards: list[MemberCard], dataset: str, name: str) -> MemberCard:
