@@ -91,6 +91,29 @@ def within(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+MOST_MIB = 400
+"""What no reader may take for an input of some kilobytes."""
+
+
+def resident(key: str) -> float:
+    """A process's resident memory in MiB: `VmRSS` now, `VmHWM` the highest."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1]) / 1024
+
+
+@pytest.fixture(autouse=True)
+def within_memory() -> Iterator[None]:
+    """No input makes the process grow by more than a constant."""
+    peak = Path("/proc/self/clear_refs")
+    if not peak.exists():
+        yield
+        return
+    peak.write_text("5")
+    before = resident("VmRSS")
+    yield
+    assert resident("VmHWM") - before < MOST_MIB
+
+
 def mutated_bytes(data: bytes, rng: random.Random) -> bytes:
     """Bytes flipped, exchanged, lost, repeated; strange text put in."""
     changed = bytearray(data)
