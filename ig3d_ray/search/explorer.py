@@ -90,19 +90,14 @@ class Explorer:
         among, search = self.among, self.space.search
         base = self.space.seed if search.seed is None else search.seed
         seed = int(np.random.SeedSequence([base, part]).generate_state(1)[0])
-        constraints = None if self.space.protocol.floor is None else _shortfall
         sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
         if search.sampler == "tpe":
             # Grouped, because a subset of three members has other parameters than one of two.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                sampler = optuna.samplers.TPESampler(
-                    seed=seed, multivariate=True, group=True, constant_liar=True, constraints_func=constraints
-                )
+                sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
         elif search.sampler == "nsga2":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                sampler = optuna.samplers.NSGAIISampler(seed=seed, constraints_func=constraints)
+            sampler = optuna.samplers.NSGAIISampler(seed=seed)
         directions = [self.direction] + (["minimize"] if search.second_objective else [])
         enumerable = among.pairs is not None and among.pairs <= search.enumerate_up_to
         asks_pairs = among.has_pairs and not enumerable
@@ -192,20 +187,12 @@ class Explorer:
                     study.order.append(result)
             for trial, candidate in trials:
                 if self.space.protocol.floor is not None:
-                    trial.set_user_attr(_MARGIN, study.known[candidate].margin)
+                    trial.set_constraint("floor", -study.known[candidate].margin)
                 study.study.tell(trial, self._values(study.known[candidate]))
 
     def _values(self, result: Result) -> list[float]:
         second = [cost_of(self.space.search, result.members)] if self.space.search.second_objective else []
         return [result.score, *second]
-
-
-_MARGIN = "margin"
-
-
-def _shortfall(trial: optuna.trial.FrozenTrial) -> tuple[float]:
-    """Optuna's constraint: what a trial lacks to the floor, at most 0 where it reaches it."""
-    return (-float(trial.user_attrs[_MARGIN]),)
 
 
 def run_local(

@@ -57,7 +57,7 @@ def test_the_leaderboard_is_a_table(drawn: tuple[dict[str, np.ndarray], np.ndarr
 
 def test_it_is_cloned_and_its_parameters_are_read_and_set() -> None:
     fusion = LateFusion("macro_f1", max_members=2, seed=3)
-    assert fusion.get_params() == {"objective": "macro_f1", "max_members": 2, "budget": 200, "seed": 3}
+    assert fusion.get_params() == {"objective": "macro_f1", "max_members": 2, "budget": None, "seed": 3}
     copy = clone(fusion)
     assert copy is not fusion
     assert copy.get_params() == fusion.get_params()
