@@ -134,9 +134,11 @@ def calibration(
         again = _plain_ece(_binned(confidence, right, times))
         drawn[number] = losses @ times / times.sum(), briers @ times / times.sum(), again
     # Resampling adds to the plug-in error what chance adds: the basic interval takes it off.
-    errors = np.maximum(2 * plain - drawn[:, 2], 0.0)
+    errors = interval_of(ece(reliability(probabilities_NC, labels_N)), np.maximum(2 * plain - drawn[:, 2], 0.0))
+    # The estimate is 0 where the errors are what calibrated probabilities would have, and 0 is then not excluded.
+    around = {"low": min(errors.low, errors.value), "high": max(errors.high, errors.value)}
     return Calibration(
         log_loss=interval_of(float(losses.mean()), drawn[:, 0]),
         brier=interval_of(float(briers.mean()), drawn[:, 1]),
-        ece=interval_of(ece(reliability(probabilities_NC, labels_N)), errors),
+        ece=errors.model_copy(update=around),
     )

@@ -101,3 +101,12 @@ def test_a_fused_pair_has_calibrated_probabilities() -> None:
     plain = fusion.fusion_.model_copy(update={"fused_temperature": None})
     without = plain.probabilities(fusion.decision_function(members))
     assert log_losses(likely, labels).mean() < log_losses(without, labels).mean()
+
+
+def test_the_calibration_error_lies_in_its_interval() -> None:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        likely = softmax(rng.normal(size=(600, 5)))
+        labels = (likely.cumsum(axis=1) < rng.random(600)[:, None]).sum(axis=1)
+        found = calibration(likely, labels, 0).ece
+        assert found.low <= found.value <= found.high
