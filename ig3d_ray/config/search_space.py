@@ -109,6 +109,9 @@ class SearchSpec(Frozen):
     """Of the sampler; the space's own seed by default."""
     second_objective: Literal["members", "cost"] | None = None
     """Optuna minimizes this too, and the Pareto front of both is reported; the ensemble is selected by the first."""
+    proof: Literal["exact"] | None = None
+    """`exact`: also solve the weights of the chosen two or three members for accuracy, and show in the report what no
+    weights of theirs exceed; some seconds."""
     costs: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """For `cost`: what a member costs to run, in any unit; names may contain `*`, and the first match counts."""
 
@@ -243,6 +246,8 @@ class SearchSpace(Frozen):
         unfit = [method for method in self.fusion.methods or () if method not in METHODS[self.task]]
         if unfit:
             raise ValueError(f"fusion.methods: {unfit[0]!r} for {self.task}; allowed: {', '.join(METHODS[self.task])}")
+        if self.search.proof and not self.task.has_classes:
+            raise ValueError("search.proof: it is for accuracy, and valence and arousal have none; remove it")
         if self.search.costs and self.search.second_objective != "cost":
             raise ValueError(
                 "search.costs: they have no effect without second_objective 'cost'; set it, or remove them"
@@ -293,6 +298,8 @@ class SearchSpace(Frozen):
         if self.protocol.rope == ProtocolSpec().rope:
             # Of no influence on the search, as no groups are.
             del content["protocol"]["rope"]
+        # Of no influence on the search.
+        del content["search"]["proof"]
         if self.abstain_above_risk is None:
             del content["abstain_above_risk"]
         for option in ("group_by", "floor"):

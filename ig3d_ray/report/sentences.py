@@ -108,6 +108,21 @@ def optimism(board: Leaderboard) -> str:
     )
 
 
+def about_proof(board: Leaderboard) -> str:
+    """What no weights of the chosen members exceed on the selection set, in one sentence; empty if not asked for."""
+    proof = board.proof
+    if proof is None:
+        return ""
+    if proof.best is None or proof.bound is None:
+        return f"Proof: only for ensembles of two or three members; this one has {len(proof.members)}."
+    weights = ", ".join(f"{weight:.4f} {name}" for weight, name in zip(proof.weights, proof.members, strict=True))
+    text = (
+        f"Proof: no weights of {' + '.join(proof.members)} score above {proof.bound:.4f} in accuracy on"
+        f" {board.chosen.scores.selection.split}; the chosen ones score {proof.chosen:.4f}"
+    )
+    return f"{text}, and {weights} score {proof.best:.4f}."
+
+
 def about_calibration(board: Leaderboard) -> str:
     """How good the chosen ensemble's probabilities are, before and after its temperature; empty without classes."""
     if board.calibrated is None:

@@ -15,6 +15,7 @@ from ig3d_ray.report.sentences import (
     about_calibration,
     about_columns,
     about_floor,
+    about_proof,
     about_subgroups,
     chosen_by,
     of_groups,
@@ -59,6 +60,7 @@ def render(space: SearchSpace, board: Leaderboard, width: int) -> Group:
     lines = (
         about_columns(space, board),
         chosen_by(space, board),
+        about_proof(board),
         about_calibration(board),
         about_abstention(board),
         about_floor(board),

@@ -17,6 +17,7 @@ from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.search.calibrating import Calibrated, calibrate, with_temperature
 from ig3d_ray.search.candidates import Candidate
 from ig3d_ray.search.pareto import pareto_front
+from ig3d_ray.search.proof import Proof, prove
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of
 from ig3d_ray.search.selection import Families, Pick, held_out_statistics, predictions
@@ -101,6 +102,7 @@ class Leaderboard:
         bootstrap: the resamples of the report set, for further comparisons.
         subgroups: the chosen ensemble's scores by each attribute of the report set's samples.
         floor: whether it reaches the protocol's floor; None without one.
+        proof: what no weights of its members exceed; None where it wasn't asked for.
         evaluations: which search this is that reports on this set; its verdict is corrected for the others.
         calibrated: the temperature of the chosen ensemble's scores, and what it is worth; None without classes.
     """
@@ -122,6 +124,7 @@ class Leaderboard:
     calibrated: Calibrated | None
     subgroups: tuple[Subgroups, ...] = ()
     floor: FloorScores | None = None
+    proof: Proof | None = None
     evaluations: int = 1
 
     @property
@@ -236,6 +239,7 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         bootstrap=judge.on_report,
         subgroups=by_subgroup(plan.report, chosen.statistics, judge.baseline, space.objective, space.seed),
         floor=_floor_scores(space, plan, families.margins(0)[chosen_family], chosen.statistics),
+        proof=prove(choices[0], plan.parts[0]) if space.search.proof else None,
         calibrated=(
             calibrate(plan, families, choices, family_of, best_single, space) if space.task.has_classes else None
         ),
