@@ -9,7 +9,7 @@ import pandas as pd
 from ig3d_ray.data import datasets
 from ig3d_ray.data.datasets import Dataset, VaLabels
 from ig3d_ray.data.ids import match_ids, unlike
-from ig3d_ray.data.tables.packed import Packer, piece
+from ig3d_ray.data.tables.pieces import Packer, piece
 from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion

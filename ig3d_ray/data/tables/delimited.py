@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import BinaryIO
 
-from ig3d_ray.data.tables.packed import Packed, Packer, text_piece
+from ig3d_ray.data.tables.packed import Packed
+from ig3d_ray.data.tables.pieces import Packer, text_piece
 from ig3d_ray.errors import Ig3dError
 
 DELIMITERS = ",;\t|"
