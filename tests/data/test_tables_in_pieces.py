@@ -91,8 +91,8 @@ def test_every_value_of_every_form_is_read(form: str, tmp_path: Path) -> None:
     found = read_columns(tmp_path / form)
     assert sorted(found) == sorted(made)
     assert found["sample_id"].tolist() == made["sample_id"].tolist()
-    # pandas writes fifteen decimals.
-    exact = 1e-15 if form == "pandas.json" else 0.0
+    # pandas writes fifteen decimals, of large numbers fewer digits.
+    exact = 1e-10 if form == "pandas.json" else 0.0
     for name in ("p", "rounded", "large"):
         assert found[name].dtype == np.float64
         np.testing.assert_allclose(found[name], made[name], rtol=exact, atol=exact)
