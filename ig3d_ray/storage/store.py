@@ -219,43 +219,39 @@ class Store:
             Ig3dError: it has changed, and nothing was written; or the storage refuses.
         """
         if over.version is None:
-            if not self.create(name, data):
-                raise self._changed(name)
-            return
+            replaced = self.create(name, data)
+        else:
+            replaced = self._ask("cannot write", name, lambda: self._replaced(name, data, over))
+        if not replaced:
+            raise Ig3dError(
+                f"{self.locate(name)}: another command published it meanwhile; nothing was written; start this one"
+                " again"
+            )
 
-        def put() -> bool:
-            if self.is_local:
-                with locked_folder(Path(self._path(name)).parent):
-                    same = self.seen(name) == over
-                    if same:
-                        replace_file(Path(self._path(name)), data)
-                return same
-            if not self.uri.startswith("s3://"):
-                same = self.seen(name) == over
-                if same:
-                    self._write(name, data)
-                return same
-            try:
-                # In one put: of an upload in parts s3fs drops the condition.
-                self._fs.pipe_file(self._path(name), data, chunksize=len(data) + 1, IfMatch=over.version)
-            except Exception as error:
-                if has_no_conditions(error):
-                    warn_unsafe(self.uri, "takes no conditional writes")
-                    self._fs.pipe_file(self._path(name), data)
-                    return True
-                if not condition_failed(error):
-                    raise
-                # A write whose response was lost is its own.
-                return self.read_if_there(name) == data
-            return True
+    def _replaced(self, name: str, data: bytes, over: "Seen") -> bool:
+        """Write over what was seen; returns whether it was still there."""
+        if self.uri.startswith("s3://"):
+            return self._replaced_on_s3(name, data, over)
+        with locked_folder(Path(self._path(name)).parent) if self.is_local else contextlib.nullcontext():
+            same = self.seen(name) == over
+            if same:
+                self._write(name, data)
+        return same
 
-        if not self._ask("cannot write", name, put):
-            raise self._changed(name)
-
-    def _changed(self, name: str) -> Ig3dError:
-        return Ig3dError(
-            f"{self.locate(name)}: another command published it meanwhile; nothing was written; start this one again"
-        )
+    def _replaced_on_s3(self, name: str, data: bytes, over: "Seen") -> bool:
+        try:
+            # In one put: of an upload in parts s3fs drops the condition.
+            self._fs.pipe_file(self._path(name), data, chunksize=len(data) + 1, IfMatch=over.version)
+        except Exception as error:
+            if has_no_conditions(error):
+                warn_unsafe(self.uri, "takes no conditional writes")
+                self._write(name, data)
+                return True
+            if not condition_failed(error):
+                raise
+            # A write whose response was lost is its own.
+            return self.read_if_there(name) == data
+        return True
 
     def create(self, name: str, data: bytes) -> bool:
         """Publish bytes under a name that does not exist yet; if several processes try, only one succeeds.
