@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -169,14 +170,28 @@ def test_weights_are_the_members(world: World, bundle: Path) -> None:
 
 def test_what_cannot_be_exported_says_so(world: World, bundle: Path, tmp_path: Path) -> None:
     ensemble = load_ensemble(world.uri, device="cpu")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
     with pytest.raises(Ig3dError, match="already exists; give a new folder"):
-        write_bundle(ensemble, bundle)
+        write_bundle(ensemble, tmp_path / "full")
     first = world.spec.members[0]
     imported = {"spec": {"kind": "imported", "name": "theirs", "view": "2d"}, "name": "theirs", "checkpoint": None}
     spec = world.spec.model_copy(update={"members": (first.model_copy(update=imported), *world.spec.members[1:])})
     with pytest.raises(Ig3dError, match="theirs: was imported as predictions; there is no network to export"):
         write_bundle(Ensemble(spec, world.store), tmp_path / "bundle")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [tmp_path / "full"]
+
+
+def test_the_same_bundle_may_be_there_and_another_one_not(world: World, bundle: Path, tmp_path: Path) -> None:
+    ensemble, copy = load_ensemble(world.uri, device="cpu"), tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    before = {file: file.stat().st_mtime_ns for file in copy.rglob("*")}
+    assert write_bundle(ensemble, copy)
+    assert {file: file.stat().st_mtime_ns for file in copy.rglob("*")} == before
+    (copy / "README.md").write_text("changed")
+    with pytest.raises(Ig3dError, match="already exists with another bundle; give a new folder"):
+        write_bundle(ensemble, copy)
+    assert (copy / "README.md").read_text() == "changed"
 
 
 def graph_of(world: World, specs: list[dict[str, Any]], fusion: Fusion) -> EnsembleGraph:
