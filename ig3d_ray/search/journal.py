@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version
 
+import numpy as np
+
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.search.candidates import Candidate
 from ig3d_ray.search.protocol import Plan
@@ -17,6 +19,9 @@ def search_folder(space: SearchSpace, name: str, plan: Plan) -> str:
     """The folder of a search in a store: its name, and a hash of the space, the samples, their labels and outputs."""
     # The space defines how the pools are split.
     pools = plan.parts.whole.digest + plan.report.digest
+    if space.protocol.floor is not None:
+        subgroups = plan.parts.whole.attributes.get(space.protocol.floor.attribute, np.zeros(0, np.str_))
+        pools += hashlib.sha256("\0".join(subgroups.tolist()).encode()).hexdigest()
     # Another version of this package may compute other scores, so it does not resume a search of this version.
     identity = hashlib.sha256(f"{version('ig3d-ray')}\0{space.hash}\0{pools}".encode()).hexdigest()[:8]
     return paths.search_folder(space.dataset, name, identity)

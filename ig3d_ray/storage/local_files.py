@@ -88,18 +88,17 @@ def locked_folder(folder: Path) -> Iterator[None]:
     """Hold a folder's lock, which other processes on it wait for; a process that ends gives it back.
 
     Args:
-        folder: that exists.
+        folder: that is locked, if it is there.
     """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
+    with contextlib.ExitStack() as opened:
         # A file system without locks, such as some over a network, does without.
         with contextlib.suppress(ImportError, OSError):
             import fcntl
 
+            handle = os.open(folder, os.O_RDONLY)
+            opened.callback(os.close, handle)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(handle)
 
 
 def remove_tree(path: Path) -> None:

@@ -197,7 +197,9 @@ class Store:
                 if self.is_local:
                     about = os.stat(self._path(name))
                     return Seen(f"{about.st_ino} {about.st_mtime_ns} {about.st_size}")
-                return Seen(_version(self._fs.info(self._path(name))) or "unknown")
+                about = self._fs.info(self._path(name))
+                times = [str(about.get(key)) for key in ("mtime", "LastModified", "created", "size")]
+                return Seen(_version(about) or " ".join(times))
             except FileNotFoundError:
                 return Seen(None)
 
@@ -232,7 +234,8 @@ class Store:
         """Write over what was seen; returns whether it was still there."""
         if self.uri.startswith("s3://"):
             return self._replaced_on_s3(name, data, over)
-        with locked_folder(Path(self._path(name)).parent) if self.is_local else contextlib.nullcontext():
+        folder = Path(self._path(name)).parent
+        with locked_folder(folder) if self.is_local else contextlib.nullcontext():
             same = self.seen(name) == over
             if same:
                 self._write(name, data)

@@ -129,10 +129,12 @@ def _sweep_removed(store: Store, dataset: str) -> None:
         for name in sorted(one for one in leased if one.startswith(of_members)):
             own = paths.member_folder(dataset, name.removeprefix(of_members))
             outputs = f"{paths.logits_folder(dataset)}/{name.removeprefix(of_members)}"
-            if not store.names(own) and not store.names(outputs):
-                store.remove(own)
-                store.remove(outputs)
-                leases.sweep_abandoned(name)
+            # Nobody else may begin with it meanwhile.
+            if store.names(own) or store.names(outputs) or leases.acquire(name) is not None:
+                continue
+            store.remove(own)
+            store.remove(outputs)
+            leases.forget([name])
 
 
 def _one(cards: list[MemberCard], dataset: str, name: str) -> MemberCard:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ig3d_ray.data.tables import delimited, json_stream, json_tables, records
+from ig3d_ray.data.tables import delimited, json_stream, json_tables, parquet_tables, records
 from ig3d_ray.data.tables.containers import read_columns
 from ig3d_ray.data.tables.json_tables import read_json
 from ig3d_ray.data.tables.packed import each_text
@@ -26,6 +26,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delimited, "ROWS_AT_ONCE", 64)
     monkeypatch.setattr(records, "ROWS_AT_ONCE", 64)
     monkeypatch.setattr(json_tables, "ROWS_AT_ONCE", 64)
+    monkeypatch.setattr(parquet_tables, "ROWS_AT_ONCE", 64)
     monkeypatch.setattr(json_stream, "BYTES_AT_ONCE", 61)
 
 
@@ -110,12 +111,49 @@ def test_every_value_of_every_form_is_read(form: str, tmp_path: Path) -> None:
         ["0", "0.5", "1"] * 200,
         ["007"] * 300 + ["0.25"] * 300,
         [""] * 300 + ["2.5"] * 300,
+        [f"{i / 10:.2f}" for i in range(1, 193)] + [f"5.12{i}" for i in range(1, 9)],
+        [f"5.12{i}" for i in range(1, 9)] * 8 + [f"{i / 10:.2f}" for i in range(1, 193)],
     ],
 )
 def test_text_is_given_back_as_it_was(fields: list[str], tmp_path: Path) -> None:
     rows = [f"s{i},{field}" for i, field in enumerate(fields)]
     (tmp_path / "t.csv").write_text("\n".join(["sample_id,x", *rows]) + "\n")
     assert list(each_text(read_columns(tmp_path / "t.csv"), "x")) == fields
+
+
+def test_large_whole_numbers_beside_missing_ones_are_numbers(tmp_path: Path) -> None:
+    rows = [{"a": 2**60 + i, "b": 2**60 if i < 100 else None} for i in range(200)]
+    (tmp_path / "t.json").write_text(json.dumps(rows))
+    found = read_columns(tmp_path / "t.json")
+    assert found["a"].tolist() == [2**60 + i for i in range(200)]
+    assert found["b"][0] == 2.0**60
+    assert np.isnan(found["b"][-1])
+
+
+def test_lists_may_be_missing_in_the_first_rows(tmp_path: Path) -> None:
+    rows: list[list[float] | None] = [None] * 150 + [[1.0, 2.0]] * 50
+    pd.DataFrame({"sample_id": map(str, range(200)), "m": rows}).to_parquet(tmp_path / "t.parquet", row_group_size=64)
+    found = read_columns(tmp_path / "t.parquet")
+    assert np.isnan(found["m_1"][:150]).all()
+    assert found["m_1"][150:].tolist() == [2.0] * 50
+
+
+def test_an_object_of_lists_and_objects_is_refused(tmp_path: Path) -> None:
+    some = {f"i{i}": [{"happy": 1.5}] if i % 2 else {"happy": 2.5} for i in range(200)}
+    (tmp_path / "t.json").write_text(json.dumps(some))
+    with pytest.raises(Ig3dError, match=r"t\.json: 'i0' is no sample's scores"):
+        read_columns(tmp_path / "t.json")
+
+
+TWO_AT_THE_END = "a,b,\nx,1,,\ny,2,,\n", {"a": ["x", "y"], "b": ["1", "2"]}
+BLANKS = "a b\n1,0 x\n2,0 y\n", {"a": ["1,0", "2,0"], "b": ["x", "y"]}
+
+
+@pytest.mark.parametrize(("text", "expected"), [TWO_AT_THE_END, BLANKS])
+def test_delimiters_at_the_end_and_blanks_as_such(text: str, expected: dict[str, list[str]], tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text(text)
+    found = read_columns(tmp_path / "t.txt")
+    assert {name: found[name].tolist() for name in found} == expected
 
 
 def test_columns_that_come_late_are_empty_before(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """`protocol.floor`: the ensemble is chosen among those whose worst subgroup reaches it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,8 @@ from ig3d_ray.importing.predictions import import_predictions
 from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.report.sentences import about_floor
 from ig3d_ray.search.explorer import Explorer
+from ig3d_ray.search.journal import search_folder
+from ig3d_ray.search.protocol import plan
 from ig3d_ray.search.results import results_from_bytes, results_to_bytes
 from ig3d_ray.search.scoring import score_batch
 from ig3d_ray.storage.store import Store
@@ -71,6 +75,15 @@ def test_the_ensemble_reaches_the_floor_where_the_best_does_not(stored: Store) -
     assert bound.spec.scores.report.metrics["accuracy"].value < free.spec.scores.report.metrics["accuracy"].value
     assert about_floor(bound.board).startswith("Floor: the worst subgroup by gender reaches accuracy 0.75 on dev")
     assert "In each gender accuracy of at least 0.75 was asked for" in model_card(bound.spec)
+
+
+def test_other_subgroups_are_another_search(stored: Store) -> None:
+    asked = space({"attribute": "gender", "at_least": 0.75})
+    pools, _ = pipeline.load_pools(stored, asked, pipeline.take_inventory(stored, asked).usable(("dev", "test")))
+    others = replace(pools["dev"], attributes={"gender": np.roll(pools["dev"].attributes["gender"], 1)})
+    first = search_folder(asked, "x", plan(asked.protocol, pools, 0))
+    assert search_folder(asked, "x", plan(asked.protocol, pools, 0)) == first
+    assert search_folder(asked, "x", plan(asked.protocol, pools | {"dev": others}, 0)) != first
 
 
 def test_a_floor_that_nothing_reaches_is_said_and_the_closest_is_chosen(

@@ -86,7 +86,7 @@ def _literal(name: str, text: str) -> dict[str, Any]:
     return {name: content}
 
 
-class _TooLargeError(Exception):
+class _TooLargeError(Ig3dError):
     """A file expands to more than is read."""
 
 

@@ -80,7 +80,7 @@ def _read(source: _Lines, what: str) -> Packed:
     lines = chain(some, lines)
     try:
         if delimiter == " ":
-            return without_index(_packed((line.split() for line in lines), source, what))
+            return without_index(_packed((line.split() for line in lines), source, what, decimal_commas=False))
         rows = csv.reader(lines, delimiter=delimiter, strict=True)
         packed = _packed(rows, source, what)
     except csv.Error as error:
@@ -122,7 +122,7 @@ def _delimiter(some: list[str]) -> str:
     return best
 
 
-def _packed(table: Iterator[list[str]], source: _Lines, what: str) -> Packed:
+def _packed(table: Iterator[list[str]], source: _Lines, what: str, decimal_commas: bool = True) -> Packed:
     """A header and its rows as columns, packed some thousand rows at a time."""
     table = (row for row in table if row)
     header = [name.strip() for name in next(table, [])]
@@ -132,7 +132,7 @@ def _packed(table: Iterator[list[str]], source: _Lines, what: str) -> Packed:
     # R's write.table names the rows, but not their column; others end each row with a delimiter.
     width = len(header) + (first is not None and len(first) == len(header) + 1)
     rows = _Rows(chain([] if first is None else [first], table), width, header, what)
-    packer = Packer(all_text=True)
+    packer = Packer(all_text=True, decimal_commas=decimal_commas)
     packer.add({str(at): text_piece([]) for at in range(width)}, 0)
     while some := rows.take(source):
         columns = enumerate(zip(*some, strict=True))
@@ -142,6 +142,8 @@ def _packed(table: Iterator[list[str]], source: _Lines, what: str) -> Packed:
     names = ["", *header] if width > len(header) else header
     if last_is_empty and (width > len(header) or not header[-1]):
         names = header[: width - 1]
+        if names and not names[-1] and not any(packed.each(str(len(names) - 1))):
+            names = names[:-1]
     elif rows.first_short is not None:
         raise rows.error(*rows.first_short)
     if len(set(names)) != len(names):

@@ -40,6 +40,9 @@ def read_parquet(file: BinaryIO, what: str) -> Packed:
     except Exception as error:  # of many types, as the damage has it
         reason = (" ".join(str(error).split()) or type(error).__name__)[:100]
         raise Ig3dError(f"{what}: not a whole Parquet file ({reason})") from error
+    empty = next((name for name in lists if not worded and name not in widths), None)
+    if empty is not None:
+        raise Ig3dError(f"{what}: column {empty!r} has no list in any row; remove it, or give as many numbers in each")
     return without_index(packer.columns())
 
 
@@ -74,6 +77,8 @@ def _batch_pieces(batch: pa.RecordBatch, lists: list[str], widths: dict[str, int
         if name in lists:
             rows = column.to_pylist()
             sizes = {len(row) for row in rows if row is not None} | ({widths[name]} if name in widths else set())
+            if not sizes:
+                continue  # its width will be known when a row has a list; until then, all are empty
             if len(sizes) != 1:
                 words = ", ".join(map(str, sorted(sizes)[:5])) or "no"
                 raise Ig3dError(f"{what}: column {name!r} has lists of {words} numbers; give as many in each row")

@@ -1,7 +1,8 @@
 """Rows of columns as they are read, put together piece by piece."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import NoneType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -33,12 +34,13 @@ def piece(values: Sequence[Any]) -> Piece:
         values: of some rows.
     """
     kinds = set(map(type, values))
-    if kinds <= {int, float, type(None)}:
-        if kinds <= {type(None)}:
+    if bool not in kinds and all(issubclass(kind, int | float | NoneType) for kind in kinds):
+        whole = all(issubclass(kind, int) for kind in kinds)
+        if kinds <= {NoneType}:
             return Piece(pa.nulls(len(values)))
-        if kinds == {int} and all(-(2**63) <= value < 2**63 for value in values):
+        if whole and all(-(2**63) <= value < 2**63 for value in values):
             return Piece(_array(values, pa.int64()))
-        if kinds != {int} and all(abs(value) <= LARGEST for value in values if isinstance(value, int)):
+        if not whole and all(abs(value) <= LARGEST for value in values if isinstance(value, int)):
             numbers = [value if value is None else float(value) for value in values]
             return Piece(_array(numbers, pa.float64()))
     return Piece(_array([_as_word(value) for value in values], pa.string()))
@@ -88,12 +90,13 @@ class Packer:
     """Puts the pieces of columns together.
 
     Args:
-        all_text: whether they come from a file of text, in which numbers may have decimal commas.
+        all_text: whether they come from a file of text.
+        decimal_commas: whether numbers may have them there.
     """
 
-    def __init__(self, all_text: bool = False) -> None:
+    def __init__(self, all_text: bool = False, decimal_commas: bool = False) -> None:
         self._pieces: dict[str, list[Piece]] = {}
-        self._all_text, self.rows = all_text, 0
+        self._all_text, self._decimal_commas, self.rows = all_text, decimal_commas, 0
 
     def add(self, pieces: Mapping[str, Piece], rows: int) -> None:
         """The next rows; a column that is new, or not there, is empty in the others.
@@ -131,7 +134,7 @@ class Packer:
             # Pieces are freed as they are put together.
             name = next(iter(self._pieces))
             found[name], spelling = self._joined(self._pieces.pop(name))
-            if self._all_text and has_decimal_commas(found[name]):
+            if self._decimal_commas and has_decimal_commas(found[name]):
                 chunks = pc.replace_substring(found[name], ",", ".").chunks
                 found[name], spelling = self._joined([text_piece(chunk.to_pylist()) for chunk in chunks])
             if pa.types.is_string(found[name].type):
@@ -143,23 +146,33 @@ class Packer:
     def _joined(self, pieces: list[Piece]) -> tuple[pa.ChunkedArray, str]:
         """The pieces of a column as one, and how its numbers are spelled."""
         kinds = {piece.values.type for piece in pieces} - {pa.null()}
-        spelled = {piece.spelling for piece in pieces} - {BOTH}
-        if len(spelled) > 1 or pa.string() in kinds or (not kinds and self._all_text):
+        spelling = _common_spelling(pieces)
+        if spelling is None or pa.string() in kinds or (not kinds and self._all_text):
             return pa.chunked_array([_as_strings(piece) for piece in pieces], pa.string()), BOTH
         kind = pa.int64() if kinds == {pa.int64()} and not any(piece.values.null_count for piece in pieces) else None
         kind = kind or pa.float64()
-        return pa.chunked_array([piece.values.cast(kind) for piece in pieces], kind), next(iter(spelled), BOTH)
+        # Not safe: whole numbers above 2 ** 53 are rounded beside others.
+        return pa.chunked_array([piece.values.cast(kind, safe=False) for piece in pieces], kind), spelling
 
 
 def _merged(pieces: list[Piece]) -> list[Piece]:
     """The small ones at the end as one, where they are of one kind: many small ones leave holes in memory."""
     large = [one for one in pieces if len(one.values) >= LARGE]
     small = pieces[len(large) :]
-    spelled = {one.spelling for one in small} - {BOTH}
-    if len({one.values.type for one in small}) != 1 or len(spelled) > 1:
+    spelling = _common_spelling(small)
+    if len({one.values.type for one in small}) != 1 or spelling is None:
         return pieces
     joined = pa.concat_arrays([one.values for one in small], memory_pool=POOL)
-    return [*large, Piece(joined, next(iter(spelled), BOTH))]
+    return [*large, Piece(joined, spelling)]
+
+
+def _common_spelling(pieces: Iterable[Piece]) -> str | None:
+    """The spelling by which all numbers are given back; None if there is none."""
+    there = {piece.spelling for piece in pieces if not pa.types.is_null(piece.values.type)}
+    others = there - {BOTH}
+    if len(others) > 1 or (BOTH in there and not others <= {"r", "s"}):
+        return None
+    return next(iter(others), BOTH)
 
 
 def _as_strings(piece: Piece) -> pa.Array:

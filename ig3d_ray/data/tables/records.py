@@ -125,7 +125,8 @@ def by_sample(content: dict[str, Any], what: str) -> list[dict[str, Any]]:
         return [{"sample_id": key, "scores": value} for key, value in content.items()]
     if all(isinstance(value, dict) for value in there):
         return [face for key, value in content.items() for face in faces_of({"sample_id": key} | (value or {}))]
-    strange = next(key for key, value in content.items() if not isinstance(value, list | dict))
+    kinds = {key: type(value) for key, value in content.items() if value is not None}
+    strange = next((key for key, kind in kinds.items() if kind not in (list, dict)), next(iter(kinds)))
     raise Ig3dError(f"{what}: {strange[:40]!r} is no sample's scores; give a list of objects, one per sample")
 
 
