@@ -244,7 +244,7 @@ COMMANDS: dict[str, tuple[list[list[str]], list[str]]] = {
     "report": ([*BOTH, SEARCH], ["report", "SPEC"]),
     "report files": (
         [*BOTH, SEARCH],
-        ["report", "SPEC", "--out", "page.html", "--table", "scores.md", "--figures", "figures"],
+        ["report", "SPEC", "--out", "page.html", "--table", "scores.md"],
     ),
     "predict images": (
         [MEMBERS, SEARCH],
