@@ -53,7 +53,8 @@ def data_faces(
 ) -> None:
     """Draw the built-in data set: faces with expressions, and 3D parameters as an encoder would output them."""
     from ig3d_ray.data.synthetic.faces import contact_sheet
-    from ig3d_ray.storage.store import Store, write_file
+    from ig3d_ray.storage.output_files import write_file
+    from ig3d_ray.storage.store import Store
     from ig3d_ray.workflow.drawn_faces import draw_faces
 
     if storage is None and sheet is None:

@@ -26,7 +26,8 @@ def data_check(
     from ig3d_ray.cli.terminal import log_to_stderr, stdout_console
     from ig3d_ray.data.check import check_data
     from ig3d_ray.data.samples import load_samples
-    from ig3d_ray.storage.store import Store, write_file
+    from ig3d_ray.storage.output_files import write_file
+    from ig3d_ray.storage.store import Store
 
     if copies is not None:
         check_suffix(copies, (".csv",), "--list-duplicates")

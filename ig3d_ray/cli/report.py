@@ -45,7 +45,7 @@ def report(
     """Write the report of a search again, or a page that compares several searches or data sets."""
     from ig3d_ray.report.page import comparison_page
     from ig3d_ray.report.paper_rows import FORMATS, paper_rows
-    from ig3d_ray.storage.store import write_file
+    from ig3d_ray.storage.output_files import write_file
     from ig3d_ray.workflow.reports import draw, figure_files, write_report
 
     if out is not None:

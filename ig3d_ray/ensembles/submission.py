@@ -7,7 +7,7 @@ import pandas as pd
 
 from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
-from ig3d_ray.storage.store import write_file
+from ig3d_ray.storage.output_files import write_file
 
 Submission = Literal["table", "abaw", "labels"]
 

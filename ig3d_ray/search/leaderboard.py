@@ -21,7 +21,7 @@ from ig3d_ray.search.proof import Proof, prove
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of
 from ig3d_ray.search.selection import Families, Pick, held_out_statistics, predictions
-from ig3d_ray.search.subgroup_floor import FloorScores, worst_subgroup
+from ig3d_ray.search.subgroup_floor import FloorScores, floor_scores
 from ig3d_ray.search.subgroups import Subgroups, by_subgroup
 from ig3d_ray.types import Split, Task, view_group
 
@@ -238,32 +238,11 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         excluded={side.split: side.excluded for side in (plan.parts[0], plan.report)},
         bootstrap=judge.on_report,
         subgroups=by_subgroup(plan.report, chosen.statistics, judge.baseline, space.objective, space.seed),
-        floor=_floor_scores(space, plan, families.margins(0)[chosen_family], chosen.statistics),
+        floor=floor_scores(space.protocol, plan.report, families.margins(0)[chosen_family], chosen.statistics),
         proof=prove(choices[0], plan.parts[0]) if space.search.proof else None,
         calibrated=(
             calibrate(plan, families, choices, family_of, best_single, space) if space.task.has_classes else None
         ),
-    )
-
-
-def _floor_scores(space: SearchSpace, plan: Plan, above: float, chosen: np.ndarray) -> FloorScores | None:
-    """Whether the chosen ensemble reaches the floor, by cross-fitting and on the report set; a warning if not."""
-    floor = space.protocol.floor
-    if floor is None:
-        return None
-    if above < 0:
-        logger.warning(
-            f"protocol.floor: no ensemble reaches {floor.metric} {floor.at_least:g} in each {floor.attribute} on"
-            f" {space.protocol.choose_on}; the one that comes closest was chosen, with {floor.at_least + above:.4f}"
-        )
-    worst = worst_subgroup(plan.report, chosen, floor)
-    return FloorScores(
-        attribute=floor.attribute,
-        metric=floor.metric,
-        at_least=floor.at_least,
-        selection=round(floor.at_least + above, 9),
-        report=None if worst is None else round(worst.score, 9),
-        worst=None if worst is None else worst.value,
     )
 
 

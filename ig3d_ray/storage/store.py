@@ -24,7 +24,6 @@ from ig3d_ray.storage.local_files import (
     remove_tree,
     replace_file,
     sweep_partials,
-    sweep_partials_of,
 )
 from ig3d_ray.storage.refusals import condition_failed, has_no_conditions, reason_of, takes_no_checksums, warn_unsafe
 from ig3d_ray.storage.retry import PATIENCE_SECONDS, patiently
@@ -390,20 +389,6 @@ class Seen:
     """
 
     version: str | None
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file that a user named, atomically; what killed writers left of it is deleted.
-
-    Args:
-        path: of the file; its folders are made.
-        data: its content.
-
-    Raises:
-        Ig3dError: it can't be written.
-    """
-    sweep_partials_of(path.absolute())
-    Store(str(path.absolute().parent)).write(path.name, data)
 
 
 def _version(about: dict[str, Any]) -> str | None:

@@ -73,7 +73,7 @@ class Answered:
             if answer is None:
                 raise Asked(Call(operation, (*arguments, *named.values())))
             _, value, now = answer
-            # Its heartbeats, which go on beside it, have told it the storage's time.
+            # It knows the storage's time by its heartbeats, which go on meanwhile.
             if self.leases is not None:
                 self.leases._clock = now, 0.0
             if isinstance(value, Exception):
@@ -193,8 +193,8 @@ class Model:
             if call is None:
                 continue
             files, answer = self.effect(state.files, state.now, call)
-            told = self.number((*self.contents[state.answers[driver]], (call.operation, answer, state.now)))
-            answers = (*state.answers[:driver], told, *state.answers[driver + 1 :])
+            longer = self.number((*self.contents[state.answers[driver]], (call.operation, answer, state.now)))
+            answers = (*state.answers[:driver], longer, *state.answers[driver + 1 :])
             yield state._replace(files=files, answers=answers)
             if state.deaths:
                 yield state._replace(dead=state.dead | {driver}, deaths=state.deaths - 1)
