@@ -15,7 +15,7 @@ from ig3d_ray.evaluation.metrics import score_one
 from ig3d_ray.fusion.fit import fit_weights
 from ig3d_ray.search.explorer import run_local
 from ig3d_ray.search.protocol import plan
-from ig3d_ray.search.selection import Families, predictions
+from ig3d_ray.search.selection import Families, fused_scores
 from ig3d_ray.types import Task
 
 PEERS = Path(__file__).parent.parent / ".peers" / "bin" / "python"
@@ -69,7 +69,7 @@ def automatic(fit: Draw, fresh: Draw) -> dict[str, float]:
     families = Families(arranged, run_local(space, arranged.parts), "accuracy")
     chosen = families.choose(0)
     took = time.perf_counter() - started
-    fused = predictions(chosen, pools["test"])
+    fused = fused_scores(chosen, pools["test"])
     return {"seconds": took, "accuracy": score_one(Task.EXPRESSION, fused, fresh.labels, "accuracy")}
 
 

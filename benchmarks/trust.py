@@ -12,8 +12,8 @@ import numpy as np
 
 from ig3d_ray.audit.checks import Audited, check_one
 from ig3d_ray.evaluation.bootstrap import Bootstrap, Interval, mcnemar
-from ig3d_ray.evaluation.calibration import brier_scores, ece, log_losses, reliability
 from ig3d_ray.evaluation.metrics import expression_statistics
+from ig3d_ray.evaluation.probability_scores import brier_scores, ece, log_losses, reliability
 from ig3d_ray.fusion.combine import softmax
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.report.sentences import corrected_for

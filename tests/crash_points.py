@@ -93,10 +93,15 @@ def counting(folder: Path, words: list[str], kill_at: int | None, counter: Path)
 
     sys.addaudithook(hook)
     to_disk, os.fsync = os.fsync, forced
-    code = main(words)
+    code = run(words)
     total, root = seen, "/nowhere"
     counter.write_text(str(total))
     return code
+
+
+def run(words: list[str]) -> int:
+    """The command, in this process."""
+    return extract_here(words) if words[0] == "extract" else main(words)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -201,29 +206,98 @@ def make_weights(folder: Path) -> int:
     return 0
 
 
-MEMBERS, WEIGHTS = ["(members)"], ["(weights)"]
-PREPARED = {MEMBERS[0]: make_members, WEIGHTS[0]: make_weights}
+def make_checkpoint(folder: Path) -> int:
+    """A published 3D classifier's file."""
+    import torch
+
+    from ig3d_ray.models.mlp3d.network import Mlp3d
+
+    torch.manual_seed(0)
+    torch.save(Mlp3d(334, 10, width=8).state_dict(), folder / "published.pth")
+    return 0
+
+
+def make_affectnet(folder: Path) -> int:
+    """AffectNet as it is published, with an image that doesn't decode."""
+    from publisher_files import affectnet
+
+    affectnet(folder / "affectnet")
+    (folder / "affectnet" / "train_set" / "images" / "3.jpg").write_bytes(b"broken")
+    return 0
+
+
+def make_images(folder: Path) -> int:
+    """Four images in two packs, one of which doesn't decode, and an encoder's file."""
+    import pyarrow as pa
+    from trained import smirk_checkpoint
+
+    from ig3d_ray.data.images import ImageSet, pack_images
+    from ig3d_ray.data.samples import Samples
+    from ig3d_ray.data.synthetic.faces import make_faces
+    from ig3d_ray.storage.store import Store
+
+    drawn = Store(str(folder / "drawn"))
+    table = make_faces(drawn, samples=200, seed=3).table.slice(0, 4)
+    images = ImageSet(drawn, Samples("faces", table), 64)
+    encoded = [images.encoded(row)[0] for row in range(4)]
+    encoded[1] = encoded[1][:100]
+    store, ids = Store(str(folder / "runs")), table["sample_id"].to_pylist()
+    places: dict[str, str] = {}
+    for rows in ((0, 1), (2, 3)):
+        places |= pack_images(store, "faces", {ids[row]: encoded[row] for row in rows})
+    table = table.drop_columns(["image", "emoca", "smirk"]).append_column("image", pa.array(places.values()))
+    Samples("faces", table).save(store)
+    shutil.rmtree(folder / "drawn")
+    smirk_checkpoint(folder)
+    return 0
+
+
+def extract_here(words: list[str]) -> int:
+    """`ig3d extract` with the pieces computed in this process, not by Ray's: all that it writes is seen."""
+    from ig3d_ray.models.face3d.extraction import Extraction, PieceWorker
+    from ig3d_ray.workflow import extract
+
+    def all_pieces(extraction: Extraction, *_: object) -> None:
+        work = PieceWorker(extraction)
+        for piece in extraction.missing():
+            work(piece)
+
+    extract._do = all_pieces
+    return main(words)
+
+
+MEMBERS, WEIGHTS, CHECKPOINT = ["(members)"], ["(weights)"], ["(checkpoint)"]
+PUBLISHED, IMAGES = ["(affectnet)"], ["(images)"]
+PREPARED = {
+    MEMBERS[0]: make_members,
+    WEIGHTS[0]: make_weights,
+    CHECKPOINT[0]: make_checkpoint,
+    PUBLISHED[0]: make_affectnet,
+    IMAGES[0]: make_images,
+}
 STORED = ["--storage", "runs"]
-RAFDB = ["data", "rafdb", "--images", "aligned", "--labels", "list.txt", "--storage", "runs"]
-SEARCH = ["search", "space.yaml", "--storage", "runs"]
+RAFDB = ["data", "rafdb", "--images", "aligned", "--labels", "list.txt", *STORED]
+FEATURES = ["data", "features", "--dataset", "rafdb", "--representation", "emoca", "--from", "emoca.npz", *STORED]
+ANNOTATIONS = [
+    word for part in ("train", "val") for word in ("--annotations", f"affectnet/{part}_set_annotation_without_lnd.csv")
+]
+SEARCH = ["search", "space.yaml", *STORED]
 BOTH = [imported("a", "2d"), imported("b", "3d")]
 # Name -> the commands before, and the one that is killed.
 COMMANDS: dict[str, tuple[list[list[str]], list[str]]] = {
     "data rafdb": ([], RAFDB),
-    "data features": (
-        [RAFDB],
-        [
-            "data",
-            "features",
-            "--dataset",
-            "rafdb",
-            "--representation",
-            "emoca",
-            "--from",
-            "emoca.npz",
-            "--storage",
-            "runs",
-        ],
+    "data affectnet": (
+        [PUBLISHED],
+        ["data", "affectnet", "--images", "affectnet", *ANNOTATIONS, "--duplicates", "keep", *STORED],
+    ),
+    "data features": ([RAFDB], FEATURES),
+    "import checkpoint": (
+        [RAFDB, FEATURES, CHECKPOINT],
+        ["import", "checkpoint", "published.pth", "--as", "mlp3d", "--dataset", "rafdb", *STORED],
+    ),
+    "extract": (
+        [IMAGES],
+        ["extract", "--encoder", "smirk", "--checkpoint", "SMIRK_em1.pt", "--dataset", "faces", *STORED],
     ),
     "data folder": (
         [],
@@ -236,9 +310,9 @@ COMMANDS: dict[str, tuple[list[list[str]], list[str]]] = {
     "data representation": ([], ["data", "representation", "mine_r.yaml", *STORED]),
     "data check": ([RAFDB], ["data", "check", "--dataset", "rafdb", "--list-duplicates", "pairs.csv", *STORED]),
     "import weights": ([WEIGHTS], ["import", "weights", "start.pt", "--name", "start", *STORED]),
-    "data create": ([], ["data", "create", "mine.yaml", "--storage", "runs"]),
+    "data create": ([], ["data", "create", "mine.yaml", *STORED]),
     "import predictions": (BOTH[:1], BOTH[1]),
-    "import labels": ([], ["import", "labels", "a.csv", "--dataset", "rafdb", "--storage", "runs"]),
+    "import labels": ([], ["import", "labels", "a.csv", "--dataset", "rafdb", *STORED]),
     "search": (BOTH, SEARCH),
     "predict": ([*BOTH, SEARCH], ["predict", "SPEC", "--out", "preds.parquet"]),
     "report": ([*BOTH, SEARCH], ["report", "SPEC"]),
@@ -253,8 +327,8 @@ COMMANDS: dict[str, tuple[list[list[str]], list[str]]] = {
     "rm member": (BOTH, ["rm", "member", "a", "--dataset", "rafdb", "--yes", *STORED]),
     "rm dataset": ([*BOTH, SEARCH], ["rm", "dataset", "rafdb", "--yes", *STORED]),
     "export": ([MEMBERS, SEARCH], ["export", "SPEC", "--out", "bundle"]),
-    "data faces": ([], ["data", "faces", "--samples", "200", "--storage", "runs"]),
-    "rm search": ([*BOTH, SEARCH], ["rm", "search", "SPEC", "--storage", "runs", "--yes"]),
+    "data faces": ([], ["data", "faces", "--samples", "200", *STORED]),
+    "rm search": ([*BOTH, SEARCH], ["rm", "search", "SPEC", "--yes", *STORED]),
 }
 
 
@@ -285,7 +359,7 @@ def points_of(place: Path, before: list[list[str]], words: list[str], at_most: i
         shutil.copytree(start, again)
         code, message = in_child(again, lambda again=again, point=point: counting(again, words, point, counter))
         assert code == KILLED, (point, code, message)
-        code, message = in_child(again, lambda: main(words))
+        code, message = in_child(again, lambda: run(words))
         gone = words[0] == "rm" and code == 2 and any(one in message for one in GONE)
         if code != 0 and not gone:
             wrong[str(point)] = f"refused: {message[-300:]}"

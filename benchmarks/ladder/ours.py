@@ -10,13 +10,14 @@ from benchmarks.ladder.scores import judged
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.data import datasets
 from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.fusion.calibrated import with_temperature
 from ig3d_ray.importing.scores import to_logits
 from ig3d_ray.search.arrays import pool_of_arrays
-from ig3d_ray.search.calibrating import _fitted, with_temperature
+from ig3d_ray.search.calibrating import _fitted
 from ig3d_ray.search.explorer import run_local
 from ig3d_ray.search.protocol import Plan, plan
 from ig3d_ray.search.scoring import Result
-from ig3d_ray.search.selection import Families, predictions
+from ig3d_ray.search.selection import Families, fused_scores
 
 
 def logits_of(probabilities_MNC: np.ndarray) -> dict[str, np.ndarray]:
@@ -64,5 +65,5 @@ def _space(pool: Pool, floors: bool) -> SearchSpace:
 def _scored(arranged: Plan, pick: Callable[[int], Result], fresh: Pool) -> dict[str, float]:
     temperature, _ = _fitted(arranged, pick, 0, None)
     fusion = with_temperature(pick(0).fusion, temperature)
-    fused = predictions(pick(0), fresh)
+    fused = fused_scores(pick(0), fresh)
     return judged(np.asarray(fusion.probabilities(fused)), fresh.labels)

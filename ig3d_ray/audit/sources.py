@@ -13,6 +13,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.evaluation.pool import align
+from ig3d_ray.fusion.calibrated import scored
 from ig3d_ray.importing.predictions import labels_of
 from ig3d_ray.importing.reading import Reading
 from ig3d_ray.importing.row_ids import ROW_PATTERN
@@ -146,7 +147,8 @@ def _ensemble_on_shuffled_rows(store: Store, spec: EnsembleSpec, name: str) -> F
     if pool.samples_digest != spec.provenance.samples_sha256.get(split):
         what = f"was chosen on other {split} samples or labels than are here now; search again"
         return Finding("fault", "exported ensemble", name, what)
-    now = metrics.score_one(spec.task, spec.predict(pool), pool.labels, spec.objective)
+    ours = scored(spec.fusion, spec.predict(pool), spec.objective)
+    now = metrics.score_one(spec.task, ours, pool.labels, spec.objective)
     message = spec.scores.selection.metrics[spec.objective].value
     if abs(now - message) <= SLACK:
         return None

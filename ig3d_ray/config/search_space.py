@@ -185,7 +185,7 @@ class SearchSpace(Frozen):
     dataset: str
     """A built-in data set, one created in the storage, or in YAML the path of a declaration."""
     objective: str
-    """The metric to optimize, such as accuracy, macro_f1, ccc_mean or rmse."""
+    """The metric to optimize, such as accuracy, macro_f1, log_loss, ccc_mean or rmse."""
     pool: Annotated[tuple[TrainedSpec | ImportedSpec, ...], Field(min_length=1)]
     """Members to train, and existing members."""
     fusion: FusionSpace = FusionSpace()

@@ -7,7 +7,7 @@ from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.ensembles.spec import EnsembleMember, Fallback
 from ig3d_ray.evaluation.bootstrap import DECIMALS
 from ig3d_ray.evaluation.pool import Pool
-from ig3d_ray.search.calibrating import fused_temperature, with_temperature
+from ig3d_ray.fusion.calibrated import fused_temperature, with_temperature
 from ig3d_ray.search.candidates import Candidate, choices, of_many
 from ig3d_ray.search.scoring import Result, best_of, score_batch
 

@@ -14,6 +14,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.evaluation.pool import Pool, align
+from ig3d_ray.fusion.calibrated import scored
 from ig3d_ray.models.registry import has_network
 from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
@@ -64,8 +65,10 @@ def predict(spec: EnsembleSpec, store: Store, split: Split) -> Prediction:
     fused = spec.predict(pool)
     rows = np.flatnonzero(~np.isin(pool.ids, spec.excluded.get(split, ())))
     compared = pool.take(rows)
-    scores = metrics.score(spec.task, fused, pool.labels)
-    again = metrics.score(spec.task, fused[rows], compared.labels)[spec.objective]
+    of_probabilities = spec.objective in metrics.PROBABILITY_METRICS
+    ours = scored(spec.fusion, fused, spec.objective)
+    scores = metrics.score(spec.task, ours, pool.labels, of_probabilities)
+    again = metrics.score_one(spec.task, ours[rows], compared.labels, spec.objective)
     same_samples = spec.provenance.samples_sha256.get(split) == compared.samples_digest
     reported = _reported(spec, split) if same_samples else None
     slack = SAMPLES_THAT_MAY_TURN / max(len(rows), 1) * len(spec.class_names) if spec.task.has_classes else VA_SLACK

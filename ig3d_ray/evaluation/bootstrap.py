@@ -16,6 +16,7 @@ BLOCK = 200
 DECIMALS = 9
 _KEEP_BYTES = 512 * 2**20
 _BLOCK_DRAWS = 8 * 10**6
+_DRAWS_KEPT = 3
 
 
 class Interval(Frozen):
@@ -119,8 +120,19 @@ class Bootstrap:
         return np.concatenate(found).astype(np.float64)
 
     def draws(self, statistics: np.ndarray) -> dict[str, np.ndarray]:
-        """Every metric on every resample, each `[R]`, from per-sample statistics `[N, S]`."""
-        return metrics.from_sums(self.task, self.sums(statistics))
+        """Every metric on every resample, each `[R]`, from per-sample statistics `[N, S]`; the last few are kept, since
+        a row's interval and its gain need the same."""
+        kept = self._last_draws
+        found = kept.pop(id(statistics), None) or (statistics, metrics.from_sums(self.task, self.sums(statistics)))
+        kept[id(statistics)] = found
+        while len(kept) > _DRAWS_KEPT:
+            del kept[next(iter(kept))]
+        return found[1]
+
+    @cached_property
+    def _last_draws(self) -> dict[int, tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """By the identity of the statistics, which are kept with them so that it stays theirs; the last used last."""
+        return {}
 
     def intervals(self, statistics: np.ndarray) -> dict[str, Interval]:
         """Every metric with its interval (2.5 % and 97.5 % of the resamples)."""

@@ -1,8 +1,9 @@
 """Scores of predictions, for one set of samples or for thousands of resamples of it at once.
 
-Every metric here is a function of sums over samples: of hits, labels and predictions per class, or of errors
-and moments. So a prediction is first turned into per-sample statistics `[N, S]`; summed with weights they
-give one row of sums `[S]`, or `[R, S]` for R bootstrap resamples, and each metric is computed from sums.
+Every metric here is a function of sums over samples: of hits, labels and predictions per class, of losses and bins
+of probabilities, or of errors and moments. So a prediction is first turned into per-sample statistics `[N, S]`; summed
+with weights they give one row of sums `[S]`, or `[R, S]` for R bootstrap resamples, and each metric is computed from
+sums.
 """
 
 from collections.abc import Callable
@@ -10,6 +11,15 @@ from collections.abc import Callable
 import numpy as np
 
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.evaluation.probability_scores import (
+    BINS,
+    Reliability,
+    bins_of,
+    brier_scores,
+    ece,
+    log_losses,
+    reliability,
+)
 from ig3d_ray.types import Metric, Task
 
 Sums = np.ndarray
@@ -56,6 +66,24 @@ def expression_statistics(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return statistics.reshape(samples, 3 * classes)
 
 
+def probability_statistics(log_probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Those of `expression_statistics`, and log-loss, Brier score, and for each bin of confidence whether the sample is
+    in it, with which confidence, and whether it is right: `[N, 3*C + 2 + 3*BINS]` float64.
+
+    Args:
+        log_probabilities: `[N, C]`, of rows that sum to 1.
+        labels: `[N]` int, in [0, C).
+    """
+    likely, rows = np.exp(log_probabilities), np.arange(len(labels))
+    confidence = likely.max(axis=1)
+    bins, place = np.zeros((len(labels), 3, BINS)), bins_of(confidence)
+    bins[rows, 0, place] = 1.0
+    bins[rows, 1, place] = confidence
+    bins[rows, 2, place] = likely.argmax(axis=1) == labels
+    losses = np.stack([log_losses(likely, labels), brier_scores(likely, labels)], axis=1)
+    return np.hstack([expression_statistics(log_probabilities, labels), losses, bins.reshape(len(labels), -1)])
+
+
 def va_statistics(va: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Per-sample moments of valence, then arousal: `[N, 2*8]` float64.
 
@@ -100,15 +128,40 @@ def _all_parts() -> dict[str, Parts]:
     return parts
 
 
+PROBABILITY_METRICS = ("log_loss", "brier", "ece")
+"""Metrics of probabilities; predictions are then their logarithms."""
 CLASS_PARTS = _all_parts()
 """Metric of classes -> each class's part of its numerator and of its denominator, from hits, labels, predictions."""
 
 
+def _classes_of(width: int) -> int:
+    """C, from the number of statistics of a sample, with those of probabilities or without."""
+    return width // 3 if width % 3 == 0 else (width - 2) // 3 - BINS
+
+
+def hits(statistics: np.ndarray) -> np.ndarray:
+    """Whether each sample is predicted correctly, `[N]` in 0 .. 1.
+
+    Args:
+        statistics: `[N, S]`, of expressions.
+    """
+    return np.asarray(statistics[:, : _classes_of(statistics.shape[1])].sum(axis=1))
+
+
 def _expression_metrics(sums: Sums) -> dict[str, np.ndarray]:
-    counts = sums.reshape(*sums.shape[:-1], 3, sums.shape[-1] // 3)
-    hits, support, predicted = counts[..., 0, :], counts[..., 1, :], counts[..., 2, :]
-    found = {name: parts(hits, support, predicted) for name, parts in CLASS_PARTS.items()}
-    return {name: _ratio(above.sum(axis=-1), below.sum(axis=-1)) for name, (above, below) in found.items()}
+    classes = _classes_of(sums.shape[-1])
+    right, support, predicted = (sums[..., start : start + classes] for start in (0, classes, 2 * classes))
+    parts = {name: part(right, support, predicted) for name, part in CLASS_PARTS.items()}
+    found = {name: _ratio(above.sum(axis=-1), below.sum(axis=-1)) for name, (above, below) in parts.items()}
+    others = sums[..., 3 * classes :]
+    return found | _probability_metrics(others, support.sum(axis=-1)) if others.shape[-1] else found
+
+
+def _probability_metrics(sums: Sums, samples: np.ndarray) -> dict[str, np.ndarray]:
+    count, confidence, right = (sums[..., start : start + BINS] for start in (2, 2 + BINS, 2 + 2 * BINS))
+    bins = Reliability(_ratio(confidence, count), _ratio(right, count), count)
+    found = (_ratio(sums[..., 0], samples), _ratio(sums[..., 1], samples), ece(bins))
+    return dict(zip(PROBABILITY_METRICS, found, strict=True))
 
 
 def _moments(sums: Sums) -> tuple[np.ndarray, ...]:
@@ -139,10 +192,10 @@ _BY_TASK: dict[Task, Callable[[Sums], dict[str, np.ndarray]]] = {
     Task.VA: _va_metrics,
 }
 METRICS: dict[Task, tuple[str, ...]] = {
-    Task.EXPRESSION: tuple(_expression_metrics(np.zeros(3))),
+    Task.EXPRESSION: (*_expression_metrics(np.zeros(3)), *PROBABILITY_METRICS),
     Task.VA: tuple(_va_metrics(np.zeros(16))),
 }
-_ERRORS = ("mse", "mae", "rmse")
+_ERRORS = ("mse", "mae", "rmse", *PROBABILITY_METRICS)
 
 
 def metric_of(name: str) -> Metric:
@@ -158,11 +211,20 @@ def metric_of(name: str) -> Metric:
     raise Ig3dError(f"unknown metric {name!r}; known for {known}")
 
 
-def statistics(task: Task, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Per-sample statistics `[N, S]` of predictions (`[N, C]` scores or `[N, 2]` va) against labels."""
+def statistics(task: Task, predictions: np.ndarray, labels: np.ndarray, of_probabilities: bool = False) -> np.ndarray:
+    """Per-sample statistics `[N, S]` of predictions against labels.
+
+    Args:
+        task: what is predicted.
+        predictions: `[N, C]` class scores, or `[N, 2]` valence and arousal.
+        labels: `[N]` classes, or `[N, 2]`.
+        of_probabilities: predictions are logarithms of probabilities, which are scored too.
+    """
     if len(predictions) != len(labels):
         raise ValueError(f"{len(predictions)} predictions for {len(labels)} labels")
-    return expression_statistics(predictions, labels) if task.has_classes else va_statistics(predictions, labels)
+    if not task.has_classes:
+        return va_statistics(predictions, labels)
+    return (probability_statistics if of_probabilities else expression_statistics)(predictions, labels)
 
 
 def from_sums(task: Task, sums: Sums) -> dict[str, np.ndarray]:
@@ -170,21 +232,17 @@ def from_sums(task: Task, sums: Sums) -> dict[str, np.ndarray]:
     return _BY_TASK[task](sums)
 
 
-def score(task: Task, predictions: np.ndarray, labels: np.ndarray) -> Scores:
-    """Every metric of one set of predictions.
-
-    Args:
-        task: what is predicted.
-        predictions: `[N, C]` class scores, or `[N, 2]` valence and arousal.
-        labels: `[N]` classes, or `[N, 2]`.
-    """
+def score(task: Task, predictions: np.ndarray, labels: np.ndarray, of_probabilities: bool = False) -> Scores:
+    """Every metric of one set of predictions; arguments as for `statistics`."""
     task = Task(task)
-    sums = statistics(task, predictions, labels).sum(axis=0)
+    sums = statistics(task, predictions, labels, of_probabilities).sum(axis=0)
     return {name: float(value) for name, value in from_sums(task, sums).items()}
 
 
 def score_one(task: Task, predictions: np.ndarray, labels: np.ndarray, metric: str) -> float:
     """One metric of one set of predictions; equal to the value from `score`, in a fraction of the time."""
+    if metric in PROBABILITY_METRICS:
+        return _score_probabilities(np.exp(predictions), labels, metric)
     if task.has_classes:
         classes, columns = predictions.shape[1], np.ascontiguousarray(predictions.T)
         top, highest = columns.argmax(axis=0), columns.max(axis=0)
@@ -196,3 +254,9 @@ def score_one(task: Task, predictions: np.ndarray, labels: np.ndarray, metric: s
         above, below = CLASS_PARTS[metric](*sums.reshape(3, classes))
         return float(_ratio(above.sum(), below.sum()))
     return float(from_sums(task, va_statistics(predictions, labels).sum(axis=0))[metric])
+
+
+def _score_probabilities(likely: np.ndarray, labels: np.ndarray, metric: str) -> float:
+    if metric == "ece":
+        return float(ece(reliability(likely, labels)))
+    return float((log_losses if metric == "log_loss" else brier_scores)(likely, labels).mean())

@@ -5,12 +5,13 @@ from typing import Literal
 
 import numpy as np
 
-from ig3d_ray.evaluation.metrics import score_one
+from ig3d_ray.evaluation.metrics import PROBABILITY_METRICS, metric_of, score_one
+from ig3d_ray.evaluation.probability_scores import SMALLEST
 from ig3d_ray.fusion.combine import Space
 from ig3d_ray.fusion.coordinate import coordinate_search
 from ig3d_ray.fusion.greedy import greedy
 from ig3d_ray.fusion.per_class import stack_per_class
-from ig3d_ray.fusion.stacking import LIMIT, stack_logits, stack_probabilities
+from ig3d_ray.fusion.stacking import LIMIT, least_log_loss, stack_logits, stack_probabilities
 from ig3d_ray.fusion.va_weights import concordance, least_squares, most_concordant
 from ig3d_ray.types import Task
 
@@ -47,8 +48,8 @@ def fit_weights(
 
     Args:
         method: `stack` minimizes the log-loss; `greedy` selects with replacement; `coordinate` starts from a
-            stack and solves one weight at a time for the objective; `least_squares` and `concordance` are the
-            global optima for valence and arousal.
+            stack and solves one weight at a time for the objective (for any metric of probabilities, for log-loss);
+            `least_squares` and `concordance` are the global optima for valence and arousal.
         space: of the outputs.
         outputs_MNC: `[M, N, C]`, or `[M, N, 2]` valence and arousal.
         labels: `[N]` int, or `[N, 2]`.
@@ -115,7 +116,9 @@ def _greedy(
     if len(outputs) <= LIMIT:
         return greedy(outputs, labels, objective, seed=seed)
     # Large libraries are pruned to their best members first (Caruana et al. 2006, section 2.3).
-    alone = np.array([score_one(Task.EXPRESSION, member, labels, objective) for member in outputs])
+    sign, of_probabilities = metric_of(objective).sign, objective in PROBABILITY_METRICS
+    members = (np.log(np.maximum(one, SMALLEST)) if of_probabilities else one for one in outputs)
+    alone = np.array([sign * score_one(Task.EXPRESSION, member, labels, objective) for member in members])
     best = np.sort(np.argsort(-alone, kind="stable")[:LIMIT])
     weights = np.zeros(len(outputs))
     weights[best] = greedy(outputs[best], labels, objective, seed=seed)
@@ -133,7 +136,12 @@ def _coordinate_from(
 ) -> np.ndarray:
     chosen = np.flatnonzero(stacked)
     weights = np.zeros(len(outputs))
-    weights[chosen] = coordinate_search(outputs[chosen], labels, [stacked[chosen]], objective, restarts=0, seed=seed)
+    if objective in PROBABILITY_METRICS:
+        # One weight at a time ends at the least log-loss, which is convex.
+        weights[chosen] = least_log_loss(outputs[chosen], labels, mixture=False)
+    else:
+        start = [stacked[chosen]]
+        weights[chosen] = coordinate_search(outputs[chosen], labels, start, objective, restarts=0, seed=seed)
     return weights
 
 

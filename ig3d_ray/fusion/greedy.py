@@ -28,7 +28,10 @@ class _Members:
         return _Members(scores, of_label, labels_N, metric)
 
     def judge(self, sum_CN: np.ndarray, among: np.ndarray) -> np.ndarray:
-        """The metric `[len(among)]` of the sum with each of some members added: one pass over all of them."""
+        """The metric `[len(among)]` of the sum with each of some members added: one pass over all of them. For metrics
+        of probabilities, minus the Brier score, or minus the log-loss."""
+        if self.metric in metrics.PROBABILITY_METRICS:
+            return -(self._brier(sum_CN, among) if self.metric == "brier" else self.surprise(sum_CN, among))
         classes, samples = len(self.scores), len(self.labels)
         everyone = len(among) == self.scores.shape[1]
         counts = np.zeros((len(among), 3, classes))
@@ -49,6 +52,16 @@ class _Members:
         if self.metric == "accuracy":
             return counts[:, 0, 0] / samples
         return metrics.from_sums(Task.EXPRESSION, counts.reshape(len(among), -1))[self.metric]
+
+    def _brier(self, sum_CN: np.ndarray, among: np.ndarray) -> np.ndarray:
+        """The Brier score of the sum with each member added, over its total."""
+        found = np.empty(len(among))
+        for place, member in enumerate(among):
+            fused = (self.scores[:, member] + sum_CN).astype(np.float64)
+            likely = fused / np.maximum(fused.sum(axis=0), 1e-12)
+            of_label = likely[self.labels, np.arange(len(self.labels))]
+            found[place] = float((likely**2).sum(axis=0).mean() - 2 * of_label.mean() + 1)
+        return found
 
     def surprise(self, sum_CN: np.ndarray, among: np.ndarray) -> np.ndarray:
         """How unlikely the labels are under each member added, as a mean of logarithms; breaks ties."""

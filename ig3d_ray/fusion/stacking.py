@@ -86,6 +86,25 @@ def stack_probabilities(probabilities_MNC: np.ndarray, labels_N: np.ndarray, fol
     return _stack(loss, 1.0)
 
 
+def least_log_loss(outputs_MNC: np.ndarray, labels_N: np.ndarray, mixture: bool) -> np.ndarray:
+    """The weights `[M]` of the least log-loss on these samples, not regularized; all zero where no member helps.
+
+    Args:
+        outputs_MNC: `[M, N, C]` logits, or probabilities of which a mixture is made.
+        labels_N: `[N]` int.
+        mixture: weights sum to one; otherwise they are of free scale.
+    """
+    members, fold = len(outputs_MNC), np.zeros(len(labels_N), dtype=np.int64)
+    sizes = np.ones(members) if mixture else _sizes(outputs_MNC)
+    whole = MixtureLoss.of(outputs_MNC, labels_N, fold) if mixture else LogitLoss.of(outputs_MNC, labels_N, fold, sizes)
+    loss, uniform = whole.only(np.arange(members)), np.full(members, 1.0 / members)
+    at = _At.of(loss, uniform)
+    pull = FREE * float(np.trace(at.whole.hessian)) / members
+    problem = _Problem(loss, 1.0 if mixture else None, uniform, pull)
+    at = problem.solve(at, _CLOSE)
+    return np.asarray(problem.step(at.whole, at.weights) / sizes)
+
+
 def _stack(loss: LogitLoss | MixtureLoss, total: float | None) -> Stack:
     chosen = _worthwhile(loss, total)
     found, weights = _best_of_path(loss.only(chosen), total), np.zeros(loss.members)

@@ -10,11 +10,12 @@ from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.data import datasets
 from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.evaluation import metrics
-from ig3d_ray.fusion.combine import into_space
+from ig3d_ray.fusion.calibrated import fused_temperature, scored, with_temperature
+from ig3d_ray.fusion.combine import Fusion, into_space
 from ig3d_ray.search.leaderboard import Leaderboard, Row
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result
-from ig3d_ray.search.selection import predictions
+from ig3d_ray.search.selection import fused_scores
 
 WEIGHTS = 201
 
@@ -96,7 +97,9 @@ class Findings:
             return None
         low, high = pair.fusion.equally_good_weight_3d or (pair.fusion.weights[1], pair.fusion.weights[1])
         weights = np.linspace(0.0, 1.0, WEIGHTS)
-        selection, report = (self._along(pair, pool, weights) for pool in (self.plan.parts[0], self.plan.report))
+        selection = self._along(pair, self.plan.parts[0], weights)
+        same = self.plan.parts[0] is self.plan.report
+        report = selection if same else self._along(pair, self.plan.report, weights)
         named = tuple((r.name, r.weight_3d) for r in self.space.references if r.weight_3d is not None)
         best = solved.weight if solved is not None and low <= solved.weight <= high else pair.fusion.weights[1]
         members = (pair.members[0], pair.members[1])
@@ -106,12 +109,14 @@ class Findings:
         first, second = into_space(
             pool.outputs_of(pair.members), pair.fusion.space, pair.fusion.temperatures, self.space.task
         )
-        return np.array(
-            [
-                metrics.score_one(self.space.task, (1 - w) * first + w * second, pool.labels, self.space.objective)
-                for w in weights
-            ]
-        )
+        return np.array([self._score(pair.fusion, (1 - w) * first + w * second, pool.labels) for w in weights])
+
+    def _score(self, fusion: Fusion, fused: np.ndarray, labels: np.ndarray) -> float:
+        """The objective of a pair's fused outputs; of probabilities, at the temperature that is best there."""
+        objective = self.space.objective
+        if objective in metrics.PROBABILITY_METRICS:
+            fusion = with_temperature(fusion, fused_temperature(fusion, fused, labels))
+        return metrics.score_one(self.space.task, scored(fusion, fused, objective), labels, objective)
 
     def confusion(self, row: Row) -> np.ndarray:
         """`[C, C]` counts on the report set, a row for each true class; under cross-fitting a mean over repeats."""
@@ -139,4 +144,4 @@ class Findings:
     @cached_property
     def fused(self) -> np.ndarray:
         """`[N, C]` or `[N, 2]`: the exported ensemble's outputs on the report set."""
-        return predictions(self.board.chosen.result, self.plan.report)
+        return fused_scores(self.board.chosen.result, self.plan.report)

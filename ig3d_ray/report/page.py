@@ -32,7 +32,7 @@ from ig3d_ray.report.sentences import (
     over_2d,
     verdict,
 )
-from ig3d_ray.report.text import PROTOCOLS, SHOWN, shown_label
+from ig3d_ray.report.text import PROTOCOLS, shown_label, shown_metrics
 
 ROWS_AT_MOST = 60
 TITLES = {
@@ -211,7 +211,7 @@ def interval(value: Interval, sign: str = "") -> str:
 def leaderboard_table(findings: Findings) -> Table:
     """Every row of the leaderboard: objective on both sets, gain, and the other metrics on the report set."""
     space, board = findings.space, findings.board
-    others = [metric for metric in SHOWN[space.task] if metric != space.objective]
+    others = [metric for metric in shown_metrics(space) if metric != space.objective]
     selection, report = board.chosen.scores.selection, board.chosen.scores.report
     optimistic = ", optimistic" if report.optimistic else ""
     head = ["", "3D weight", f"selection ({selection.split}, n={selection.n}), optimistic", "cross-fitted within it"]

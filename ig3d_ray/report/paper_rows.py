@@ -8,9 +8,9 @@ from fnmatch import fnmatchcase
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.bootstrap import Interval
-from ig3d_ray.evaluation.metrics import METRICS, metric_of
+from ig3d_ray.evaluation.metrics import metric_of
 from ig3d_ray.report.findings import Findings
-from ig3d_ray.report.text import PROTOCOLS, SHOWN, shown_label
+from ig3d_ray.report.text import PROTOCOLS, shown_label, shown_metrics
 from ig3d_ray.search.leaderboard import Row
 
 GAIN = "gain"
@@ -68,10 +68,10 @@ def paper_rows(findings: Findings, rows: Sequence[str] = (), columns: Sequence[s
         raise Ig3dError(
             f"--rows {' '.join(rows)}: no such row; there are groups single, family, chosen, and {known[:120]}"
         )
-    wanted = tuple(columns) or (space.objective, *(m for m in SHOWN[space.task] if m != space.objective), GAIN)
+    wanted = tuple(columns) or (space.objective, *(m for m in shown_metrics(space) if m != space.objective), GAIN)
     for name in wanted:
-        if name != GAIN and name not in METRICS[space.task]:
-            raise Ig3dError(f"--columns {name}: there are {GAIN}, {', '.join(METRICS[space.task])}")
+        if name != GAIN and name not in (there := board.chosen.scores.report.metrics):
+            raise Ig3dError(f"--columns {name}: there are {GAIN}, {', '.join(there)}")
     good = {name: _as_good(findings, shown, name) for name in wanted if name != GAIN}
     cells = []
     for row in shown:

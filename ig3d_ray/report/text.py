@@ -9,6 +9,7 @@ from rich.text import Text
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation.bootstrap import Interval
+from ig3d_ray.evaluation.metrics import PROBABILITY_METRICS
 from ig3d_ray.report.numbers import interval_text, short_number
 from ig3d_ray.report.sentences import (
     about_abstention,
@@ -39,6 +40,16 @@ PROTOCOLS = {
     "cross_fitted": "chosen on all of test; reported by cross-fitting: each fold by a choice that never saw it",
     "paper": "chosen on test and reported on test, as the paper did: every reported number is optimistic",
 }
+
+
+def shown_metrics(space: SearchSpace) -> tuple[str, ...]:
+    """The metrics of the tables that show several; the objective is among them if it is one of probabilities.
+
+    Args:
+        space: whose task and objective.
+    """
+    of_probabilities = PROBABILITY_METRICS if space.objective in PROBABILITY_METRICS else ()
+    return (*of_probabilities, *SHOWN[space.task])
 
 
 def render(space: SearchSpace, board: Leaderboard, width: int) -> Group:
@@ -167,7 +178,7 @@ def _leaderboard(space: SearchSpace, board: Leaderboard, full: bool, named: bool
 
 
 def _every_metric(space: SearchSpace, board: Leaderboard, named: bool) -> Table:
-    shown, numbers = SHOWN[space.task], _numbers(board)
+    shown, numbers = shown_metrics(space), _numbers(board)
     # Under cross-fitting the score of a solved weight differs between the selection set and the report set.
     both = space.protocol.kind == "cross_fitted"
     title = "Every metric on the report set" + (

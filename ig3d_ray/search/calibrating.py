@@ -6,16 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ig3d_ray.config.search_space import SearchSpace
-from ig3d_ray.evaluation.calibration import CalibrationScores, Reliability, calibration, reliability
-from ig3d_ray.fusion.combine import Fusion, softmax
-from ig3d_ray.fusion.temperature import fit_temperatures
+from ig3d_ray.evaluation.calibration import CalibrationScores, calibration
+from ig3d_ray.evaluation.probability_scores import Reliability, reliability
+from ig3d_ray.fusion.calibrated import best_temperature, with_temperature
+from ig3d_ray.fusion.combine import softmax
 from ig3d_ray.search.abstaining import Abstention, RiskCoverage, abstention, risk_coverage, threshold_for
 from ig3d_ray.search.protocol import Plan
-from ig3d_ray.search.scoring import Result, significant
-from ig3d_ray.search.selection import Families, Pick, held_out_logits, predictions
-
-SHARPEST, FLATTEST = 0.05, 20.0
-"""Bounds of a temperature: an ensemble that is never wrong where it was chosen would have one of zero."""
+from ig3d_ray.search.scoring import Result
+from ig3d_ray.search.selection import Families, Pick, fused_scores, held_out_logits
 
 
 @dataclass(frozen=True)
@@ -41,23 +39,6 @@ class Calibrated:
     abstention: Abstention | None
 
 
-def with_temperature(fusion: Fusion, temperature: float) -> Fusion:
-    """A fusion with calibrated probabilities; its fused scores and classes are the same."""
-    return fusion.model_copy(update={"fused_temperature": temperature})
-
-
-def fused_temperature(fusion: Fusion, fused_NC: np.ndarray, labels_N: np.ndarray) -> float:
-    """The temperature of a fusion's scores that gives the least log-loss.
-
-    Args:
-        fusion: how they were fused.
-        fused_NC: `[N, C]` fused scores, best of samples that chose neither members nor weights.
-        labels_N: `[N]` int.
-    """
-    (found,) = fit_temperatures(fusion.fused_logits(fused_NC)[None], labels_N)
-    return significant(float(np.clip(found, SHARPEST, FLATTEST)))
-
-
 def calibrate(
     plan: Plan,
     families: Families,
@@ -77,7 +58,8 @@ def calibrate(
         space: whose seed, and whose risk to abstain above.
 
     On each part both are fitted to the family's predictions of samples that a choice was made without, inside the part.
-    So no sample of the report set has a part in the temperature and the threshold that it is scored with.
+    So no sample of the report set has a part in the temperature and the threshold that it is scored with. Where the
+    objective is one of probabilities, each choice has its temperature already, and keeps it.
     """
     report, risk = plan.report, space.abstain_above_risk
     own = {part: _fitted(plan, families.pick(family_of[part]), part, risk) for part in choices}
@@ -85,13 +67,13 @@ def calibrate(
     after, answered = np.zeros_like(before), np.zeros(len(report), dtype=bool)
     for part, rows in plan.held_out[0]:
         result, (temperature, threshold) = choices[part], own[part]
-        fused = predictions(result, report, rows)
-        before[rows] = result.fusion.probabilities(fused)
+        fused = fused_scores(result, report, rows)
+        before[rows] = with_temperature(result.fusion, None).probabilities(fused)
         after[rows] = with_temperature(result.fusion, temperature).probabilities(fused)
         answered[rows] = threshold is not None and after[rows].max(axis=1) >= threshold
     labels = report.labels
     right = after.argmax(axis=1) == labels
-    alone = single.fusion.probabilities(predictions(single, report))
+    alone = single.fusion.probabilities(fused_scores(single, report))
     scores = CalibrationScores(
         uncalibrated=calibration(before, labels, space.seed, report.groups),
         calibrated=calibration(after, labels, space.seed, report.groups),
@@ -110,8 +92,7 @@ def calibrate(
 def _fitted(plan: Plan, pick: Pick, part: int, risk: float | None) -> tuple[float, float | None]:
     """The temperature of a part's family, and its threshold for a risk."""
     logits, truth = held_out_logits(plan, pick, part)
-    (found,) = fit_temperatures(logits[None], truth)
-    temperature = significant(float(np.clip(found, SHARPEST, FLATTEST)))
+    temperature = pick(part).fusion.fused_temperature or best_temperature(logits, truth)
     if risk is None:
         return temperature, None
     # Each sample once: repeats of the folds are no further evidence.

@@ -15,6 +15,7 @@ from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.bootstrap import Interval
 from ig3d_ray.evaluation.logits import LogitStore, told_apart
 from ig3d_ray.evaluation.pool import Pool, align
+from ig3d_ray.fusion.calibrated import scored
 from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.search.arrays import Arrays, pool_of_arrays
 from ig3d_ray.search.explorer import run_local
@@ -168,7 +169,7 @@ class LateFusion:
         elif y is not None:
             raise Ig3dError("fit(pool): a pool has its labels; give y with arrays only")
         objective = self.objective or pool.task.default_metric
-        known = sorted(metrics.score(pool.task, pool.outputs_MNC[0], pool.labels))
+        known = sorted(metrics.METRICS[pool.task])
         if objective not in known:
             raise Ig3dError(f"objective {objective!r}: for {pool.task} there are {', '.join(known)}")
         members = zip(pool.names, pool.views, strict=True)
@@ -229,7 +230,9 @@ class LateFusion:
                 raise Ig3dError("score(arrays, y): give the classes of the rows as y")
             pool = pool_of_arrays(pool, y)
         objective = self.objective or pool.task.default_metric
-        return metrics.score(pool.task, self.decision_function(pool), pool.labels)[objective]
+        return metrics.score_one(
+            pool.task, scored(self.fusion_, self.decision_function(pool), objective), pool.labels, objective
+        )
 
     def _repr_html_(self) -> str:
         if not self._is_fitted:

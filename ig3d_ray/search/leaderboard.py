@@ -13,14 +13,15 @@ from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.bootstrap import Bootstrap, Interval, McNemar, mcnemar
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.evaluation.scores import Optimism, Scored, SetScores
+from ig3d_ray.fusion.calibrated import with_temperature
 from ig3d_ray.fusion.combine import Fusion
-from ig3d_ray.search.calibrating import Calibrated, calibrate, with_temperature
+from ig3d_ray.search.calibrating import Calibrated, calibrate
 from ig3d_ray.search.candidates import Candidate
 from ig3d_ray.search.pareto import pareto_front
 from ig3d_ray.search.proof import Proof, prove
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of
-from ig3d_ray.search.selection import Families, Pick, held_out_statistics, predictions
+from ig3d_ray.search.selection import Families, Pick, held_out_statistics, predictions, statistics_of
 from ig3d_ray.search.subgroup_floor import FloorScores, floor_scores
 from ig3d_ray.search.subgroups import Subgroups, by_subgroup
 from ig3d_ray.types import Split, Task, view_group
@@ -144,8 +145,7 @@ class Leaderboard:
         """
         if not self.bootstrap.task.has_classes:
             return None
-        classes = self.chosen.statistics.shape[1] // 3
-        right = [row.statistics[:, :classes].sum(axis=1) > 0.5 for row in (self.chosen, other)]
+        right = [metrics.hits(row.statistics) > 0.5 for row in (self.chosen, other)]
         return mcnemar(right[0], right[1], self.bootstrap.groups)
 
 
@@ -163,20 +163,23 @@ class _Judge:
         self.on_selection = self.on_report if same else _resamples(plan.parts[0], space.seed)
         self.held_out = [one for repeat in plan.held_out for one in repeat]
 
-    def use_baseline(self, member: Result) -> None:
+    def use_baseline(self, member: Pick) -> None:
         """Set the member that gains are over."""
-        pool = self.plan.report
-        self.baseline = metrics.statistics(pool.task, predictions(member, pool), pool.labels)
+        self.baseline = self.on_report_set(member)
+
+    def on_report_set(self, pick: Pick) -> np.ndarray:
+        """A rule's per-sample statistics on the report set, `[N, S]`, each fold by what it picks without that fold."""
+        return held_out_statistics(pick, self.plan.report, self.held_out, self.space.objective)
 
     def row(self, group: str, label: str, pick: Pick, cross_fitted: float | None = None) -> Row:
-        chosen, pool = pick(0), self.plan.parts[0]
-        on_selection = metrics.statistics(pool.task, predictions(chosen, pool), pool.labels)
-        on_report = held_out_statistics(pick, self.plan.report, self.held_out)
+        chosen, objective = pick(0), self.space.objective
+        on_selection = statistics_of(chosen, self.plan.parts[0], objective)
+        on_report = self.on_report_set(pick)
         scores = Scored(
             selection=_set_scores(self.on_selection, on_selection, self.space.protocol, selecting=True),
             report=_set_scores(self.on_report, on_report, self.space.protocol, selecting=False),
         )
-        gain = self.on_report.gain(on_report, self.baseline, self.space.objective)
+        gain = self.on_report.gain(on_report, self.baseline, objective)
         return Row(group, label, chosen, cross_fitted, scores, gain, on_report)
 
 
@@ -205,10 +208,11 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         raise Ig3dError(f"{space.dataset}: nothing was scored; the pool is empty")
     logger.debug("search: comparing the families of candidates, with intervals")
     judge, families = _Judge(space, plan), Families(plan, results, space.objective, space.protocol.floor)
-    best_single, best_2d = _best_on_report(plan.report, results[0], space.objective)
-    judge.use_baseline(best_single)
+    members = _Members(results)
+    best_single, best_2d = _best_on_report(judge, members)
+    judge.use_baseline(members.pick(best_single))
     cross_fitted = families.cross_fitted(0)
-    rows = _singles(judge, results, {r.members[0] for r in (best_single, best_2d) if r is not None})
+    rows = _singles(judge, members, {best_single, best_2d} - {None})
     singles = {row.result.members[0]: row for row in rows}
     for name in families.names:
         group = "reference" if families.is_reference(name) else "family"
@@ -226,8 +230,8 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         rows=_sorted(rows, space.objective),
         chosen=chosen,
         chosen_family=chosen_family,
-        best_single=singles[best_single.members[0]],
-        best_2d=singles[best_2d.members[0]] if best_2d is not None else None,
+        best_single=singles[best_single],
+        best_2d=singles[best_2d] if best_2d is not None else None,
         mean=judge.row("family", "plain mean of the chosen members", means.__getitem__),
         solved=solved,
         solved_for=pair,
@@ -241,36 +245,47 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
         floor=floor_scores(space.protocol, plan.report, families.margins(0)[chosen_family], chosen.statistics),
         proof=prove(choices[0], plan.parts[0]) if space.search.proof else None,
         calibrated=(
-            calibrate(plan, families, choices, family_of, best_single, space) if space.task.has_classes else None
+            calibrate(plan, families, choices, family_of, members.pick(best_single)(0), space)
+            if space.task.has_classes
+            else None
         ),
     )
 
 
-def _single_results(results: Sequence[Result]) -> list[Result]:
-    return [result for result in results if result.candidate.strategy is None]
+class _Members:
+    """The results of single members on each part."""
+
+    def __init__(self, results: Sequence[Sequence[Result]]) -> None:
+        self.by_part = [{r.members[0]: r for r in found if r.candidate.strategy is None} for found in results]
+
+    def pick(self, name: str) -> Pick:
+        """The rule that always takes one member."""
+        return lambda part: self.by_part[part][name]
 
 
-def _best_on_report(pool: Pool, results: Sequence[Result], objective: str) -> tuple[Result, Result | None]:
+def _best_on_report(judge: _Judge, members: _Members) -> tuple[str, str | None]:
     """The members with the best score on the report set, of all and of the 2D ones; ties go to the first."""
-    singles, sign = _single_results(results), metrics.metric_of(objective).sign
-    scores = [sign * metrics.score_one(pool.task, predictions(r, pool), pool.labels, objective) for r in singles]
+    pool, metric = judge.plan.report, judge.space.metric
+    scores = {}
+    for name, result in members.by_part[0].items():
+        if metric.name in metrics.PROBABILITY_METRICS:
+            # Its temperature differs from part to part.
+            sums = judge.on_report_set(members.pick(name)).sum(axis=0)
+            value = float(metrics.from_sums(pool.task, sums)[metric.name])
+        else:
+            value = metrics.score_one(pool.task, predictions(result, pool, metric.name), pool.labels, metric.name)
+        scores[name] = metric.sign * value
     views = dict(zip(pool.names, map(view_group, pool.views), strict=True))
-    flat = [place for place, r in enumerate(singles) if views[r.members[0]] == "2d"]
-    best = max(range(len(singles)), key=scores.__getitem__)
-    return singles[best], singles[max(flat, key=scores.__getitem__)] if flat else None
+    flat = [name for name in scores if views[name] == "2d"]
+    return max(scores, key=scores.__getitem__), max(flat, key=scores.__getitem__) if flat else None
 
 
-def _singles(judge: _Judge, results: Sequence[Sequence[Result]], always: set[str]) -> list[Row]:
+def _singles(judge: _Judge, members: _Members, always: set[str | None]) -> list[Row]:
     """A row for each member; of a large pool for those best on the selection set, and for those named."""
-    by_part = [{r.members[0]: r for r in _single_results(found)} for found in results]
-    sign = metrics.metric_of(judge.space.objective).sign
-    ranked = sorted(by_part[0], key=lambda name: -sign * by_part[0][name].score)
+    sign, found = judge.space.metric.sign, members.by_part[0]
+    ranked = sorted(found, key=lambda name: -sign * found[name].score)
     shown = {*ranked[:SINGLES_SHOWN], *always}
-    return [
-        judge.row("single", name, lambda part, n=name: by_part[part][n])  # type: ignore[misc]
-        for name in by_part[0]
-        if name in shown
-    ]
+    return [judge.row("single", name, members.pick(name)) for name in found if name in shown]
 
 
 def _sorted(rows: Sequence[Row], objective: str) -> tuple[Row, ...]:
@@ -299,7 +314,7 @@ def _optimism(judge: _Judge, chosen: Row, results: Sequence[Result]) -> Optimism
     looked, is_ = (scores.metrics[objective].value for scores in (chosen.scores.selection, chosen.scores.report))
     best = sorted(results, key=lambda r: -sign * r.score)[:MAXIMUM_OF]
     resamples = Bootstrap.of(pool.task, pool.labels, judge.space.seed, MAXIMUM_RESAMPLES)
-    statistics = (metrics.statistics(pool.task, predictions(r, pool), pool.labels) for r in best)
+    statistics = (statistics_of(r, pool, objective) for r in best)
     expected = resamples.optimism_of_best(statistics, objective)
     return Optimism(measured=round(sign * (looked - is_), 9) + 0.0, expected=expected)
 
@@ -322,7 +337,7 @@ def _solved_weights(
 def _solved_weight(judge: _Judge, pairs: dict[int, Candidate], metric: str) -> SolvedWeight:
     plan, task = judge.plan, judge.plan.report.task
     picks = {part: Scorer(_on_part(plan, part, pair.members), metric).score(pair) for part, pair in pairs.items()}
-    sums = held_out_statistics(picks.__getitem__, plan.report, judge.held_out).sum(axis=0)
+    sums = held_out_statistics(picks.__getitem__, plan.report, judge.held_out, metric).sum(axis=0)
     fusion = picks[0].fusion
     assert fusion.weights is not None
     assert fusion.equally_good_weight_3d is not None

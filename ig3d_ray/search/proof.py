@@ -10,7 +10,7 @@ from ig3d_ray.fusion.combine import into_space
 from ig3d_ray.fusion.pair_weight import best_weight
 from ig3d_ray.fusion.three import best_of_three
 from ig3d_ray.search.scoring import Result
-from ig3d_ray.search.selection import predictions
+from ig3d_ray.search.selection import fused_scores
 
 PROVEN_MEMBERS = (2, 3)
 
@@ -42,7 +42,7 @@ def prove(result: Result, pool: Pool) -> Proof:
         pool: the selection set, of classes.
     """
     fusion, labels = result.fusion, pool.labels
-    chosen = metrics.score_one(pool.task, predictions(result, pool), labels, "accuracy")
+    chosen = metrics.score_one(pool.task, fused_scores(result, pool), labels, "accuracy")
     if len(result.members) not in PROVEN_MEMBERS:
         return Proof(result.members, chosen)
     outputs = into_space(pool.outputs_of(result.members), fusion.space, fusion.temperatures, pool.task, fusion.floors)

@@ -32,8 +32,8 @@ _COLUMNS = pa.schema(
         ("score", pa.float64()),
     ]
 )
-_MARGIN = pa.field("margin", pa.float64())
-"""Only where the protocol has a floor."""
+_MARGIN, _FUSED_TEMPERATURE = pa.field("margin", pa.float64()), pa.field("fused_temperature", pa.float64())
+"""Only where the protocol has a floor; only where the objective is one of probabilities."""
 
 
 def results_to_bytes(results: Sequence[Sequence[Result]]) -> bytes:
@@ -43,8 +43,11 @@ def results_to_bytes(results: Sequence[Sequence[Result]]) -> bytes:
     each of them, or one for each class (or valence and arousal).
     """
     rows = [_row(part, result) for part, found in enumerate(results) for result in found]
-    with_margins = any(result.margin for found in results for result in found)
-    return table_to_bytes(pa.Table.from_pylist(rows, schema=_COLUMNS.append(_MARGIN) if with_margins else _COLUMNS))
+    schema = _COLUMNS
+    for field in (_MARGIN, _FUSED_TEMPERATURE):
+        if any(row[field.name] for row in rows):
+            schema = schema.append(field)
+    return table_to_bytes(pa.Table.from_pylist(rows, schema=schema))
 
 
 def _row(part: int, result: Result) -> dict[str, Any]:
@@ -74,6 +77,7 @@ def _row(part: int, result: Result) -> dict[str, Any]:
         "floors": None if fusion.floors is None else list(fusion.floors),
         "score": result.score,
         "margin": result.margin,
+        "fused_temperature": fusion.fused_temperature,
     }
 
 
@@ -85,8 +89,8 @@ def results_from_bytes(data: bytes, what: str) -> list[tuple[int, Result]]:
     """
     try:
         table = table_from_bytes(data)
-        schema = _COLUMNS.append(_MARGIN) if _MARGIN.name in table.column_names else _COLUMNS
-        rows = with_schema(table, schema).to_pylist()
+        optional = (field for field in (_MARGIN, _FUSED_TEMPERATURE) if field.name in table.column_names)
+        rows = with_schema(table, pa.schema([*_COLUMNS, *optional])).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise Ig3dError(f"{what}: truncated or not a table of results; delete its folder and search again") from error
     return [(row["part"], _result(row)) for row in rows]
@@ -113,6 +117,7 @@ def _result(row: dict[str, Any]) -> Result:
         weights_by_column=tuple(map(tuple, weights)) if row["per_column"] else None,
         temperatures=None if row["temperatures"] is None else tuple(row["temperatures"]),
         floors=None if row["floors"] is None else tuple(row["floors"]),
+        fused_temperature=row.get("fused_temperature"),
         equally_good_weight_3d=(row["equally_good_from"], row["equally_good_to"]) if row["solved"] else None,
     )
     return Result(candidate, tuple(row["used"]), fusion, row["score"], row.get("margin") or 0.0)

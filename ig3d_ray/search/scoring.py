@@ -11,17 +11,18 @@ from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion import pair_weight
+from ig3d_ray.fusion.calibrated import fused_temperature, scored, with_temperature
 from ig3d_ray.fusion.combine import Fusion, Space, into_space, to_space, with_floors
 from ig3d_ray.fusion.fit import fit_weights
+from ig3d_ray.fusion.pair_probabilities import weight_for_probabilities
 from ig3d_ray.fusion.robust import fit_floors
+from ig3d_ray.fusion.rounding import significant
 from ig3d_ray.fusion.stacking import stack_logits
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.candidates import WEIGHT_DECIMALS, Candidate
 from ig3d_ray.search.subgroup_floor import margin
 
 logger = logging.getLogger(__name__)
-SIGNIFICANT = 6
-"""Digits of fitted weights and temperatures: few enough that rounding on another machine gives the same values."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Result:
     Attributes:
         candidate: what was scored.
         members: those of the candidate whose weight is not zero.
-        fusion: how, with weights and temperatures as numbers.
+        fusion: how, with weights and temperatures as numbers; with one of the fused scores where the objective is one
+            of probabilities.
         score: the objective on the selection set.
         margin: by how much the worst subgroup there is above the protocol's floor; 0 without a floor.
     """
@@ -94,7 +96,10 @@ class Scorer:
             fused = fusion.model_copy(update={"space": "logits", "temperatures": None}).apply(outputs, self.pool.task)
         else:
             fused = fusion.apply(self.pool.outputs_of(members), self.pool.task)
-        value = metrics.score_one(self.pool.task, fused, self.pool.labels, self.objective)
+        if self.objective in metrics.PROBABILITY_METRICS:
+            fusion = with_temperature(fusion, fused_temperature(fusion, fused, self.pool.labels))
+        predictions = scored(fusion, fused, self.objective)
+        value = metrics.score_one(self.pool.task, predictions, self.pool.labels, self.objective)
         above = 0.0
         if self.subgroup_floor is not None:
             statistics = metrics.statistics(self.pool.task, fused, self.pool.labels)
@@ -126,12 +131,21 @@ class Scorer:
             weight = asked
         else:
             outputs = [self._output(name, candidate.space, candidate.temperatures) for name in candidate.members]
-            best = pair_weight.best_weight(self.pool.task, outputs[0], outputs[1], self.pool.labels, self.objective)
-            weight, interval = best.weight, (round(best.low, WEIGHT_DECIMALS), round(best.high, WEIGHT_DECIMALS))
+            weight, low, high = self._best_of_two(outputs, candidate.space)
+            interval = (round(low, WEIGHT_DECIMALS), round(high, WEIGHT_DECIMALS))
         weight = round(weight, WEIGHT_DECIMALS)
         weights = (round(1 - weight, WEIGHT_DECIMALS), weight)
         changes = {"strategy": "weighted", "weights": weights, "equally_good_weight_3d": interval}
         return about.model_copy(update=changes)
+
+    def _best_of_two(self, outputs: Sequence[np.ndarray], space: Space) -> tuple[float, float, float]:
+        """The best weight of the second member, and the interval of those that are as good."""
+        first, second = outputs
+        if self.objective in metrics.PROBABILITY_METRICS:
+            weight = significant(weight_for_probabilities(first, second, self.pool.labels, space, self.objective))
+            return weight, weight, weight
+        best = pair_weight.best_weight(self.pool.task, first, second, self.pool.labels, self.objective)
+        return best.weight, best.low, best.high
 
     def _weigh_many(self, candidate: Candidate, about: Fusion) -> tuple[tuple[str, ...], Fusion]:
         assert candidate.method is not None
@@ -241,11 +255,6 @@ def _probabilities(logits_MNC: np.ndarray) -> np.ndarray:
     np.exp(likely, out=likely)
     likely /= (likely @ np.ones(classes, dtype=likely.dtype))[:, :, None]
     return likely
-
-
-def significant(number: float) -> float:
-    """A number with six significant digits, whatever its size."""
-    return float(f"{number:.{SIGNIFICANT}g}") + 0.0
 
 
 def score_batch(pool: Pool, candidates: Sequence[Candidate], space: SearchSpace) -> list[Result]:

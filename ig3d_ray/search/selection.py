@@ -9,6 +9,7 @@ import numpy as np
 from ig3d_ray.config.protocol import SubgroupFloor
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.fusion.calibrated import scored
 from ig3d_ray.fusion.combine import log_softmax
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.candidates import family
@@ -21,27 +22,40 @@ Pick = Callable[[int], Result]
 """The result that a rule picks on a part, by the part's index."""
 
 
-def predictions(result: Result, pool: Pool, rows: Rows | None = None) -> np.ndarray:
+def fused_scores(result: Result, pool: Pool, rows: Rows | None = None) -> np.ndarray:
     """A result's fused outputs `[N, C]` on a pool, or on some of its rows."""
     outputs = pool.outputs_of(result.members)
     return result.fusion.apply(outputs if rows is None else outputs[:, rows], pool.task)
 
 
-def held_out_statistics(pick: Pick, pool: Pool, held_out: Sequence[tuple[int, Rows]]) -> np.ndarray:
+def predictions(result: Result, pool: Pool, objective: str, rows: Rows | None = None) -> np.ndarray:
+    """What an objective scores, `[N, C]`: a result's fused outputs, or the logarithms of its probabilities."""
+    return scored(result.fusion, fused_scores(result, pool, rows), objective)
+
+
+def statistics_of(result: Result, pool: Pool, objective: str) -> np.ndarray:
+    """A result's per-sample statistics `[N, S]` on a pool, with those of probabilities if the objective needs them."""
+    of_probabilities = objective in metrics.PROBABILITY_METRICS
+    return metrics.statistics(pool.task, predictions(result, pool, objective), pool.labels, of_probabilities)
+
+
+def held_out_statistics(pick: Pick, pool: Pool, held_out: Sequence[tuple[int, Rows]], objective: str) -> np.ndarray:
     """Per-sample statistics `[N, S]` of a pool, each row predicted by the choice of a part that doesn't contain it.
 
-    Rows that are held out by several parts (repeats) get the mean of their outputs.
+    Rows that are held out by several parts (repeats) get the mean of their statistics.
     """
-    found, times = np.zeros((0, 0)), np.zeros(len(pool))
+    times, repeats = np.zeros(len(pool), dtype=np.int64), list[np.ndarray]()
     for part, rows in held_out:
-        statistics = metrics.statistics(pool.task, predictions(pick(part), pool, rows), pool.labels[rows])
-        if found.size == 0:
-            found = np.zeros((len(pool), statistics.shape[1]))
-        found[rows] += statistics
+        found, (repeat,) = predictions(pick(part), pool, objective, rows), set(times[rows].tolist())
+        if repeat == len(repeats):
+            repeats.append(np.zeros((len(pool), found.shape[1])))
+        repeats[repeat][rows] = found
         times[rows] += 1
-    if not (times == times[0]).all() or times[0] == 0:
+    if not repeats or not (times == len(repeats)).all():
         raise ValueError("held-out rows must be predicted equally often, at least once")
-    return found / times[0]
+    of_probabilities = objective in metrics.PROBABILITY_METRICS
+    every = (metrics.statistics(pool.task, found, pool.labels, of_probabilities) for found in repeats)
+    return np.asarray(sum(every)) / len(repeats)
 
 
 def held_out_logits(plan: Plan, pick: Pick, part: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +70,7 @@ def held_out_logits(plan: Plan, pick: Pick, part: int) -> tuple[np.ndarray, np.n
     pool, scores, labels = plan.parts[part], [], []
     for inner, rows in plan.inner[part]:
         result = pick(inner)
-        scores.append(result.fusion.fused_logits(predictions(result, pool, rows)))
+        scores.append(result.fusion.fused_logits(fused_scores(result, pool, rows)))
         labels.append(pool.labels[rows])
     return np.concatenate(scores), np.concatenate(labels)
 
@@ -122,7 +136,7 @@ class Families:
             of_part = {}
             pool = self.plan.parts[part if inner else 0]
             for name in self.names if inner else ():
-                statistics = held_out_statistics(self.pick(name), pool, inner)
+                statistics = held_out_statistics(self.pick(name), pool, inner, self.objective)
                 of_part[name] = float(metrics.from_sums(pool.task, statistics.sum(axis=0))[self.objective])
                 self._margins[part][name] = margin(pool, statistics, self.floor)
             scores.append(of_part)
@@ -170,8 +184,8 @@ class Families:
         """A family's objective on each set of held-out rows, `[F]`."""
         pool, pick, found = self.plan.parts[part], self.pick(name), []
         for inner, rows in self.plan.inner[part]:
-            fused = predictions(pick(inner), pool, rows)
-            found.append(metrics.score_one(pool.task, fused, pool.labels[rows], self.objective))
+            ours = predictions(pick(inner), pool, self.objective, rows)
+            found.append(metrics.score_one(pool.task, ours, pool.labels[rows], self.objective))
         return np.array(found)
 
     def _held_out_loss(self, part: int, name: str) -> float:

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
-from ig3d_ray.evaluation.calibration import brier_scores, calibration, ece, log_losses, reliability
+from ig3d_ray.evaluation.calibration import calibration
+from ig3d_ray.evaluation.probability_scores import brier_scores, ece, log_losses, reliability
 from ig3d_ray.fusion.combine import Fusion, softmax
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.estimator import LateFusion

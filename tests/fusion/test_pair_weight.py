@@ -99,7 +99,7 @@ def test_no_member_alone_and_no_mean_scores_above_the_solved_weight(metric: str,
     assert metrics.score_one(Task.EXPRESSION, fused, labels, metric) == pytest.approx(best.value, abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", metrics.METRICS["expression"])
+@pytest.mark.parametrize("metric", metrics.CLASS_PARTS)
 def test_any_number_of_weights_after_one_pass(metric: str, rng: np.random.Generator) -> None:
     labels = rng.integers(0, 7, 300)
     first, second = (1.5 * np.eye(7)[labels] + rng.standard_normal((300, 7)) for _ in range(2))

@@ -22,7 +22,7 @@ from ig3d_ray.search.leaderboard import build_leaderboard
 from ig3d_ray.search.pareto import cost_of, pareto_front
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of, score_batch
-from ig3d_ray.search.selection import Families, held_out_logits, predictions
+from ig3d_ray.search.selection import Families, fused_scores, held_out_logits
 from ig3d_ray.types import Split, Task
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -237,7 +237,7 @@ def test_the_family_that_wins_is_the_best_on_samples_it_did_not_see() -> None:
             logits, labels = held_out_logits(arranged, families.pick(name), 0)
             for part, rows in arranged.inner[0]:
                 right = [
-                    predictions(families.best[part][one], pools["dev"], rows).argmax(axis=1)
+                    fused_scores(families.best[part][one], pools["dev"], rows).argmax(axis=1)
                     == pools["dev"].labels[rows]
                     for one in (top, name)
                 ]
