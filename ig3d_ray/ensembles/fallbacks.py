@@ -54,5 +54,5 @@ def _best(space: SearchSpace, pool: Pool) -> Result:
             for strategy, in_space, warm in choices(space, pool).mixes
         ]
     elif len(pool.names) > 2:
-        candidates += [of_many(pool.names, *method) for method in choices(space, pool).methods]
+        candidates += [of_many(pool.names, *method) for method in choices(space, pool).subset_methods]
     return best_of(score_batch(pool, candidates, space), space.objective)

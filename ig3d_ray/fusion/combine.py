@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import Field, model_validator
 
+from ig3d_ray.fusion.gating import Gate
 from ig3d_ray.types import Frozen, Task
 
 Strategy = Literal["max", "min", "mean", "weighted"]
@@ -166,6 +167,8 @@ class Fusion(Frozen):
     floors: tuple[float, ...] | None = None
     """The share of the uniform distribution that is then mixed into each member's probabilities, whose logarithms take
     the place of its logits."""
+    gate: Gate | None = None
+    """How the weights change with the members' confidences, sample by sample; None for static weights."""
     fused_temperature: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """What the logits of the fused scores are divided by for calibrated probabilities; it changes no class."""
     equally_good_weight_3d: tuple[float, float] | None = None
@@ -177,6 +180,8 @@ class Fusion(Frozen):
         if both or (self.strategy == "weighted") != (self.all_weights is not None):
             given = f"{self.all_weights}{', twice' if both else ''}"
             raise ValueError(f"strategy {self.strategy!r} with weights {given}")
+        if self.gate is not None and (self.weights is None or max(self.gate.members) >= len(self.weights)):
+            raise ValueError("gate: its members have no weights of their own")
         return self
 
     @property
@@ -187,7 +192,8 @@ class Fusion(Frozen):
     @property
     def label(self) -> str:
         """The strategy and the space, such as `weighted of logits with floors`."""
-        return f"{self.strategy or 'alone'} of {self.space}{' with floors' if self.floors else ''}"
+        gated = ", by confidence" if self.gate else ""
+        return f"{self.strategy or 'alone'} of {self.space}{' with floors' if self.floors else ''}{gated}"
 
     def weight_texts(self, members: int) -> tuple[str, ...]:
         """Each member's weight as tables and sentences show it; empty for a strategy without weights.
@@ -218,7 +224,11 @@ class Fusion(Frozen):
             if len(values) != 1:
                 raise ValueError(f"no strategy for {len(values)} members")
             return np.asarray(values[0])
-        return fuse(self.strategy, values, None if self.all_weights is None else np.asarray(self.all_weights))
+        weights = None if self.all_weights is None else np.asarray(self.all_weights)
+        if self.gate is not None:
+            gated = self.gate.weights(np.asarray(outputs_MNC, dtype=np.float64), weights)
+            return np.asarray(combine(self.strategy, values, gated))
+        return fuse(self.strategy, values, weights)
 
     def probabilities(self, fused_NC: Any, xp: Any = np) -> Any:
         """Fused class scores as probabilities: the softmax of their logits over the temperature. Without one, their

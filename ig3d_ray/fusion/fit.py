@@ -15,19 +15,22 @@ from ig3d_ray.fusion.stacking import LIMIT, least_log_loss, stack_logits, stack_
 from ig3d_ray.fusion.va_weights import concordance, least_squares, most_concordant
 from ig3d_ray.types import Task
 
-Method = Literal["stack", "greedy", "coordinate", "least_squares", "concordance"]
+Method = Literal["stack", "greedy", "coordinate", "gate", "least_squares", "concordance"]
 METHODS: dict[Task, tuple[Method, ...]] = {
-    Task.EXPRESSION: ("stack", "greedy", "coordinate"),
+    Task.EXPRESSION: ("stack", "greedy", "coordinate", "gate"),
     Task.VA: ("least_squares", "concordance"),
 }
 PER_COLUMN: tuple[Method, ...] = ("stack", "least_squares", "concordance")
 """Methods that can fit separate weights for each class or dimension."""
+FROM_STACK: tuple[Method, ...] = ("stack", "coordinate", "gate")
+"""Methods that use the stack of logits, or start from it."""
 NEGLIGIBLE = 1e-6
 """Members whose influence is a smaller share than this of the largest one are dropped."""
 SPACES_OF: dict[Method, tuple[Space, ...]] = {
     "stack": ("logits", "probabilities"),
     "greedy": ("probabilities",),
     "coordinate": ("logits",),
+    "gate": ("logits",),
     "least_squares": ("logits",),
     "concordance": ("logits",),
 }
@@ -49,7 +52,8 @@ def fit_weights(
     Args:
         method: `stack` minimizes the log-loss; `greedy` selects with replacement; `coordinate` starts from a
             stack and solves one weight at a time for the objective (for any metric of probabilities, for log-loss);
-            `least_squares` and `concordance` are the global optima for valence and arousal.
+            `gate` has the weights of the stack, to which `fit_gate` adds; `least_squares` and `concordance` are the
+            global optima for valence and arousal.
         space: of the outputs.
         outputs_MNC: `[M, N, C]`, or `[M, N, 2]` valence and arousal.
         labels: `[N]` int, or `[N, 2]`.
@@ -68,9 +72,9 @@ def fit_weights(
     def fit(members: np.ndarray) -> np.ndarray:
         everyone = len(members) == len(outputs_MNC)
         outputs = outputs_MNC if everyone else outputs_MNC[members]
-        if stacked is None or not everyone or space != "logits" or per_column or method not in ("stack", "coordinate"):
+        if stacked is None or not everyone or space != "logits" or per_column or method not in FROM_STACK:
             return _FITS[method](outputs, labels, objective, space, per_column, seed)
-        return stacked.copy() if method == "stack" else _coordinate_from(stacked, outputs, labels, objective, seed)
+        return stacked.copy() if method != "coordinate" else _coordinate_from(stacked, outputs, labels, objective, seed)
 
     members, weights = _fit_few(fit, outputs_MNC, max_members)
     influence = _influence(weights, outputs_MNC if len(members) == len(outputs_MNC) else outputs_MNC[members])
@@ -184,6 +188,7 @@ _FITS: dict[Method, _Fit] = {
     "stack": _stack,
     "greedy": _greedy,
     "coordinate": _coordinate,
+    "gate": _stack,
     "least_squares": _least_squares,
     "concordance": _concordance,
 }

@@ -114,6 +114,8 @@ def about_proof(board: Leaderboard) -> str:
     if proof is None:
         return ""
     if proof.best is None or proof.bound is None:
+        if board.chosen.result.fusion.gate is not None:
+            return "Proof: only for static weights; those of this ensemble depend on the sample."
         return f"Proof: only for ensembles of two or three members; this one has {len(proof.members)}."
     weights = ", ".join(f"{weight:.4f} {name}" for weight, name in zip(proof.weights, proof.members, strict=True))
     text = (
@@ -196,7 +198,9 @@ def chosen_by(space: SearchSpace, board: Leaderboard) -> str:
     weights = result.fusion.weight_texts(len(result.members))
     parts = [f"{weight} {name}".strip() for name, weight in zip(result.members, weights, strict=True)]
     more = f", and {len(parts) - LISTED} more" if len(parts) > LISTED else ""
-    return f"Chosen: {by}: {', '.join(parts[:LISTED])}{more}"
+    gated = result.fusion.gate is not None
+    depends = "; weights as they are at mean confidence, from which they depend on the sample" if gated else ""
+    return f"Chosen: {by}: {', '.join(parts[:LISTED])}{more}{depends}"
 
 
 def of_groups(board: Leaderboard) -> str:

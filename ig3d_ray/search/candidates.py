@@ -108,6 +108,11 @@ class Choices:
         return first != second and (len(set(self.groups)) == 1 or groups[first] != groups[second])
 
     @property
+    def subset_methods(self) -> tuple[tuple[Method, Space, bool], ...]:
+        """The methods that are tried on subsets: not gates, which are fitted to all members only."""
+        return tuple(one for one in self.methods if one[0] != "gate")
+
+    @property
     def couples(self) -> Iterator[tuple[str, str]]:
         """The members of each pair; those of one 2D member are adjacent."""
         if self.limit < 2:
@@ -124,7 +129,7 @@ class Choices:
     @property
     def has_subsets(self) -> bool:
         """Whether there are subsets of more than two members to choose from."""
-        return len(self.names) > 2 and bool(self.methods) and self.subset_members >= 2
+        return len(self.names) > 2 and bool(self.subset_methods) and self.subset_members >= 2
 
     @property
     def pairs(self) -> int | None:
@@ -181,8 +186,9 @@ def always_scored(space: SearchSpace, pool: Pool) -> tuple[Candidate, ...]:
         weight = None if reference.weight_3d is None else round(reference.weight_3d, WEIGHT_DECIMALS)
         for pair in itertools.product(firsts, seconds) if among.limit > 1 else ():
             fixed.append(Candidate(pair, reference.strategy, reference.space, weight, reference.name))
-    # With two members the exact weight is optimal, unless each column has its own weight.
-    fixed += [of_many(pool.names, *m) for m in among.methods if len(pool.names) > 2 or (len(pool.names) == 2 and m[2])]
+    # With two members the exact weight is optimal, unless each column has its own weight,
+    # and unless it depends on the sample.
+    fixed += [of_many(pool.names, *m) for m in among.methods if len(pool.names) > 2 - (m[2] or m[0] == "gate")]
     return tuple(fixed)
 
 
@@ -235,7 +241,8 @@ def _suggest_subset(trial: optuna.Trial, among: Choices) -> Candidate:
     size = trial.suggest_int("members", 2, among.subset_members)
     slots = {trial.suggest_categorical(f"member_{slot}", among.names) for slot in range(1, size + 1)}
     members = [name for name in among.names if name in slots]
-    method, in_space, per_column = among.methods[trial.suggest_categorical("method", range(len(among.methods)))]
+    methods = among.subset_methods
+    method, in_space, per_column = methods[trial.suggest_categorical("method", range(len(methods)))]
     # A mixture of probabilities, and a selection of them, depend on how sure each member is; a stack of logits not.
     # Members with floors have their own temperatures.
     warm = False

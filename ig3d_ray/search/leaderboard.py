@@ -215,6 +215,8 @@ def build_leaderboard(space: SearchSpace, plan: Plan, results: Sequence[Sequence
     rows = _singles(judge, members, {best_single, best_2d} - {None})
     singles = {row.result.members[0]: row for row in rows}
     for name in families.names:
+        if families.lacks_its_gate(name):
+            continue
         group = "reference" if families.is_reference(name) else "family"
         rows.append(judge.row(group, name, families.pick(name), cross_fitted.get(name)))
     choices = {part: families.choose(part) for part in {0, *(part for part, _ in judge.held_out)}}

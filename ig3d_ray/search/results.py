@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.fusion.gating import Gate
 from ig3d_ray.search.candidates import Candidate
 from ig3d_ray.search.scoring import Result
 from ig3d_ray.storage.parquet import table_from_bytes, table_to_bytes, with_schema
@@ -34,6 +35,8 @@ _COLUMNS = pa.schema(
 )
 _MARGIN, _FUSED_TEMPERATURE = pa.field("margin", pa.float64()), pa.field("fused_temperature", pa.float64())
 """Only where the protocol has a floor; only where the objective is one of probabilities."""
+_GATE = pa.field("gate", pa.string())
+"""As JSON, only where there is one."""
 
 
 def results_to_bytes(results: Sequence[Sequence[Result]]) -> bytes:
@@ -44,7 +47,7 @@ def results_to_bytes(results: Sequence[Sequence[Result]]) -> bytes:
     """
     rows = [_row(part, result) for part, found in enumerate(results) for result in found]
     schema = _COLUMNS
-    for field in (_MARGIN, _FUSED_TEMPERATURE):
+    for field in (_MARGIN, _FUSED_TEMPERATURE, _GATE):
         if any(row[field.name] for row in rows):
             schema = schema.append(field)
     return table_to_bytes(pa.Table.from_pylist(rows, schema=schema))
@@ -78,6 +81,7 @@ def _row(part: int, result: Result) -> dict[str, Any]:
         "score": result.score,
         "margin": result.margin,
         "fused_temperature": fusion.fused_temperature,
+        "gate": None if fusion.gate is None else fusion.gate.model_dump_json(),
     }
 
 
@@ -89,7 +93,7 @@ def results_from_bytes(data: bytes, what: str) -> list[tuple[int, Result]]:
     """
     try:
         table = table_from_bytes(data)
-        optional = (field for field in (_MARGIN, _FUSED_TEMPERATURE) if field.name in table.column_names)
+        optional = (field for field in (_MARGIN, _FUSED_TEMPERATURE, _GATE) if field.name in table.column_names)
         rows = with_schema(table, pa.schema([*_COLUMNS, *optional])).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise Ig3dError(f"{what}: truncated or not a table of results; delete its folder and search again") from error
@@ -118,6 +122,7 @@ def _result(row: dict[str, Any]) -> Result:
         temperatures=None if row["temperatures"] is None else tuple(row["temperatures"]),
         floors=None if row["floors"] is None else tuple(row["floors"]),
         fused_temperature=row.get("fused_temperature"),
+        gate=Gate.model_validate_json(row["gate"]) if row.get("gate") else None,
         equally_good_weight_3d=(row["equally_good_from"], row["equally_good_to"]) if row["solved"] else None,
     )
     return Result(candidate, tuple(row["used"]), fusion, row["score"], row.get("margin") or 0.0)

@@ -13,7 +13,8 @@ from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion import pair_weight
 from ig3d_ray.fusion.calibrated import fused_temperature, scored, with_temperature
 from ig3d_ray.fusion.combine import Fusion, Space, into_space, to_space, with_floors
-from ig3d_ray.fusion.fit import fit_weights
+from ig3d_ray.fusion.fit import FROM_STACK, fit_weights
+from ig3d_ray.fusion.gate_fit import fit_gate
 from ig3d_ray.fusion.pair_probabilities import weight_for_probabilities
 from ig3d_ray.fusion.robust import fit_floors
 from ig3d_ray.fusion.rounding import significant
@@ -169,11 +170,22 @@ class Scorer:
         fitted = weights[used].tolist()
         rows = [tuple(map(significant, row)) if candidate.per_column else significant(row) for row in fitted]
         key = "weights_by_column" if candidate.per_column else "weights"
-        return members, about.model_copy(update={"strategy": "weighted", key: tuple(rows)} | kept)
+        fusion = about.model_copy(update={"strategy": "weighted", key: tuple(rows)} | kept)
+        return members, self._with_gate(members, fusion) if candidate.method == "gate" else fusion
+
+    def _with_gate(self, members: tuple[str, ...], fusion: Fusion) -> Fusion:
+        """Static weights with a gate, where the pool has one to find."""
+        outputs = self.pool.outputs_of(members)
+        values = into_space(outputs, fusion.space, fusion.temperatures, self.pool.task, fusion.floors)
+        found = fit_gate(outputs, values, self.pool.labels, np.asarray(fusion.weights))
+        if found is None:
+            return fusion
+        gate, weights = found
+        return fusion.model_copy(update={"gate": gate, "weights": tuple(map(significant, weights.tolist()))})
 
     def _stack_of(self, candidate: Candidate, about: Fusion) -> np.ndarray | None:
         """The stack of these members' logits as it is, for the methods that use it or start from it."""
-        if candidate.method not in ("stack", "coordinate") or candidate.space != "logits" or candidate.per_column:
+        if candidate.method not in FROM_STACK or candidate.space != "logits" or candidate.per_column:
             return None
         if candidate.members not in self._stacks:
             outputs = self._stacked(candidate, about)

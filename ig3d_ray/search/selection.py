@@ -1,6 +1,6 @@
 """Selection of the kind of ensemble: families of candidates compared by cross-fitting inside the selection set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +18,8 @@ from ig3d_ray.search.scoring import Result, best_of
 from ig3d_ray.search.subgroup_floor import margin
 
 EQUAL = 1e-9
+SIGNIFICANT_ERRORS = 2.0
+"""By how many standard errors a gate's held-out log-loss is less, at least."""
 Pick = Callable[[int], Result]
 """The result that a rule picks on a part, by the part's index."""
 
@@ -108,6 +110,11 @@ class Families:
         """The families that every part has results of."""
         return tuple(name for name in self.best[0] if all(name in part for part in self.best))
 
+    def lacks_its_gate(self, name: str) -> bool:
+        """Whether a family of gates found none for the exported ensemble, so that it is the stack again."""
+        best = self.best[0][name]
+        return best.candidate.method == "gate" and best.fusion.gate is None
+
     def is_reference(self, name: str) -> bool:
         """References are shown and never chosen: the samples that they were chosen on are unknown."""
         return any(name in part and bool(part[name].candidate.reference) for part in self.best)
@@ -145,7 +152,8 @@ class Families:
     def choose(self, part: int) -> Result:
         """The best of the family with the best score on a part, of those that reach the floor, or come closest to it;
         ties go to fewer members. Where that is a method's, it is of the methods whose scores are within one standard
-        error of it the one of least log-loss: their order is chance, and better probabilities generalize.
+        error of it the one of least log-loss: their order is chance, and better probabilities generalize. A gate is
+        chosen only where it is as good and has significantly less log-loss than what would be chosen without it.
 
         Raises:
             ValueError: the part has no inner parts, so that families can't be compared.
@@ -155,11 +163,33 @@ class Families:
             raise ValueError(f"part {part} has no parts inside it to choose by")
         short = {name: max(0.0, -self.margins(part)[name]) for name in scores}
         scores = {name: score for name, score in scores.items() if short[name] == min(short.values())}
+        gates = [name for name in scores if self.best[part][name].candidate.method == "gate"]
+        static = {name: score for name, score in scores.items() if name not in gates}
+        chosen = self._best_name(part, static or scores)
+        for name in gates:
+            if name != chosen and self._is_worth_its_gate(part, name, chosen):
+                chosen = name
+        return self.best[part][chosen]
+
+    def _best_name(self, part: int, scores: Mapping[str, float]) -> str:
         sign = metrics.metric_of(self.objective).sign
         top = max(sign * score for score in scores.values())
         equal = [name for name, score in scores.items() if sign * score >= top - EQUAL]
         best = min(equal, key=lambda name: len(self.best[part][name].members))
-        return self.best[part][self._of_least_loss(part, best, list(scores)) if self._is_method(part, best) else best]
+        return self._of_least_loss(part, best, list(scores)) if self._is_method(part, best) else best
+
+    def _is_worth_its_gate(self, part: int, name: str, other: str) -> bool:
+        """Whether a family's weights depend on the sample, and held-out samples show that they should."""
+        if self.best[part][name].fusion.gate is None:
+            return False
+        sign = metrics.metric_of(self.objective).sign
+        if sign * self.cross_fitted(part)[name] < sign * self.cross_fitted(part)[other] - EQUAL:
+            return False
+        less = self._losses(part, other) - self._losses(part, name)
+        groups = self.plan.parts[part].groups
+        if groups is not None:
+            less = np.bincount(np.unique(groups, return_inverse=True)[1], less)
+        return float(less.mean()) > SIGNIFICANT_ERRORS * float(less.std(ddof=1)) / len(less) ** 0.5
 
     def _is_method(self, part: int, name: str) -> bool:
         has_classes = self.plan.report.task.has_classes
@@ -190,7 +220,12 @@ class Families:
 
     def _held_out_loss(self, part: int, name: str) -> float:
         """A family's mean log-loss on held-out rows, at the temperature that is best there."""
+        return round(float(self._losses(part, name).mean()), 9)
+
+    def _losses(self, part: int, name: str) -> np.ndarray:
+        """The log-loss of each sample of a part, `[N]`, held out; the mean over repeats."""
         logits, labels = held_out_logits(self.plan, self.pick(name), part)
         (temperature,) = fit_temperatures(logits[None], labels)
-        likely = log_softmax(logits / temperature)
-        return round(-float(likely[np.arange(len(labels)), labels].mean()), 9)
+        losses = -log_softmax(logits / temperature)[np.arange(len(labels)), labels]
+        rows = np.concatenate([rows for _, rows in self.plan.inner[part]])
+        return np.bincount(rows, losses) / np.bincount(rows)

@@ -89,17 +89,20 @@ class EnsembleGraph(nn.Module):
             found.append(scores[:, self.task.columns(self.classes)])
         outputs = torch.stack(found)
         if not self.task.has_classes:
-            return (self._fused(outputs),)
+            return (self._fused(outputs, self.weights),)
+        weights: Any = self.weights
+        if self.fusion.gate is not None:
+            weights = self.fusion.gate.weights(outputs, self.weights, torch)
         outputs = outputs / self.temperatures[:, None, None]
         if self.floors is not None:
             outputs = with_floors(outputs, self.floors, torch)
-        fused = self._fused(to_space(outputs, self.fusion.space, torch))
+        fused = self._fused(to_space(outputs, self.fusion.space, torch), weights)
         return fused, self.fusion.probabilities(fused, torch)
 
-    def _fused(self, outputs: Tensor) -> Tensor:
+    def _fused(self, outputs: Tensor, weights: Any) -> Tensor:
         if self.fusion.strategy is None:
             return outputs[0]
-        fused: Tensor = combine(self.fusion.strategy, outputs, self.weights, torch)
+        fused: Tensor = combine(self.fusion.strategy, outputs, weights, torch)
         return fused
 
 

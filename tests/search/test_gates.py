@@ -1,0 +1,136 @@
+"""Gates in the contest of families: chosen where confidences show who is competent, and nowhere else."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.ensembles.reproduce import predict
+from ig3d_ray.ensembles.spec import EnsembleSpec, parse_ensemble
+from ig3d_ray.fusion.combine import into_space
+from ig3d_ray.fusion.stacking import stack_logits
+from ig3d_ray.importing.predictions import import_predictions
+from ig3d_ray.models.spec import ImportedSpec
+from ig3d_ray.report.sentences import about_proof, chosen_by
+from ig3d_ray.search.arrays import pool_of_arrays
+from ig3d_ray.search.explorer import run_local
+from ig3d_ray.search.protocol import plan
+from ig3d_ray.search.results import results_from_bytes, results_to_bytes
+from ig3d_ray.search.scoring import Result
+from ig3d_ray.search.selection import Families, fused_scores
+from ig3d_ray.storage.store import Store
+from ig3d_ray.types import Task
+from ig3d_ray.workflow.pipeline import search_store
+from ig3d_ray.workflow.progress import Reporter
+from ig3d_ray.workflow.reports import findings_of
+
+CLASSES = 7
+
+
+def regions(seed: int, samples: int, scales: tuple[float, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits of two members, each competent in a region of its own; labels; and the regions.
+
+    Args:
+        scales: how large the top logit is where a member is competent, and elsewhere, where it is mostly wrong.
+    """
+    rng = np.random.default_rng(seed)
+    labels, region = rng.integers(0, CLASSES, samples), rng.integers(0, 2, samples)
+    members = []
+    for member in (0, 1):
+        right = rng.random(samples) < np.where(region == member, 0.92, 0.35)
+        said = np.where(right, labels, (labels + rng.integers(1, CLASSES, samples)) % CLASSES)
+        top = np.where(region == member, *scales)
+        if scales[0] == scales[1]:
+            # Twice as sure, or half as sure, where it is not competent.
+            top = np.where(region == member, top, top + rng.choice([-1.1, 1.1], samples))
+        members.append(np.eye(CLASSES)[said] * top[:, None] + 0.35 * rng.standard_normal((samples, CLASSES)))
+    return np.stack(members), labels, region
+
+
+def contest(logits: np.ndarray, labels: np.ndarray) -> Families:
+    pool = pool_of_arrays(logits, labels)
+    members = [{"kind": "imported", "name": name, "view": "2d"} for name in pool.names]
+    content = {"dataset": pool.dataset, "objective": "accuracy", "pool": members, "search": {"budget": 0}}
+    space = SearchSpace.model_validate(content)
+    arranged = plan(space.protocol, {"dev": pool, "test": pool}, 0)
+    return Families(arranged, run_local(space, arranged.parts), "accuracy")
+
+
+def without_gates(families: Families) -> Result:
+    """What is chosen of all other families."""
+    static = {name: value for name, value in families.cross_fitted(0).items() if name != "gate"}
+    return families.best[0][families._best_name(0, static)]
+
+
+@pytest.mark.parametrize("scales", [(2.2, 3.2), (3.0, 3.0)], ids=["surer where wrong", "sure or unsure where wrong"])
+def test_a_gate_reaches_four_fifths_of_what_an_oracle_gains(scales: tuple[float, float]) -> None:
+    logits, labels, _ = regions(0, 1500, scales)
+    fresh, truth, region = regions(1, 8000, scales)
+    families, pool = contest(logits, labels), pool_of_arrays(fresh, truth)
+    chosen = families.choose(0)
+    assert chosen.candidate.method == "gate"
+
+    def accuracy(fused: np.ndarray) -> float:
+        return float((fused.argmax(axis=1) == truth).mean())
+
+    static, gated = (accuracy(fused_scores(one, pool)) for one in (without_gates(families), chosen))
+    # The oracle knows the region of each sample, and the labels that its weights for it are fitted to.
+    values = into_space(fresh, "logits", chosen.fusion.temperatures, Task.EXPRESSION, chosen.fusion.floors)
+    oracle = np.zeros_like(values[0])
+    for one in (0, 1):
+        rows = region == one
+        oracle[rows] = np.tensordot(stack_logits(values[:, rows], truth[rows]).weights, values[:, rows], 1)
+    assert accuracy(oracle) > static + 0.15
+    assert gated - static >= 0.8 * (accuracy(oracle) - static)
+
+
+def test_where_members_are_equally_good_everywhere_no_gate_is_chosen() -> None:
+    gates, worst = 0, 0.0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, CLASSES, 3000)
+        logits = 1.5 * (1.8 * np.eye(CLASSES)[labels] + rng.standard_normal((2, 3000, CLASSES)))
+        families, pool = contest(logits[:, :600], labels[:600]), pool_of_arrays(logits[:, 600:], labels[600:])
+        chosen = families.choose(0)
+        gates += chosen.candidate.method == "gate"
+        right = [
+            (fused_scores(one, pool).argmax(axis=1) == labels[600:]).mean() for one in (without_gates(families), chosen)
+        ]
+        worst = max(worst, float(right[0] - right[1]))
+    assert gates <= 1
+    assert worst <= 0.002
+
+
+def test_a_gate_is_exported_predicted_and_resumed(tmp_path: Path) -> None:
+    store, logits, labels = Store(str(tmp_path / "runs")), *regions(0, 900, (2.2, 3.2))[:2]
+    for name, scores in zip("ab", logits, strict=True):
+        frame = pd.DataFrame(scores, columns=[f"logit_{c}" for c in range(CLASSES)])
+        frame.assign(sample_id=[f"x{i:04d}" for i in range(900)], label=labels).to_csv(tmp_path / "t.csv")
+        import_predictions(store, tmp_path / "t.csv", "rafdb", ImportedSpec(name=name, view="2d"), "test")
+    content = {
+        "dataset": "rafdb",
+        "objective": "accuracy",
+        "pool": [{"kind": "imported", "name": name, "view": "2d"} for name in "ab"],
+        "protocol": {"kind": "cross_fitted"},
+        "search": {"budget": 0, "proof": "exact"},
+    }
+    found = search_store(store, SearchSpace.model_validate(content), "gates", Reporter())
+    spec, board = found.spec, found.board
+    assert spec.fusion.gate is not None
+    assert spec.fusion.label == "weighted of logits with floors, by confidence"
+    assert parse_ensemble(spec.to_json(), "spec") == spec
+    assert board.chosen.gain.low > 0.15
+    assert "weights as they are at mean confidence" in chosen_by(found.findings.space, board)
+    assert "only for static weights" in about_proof(board)
+    again = predict(spec, store, "test")
+    assert again.reported == pytest.approx(again.compared_score, abs=1e-9)
+    # What a killed search remembers, and what a report is made of, has the gate.
+    results = found.findings.results
+    back = results_from_bytes(results_to_bytes(results), "results")
+    assert [one for _, one in back] == [one for part in results for one in part]
+    assert findings_of(store, found.folder).board.chosen.scores == board.chosen.scores
+    damaged = spec.fusion.gate.model_dump() | {"members": (0, 7)}
+    with pytest.raises(ValueError, match="gate"):
+        EnsembleSpec.model_validate(spec.model_dump() | {"fusion": spec.fusion.model_dump() | {"gate": damaged}})
