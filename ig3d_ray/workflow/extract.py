@@ -9,7 +9,7 @@ from ig3d_ray.data.ingest.build import Skips
 from ig3d_ray.data.representations import Representation
 from ig3d_ray.data.samples import Samples, load_samples
 from ig3d_ray.storage import paths
-from ig3d_ray.storage.leases import exclusive
+from ig3d_ray.storage.leases import exclusive, was_interrupted
 from ig3d_ray.storage.store import Store
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ def extract_parameters(store: Store, request: ExtractionRequest, address: str | 
     begun = len(extraction.missing()) < len(extraction)
     check_extractable(store, samples, representation, request.replace, begun)
     if extraction.is_published(samples):
+        _clear(store, extraction)
         logger.info("extract: already finished")
         return samples, []
     with exclusive(store, extraction.folder):
@@ -73,10 +74,23 @@ def extract_parameters(store: Store, request: ExtractionRequest, address: str | 
         if left:
             _do(extraction, request, address)
         # Only one driver publishes a data set at a time, based on the current table.
-        table = f"samples/{request.dataset}"
+        table = _table_lease(request.dataset)
         with exclusive(store, table) as leases:
             fence = leases.fence(table, paths.samples_table(request.dataset))
             return extraction.publish(load_samples(store, request.dataset), fence)
+
+
+def _table_lease(dataset: str) -> str:
+    return f"samples/{dataset}"
+
+
+def _clear(store: Store, extraction: "Extraction") -> None:
+    """Remove what a driver that was killed right after publishing left: its leases, and the folder of the pieces."""
+    store.remove(extraction.folder)
+    for name in (_table_lease(extraction.samples.dataset), extraction.folder):
+        if was_interrupted(store, name):
+            with exclusive(store, name):
+                pass
 
 
 def _do(extraction: "Extraction", request: ExtractionRequest, address: str | None) -> None:
