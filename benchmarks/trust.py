@@ -6,10 +6,12 @@ Everything is drawn from stated seeds; each number is a share of so many simulat
 import argparse
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.gates import gate_trial
 from ig3d_ray.audit.checks import Audited, check_one
 from ig3d_ray.evaluation.bootstrap import Bootstrap, Interval, mcnemar
 from ig3d_ray.evaluation.metrics import expression_statistics
@@ -18,6 +20,8 @@ from ig3d_ray.fusion.combine import softmax
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.report.sentences import corrected_for
 from ig3d_ray.search.abstaining import threshold_for
+from ig3d_ray.search.arrays import pool_of_arrays
+from ig3d_ray.search.subgroups import by_subgroup
 from ig3d_ray.types import Task
 
 SHARES = np.array([329, 74, 160, 1185, 478, 162, 680]) / 3068
@@ -44,20 +48,70 @@ def calibration_lines() -> Iterator[Line]:
 
 
 def group_lines() -> Iterator[Line]:
-    """60 videos of 100 frames: how often a 95 % interval of the accuracy covers the truth."""
-    for correlation in (0.05, 0.3):
-        hits = np.zeros(2)
-        for seed in range(300):
+    """60 videos: how often a 95 % interval of the accuracy covers the truth."""
+    # Resampling single frames of the long videos takes most of the time, so it is simulated less often.
+    for frames, alone in ((100, 300), (1000, 60)):
+        for correlation in (0.05, 0.3):
+            hits, often = np.zeros(2), (600, alone)
+            for seed in range(600):
+                rng = np.random.default_rng(seed)
+                size = (1 - correlation) / correlation
+                share = np.repeat(rng.beta(0.6 * size, 0.4 * size, 60), frames)
+                labels, of = np.repeat(rng.integers(0, 3, 60), frames), np.repeat(np.arange(60), frames)
+                top = np.where(rng.random(60 * frames) < share, labels, (labels + 1) % 3)
+                statistics = expression_statistics(np.eye(3)[top], labels)
+                for place, groups in enumerate((of, None)):
+                    if seed < often[place]:
+                        resamples = Bootstrap.of(Task.EXPRESSION, labels, seed, 400, groups)
+                        found = resamples.intervals(statistics)["accuracy"]
+                        hits[place] += found.low <= 0.6 <= found.high
+            shares = (f"{count / of_all:.1%}" for count, of_all in zip(hits, often, strict=True))
+            yield (str(frames), f"{correlation:g}", *shares)
+
+
+def subgroup_lines() -> Iterator[Line]:
+    """3,000 faces of two subgroups, 200 simulations: how often a difference is reported (p below .05)."""
+    for gap in (0.0, 0.02, 0.05):
+        found = 0
+        for seed in range(200):
             rng = np.random.default_rng(seed)
-            size = (1 - correlation) / correlation
-            share = np.repeat(rng.beta(0.6 * size, 0.4 * size, 60), 100)
-            labels, of = np.repeat(rng.integers(0, 3, 60), 100), np.repeat(np.arange(60), 100)
-            top = np.where(rng.random(6000) < share, labels, (labels + 1) % 3)
-            statistics = expression_statistics(np.eye(3)[top], labels)
-            for place, groups in enumerate((of, None)):
-                found = Bootstrap.of(Task.EXPRESSION, labels, seed, 400, groups).intervals(statistics)["accuracy"]
-                hits[place] += found.low <= 0.6 <= found.high
-        yield (f"{correlation:g}", *(f"{share:.1%}" for share in hits / 300))
+            labels, half = rng.integers(0, 7, 3000), rng.random(3000) < 0.5
+            top = np.where(rng.random(3000) < np.where(half, 0.9, 0.9 - gap), labels, (labels + 1) % 7)
+            pool = pool_of_arrays(np.eye(7)[None, top], labels)
+            pool = replace(pool, attributes={"gender": np.where(half, "female", "male")})
+            statistics = expression_statistics(np.eye(7)[top], labels)
+            (one,) = by_subgroup(pool, statistics, statistics, "accuracy", seed)
+            found += one.p is not None and one.p < 0.05
+        yield (f"{gap:g}", f"{found / 200:.1%}")
+
+
+def equivalence_lines() -> Iterator[Line]:
+    """Ensembles that differ from a member by so much, region of .005, 400 simulations: which verdict is given."""
+    for samples in (4000, 40_000):
+        for gain in (0.0, 0.005, 0.02):
+            counts = np.zeros(3)
+            for seed in range(400):
+                rng = np.random.default_rng(seed)
+                kind = rng.choice(3, samples, p=(0.01 + gain, 0.01, 0.98 - gain))
+                apart = np.select([kind == 0, kind == 1], [1.0, -1.0], 0.0)
+                value, width = float(apart.mean()), 1.96 * float(apart.std()) / samples**0.5
+                same = max(width - value, value + width) <= 0.005
+                counts += (same, value - width > 0 and not same, value - width <= 0 and not same)
+            yield (f"{samples:,}", f"{gain:g}", *(f"{share:.1%}" for share in counts / 400))
+
+
+def gate_lines() -> Iterator[Line]:
+    """Weights over the sample, 2,000 samples to choose on and 10,000 fresh ones, 20 seeds."""
+    kinds = {"two regions, surer where wrong": (2.2, 3.2), "two regions, sure or unsure where wrong": (3.0, 3.0)}
+    for name, scales in {**kinds, "no regions": None}.items():
+        chosen, shares, costs = 0, [], []
+        for seed in range(20):
+            static, gated, oracle, is_gate = gate_trial(seed, scales)
+            chosen += is_gate
+            costs.append(static - gated)
+            shares.append((gated - static) / (oracle - static) if scales else 0.0)
+        gained = f"{np.mean(shares):.0%} ({min(shares):.0%} at least)" if scales else ""
+        yield (name, f"{chosen} of 20", gained, f"{max(max(costs), 0.0):.4f}")
 
 
 def _confident(seed: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +211,10 @@ def exchange_lines() -> Iterator[Line]:
 
 PARTS: tuple[tuple[str, Line, Callable[[], Iterator[Line]]], ...] = (
     ("Calibration, mean of 50 pairs", ("probabilities", "calibration error", "log-loss", "Brier"), calibration_lines),
-    ("Videos, 300 simulations", ("intra-class correlation", "whole videos", "single frames"), group_lines),
+    ("Videos", ("frames of each", "intra-class correlation", "whole videos", "single frames"), group_lines),
+    ("Subgroups", ("true gap in accuracy", "reported"), subgroup_lines),
+    ("Equivalence", ("samples", "true gain", "practically the same", "real", "no gain claimed"), equivalence_lines),
+    ("Gates", ("members", "chosen", "of an oracle's gain over static weights", "accuracy lost at most"), gate_lines),
     ("Abstention, 400 selections of 1,000", ("bound", "held", "answered", "possible"), abstention_lines),
     ("Repeated evaluations, 40 repetitions", ("corrected", "not corrected"), evaluation_lines),
     ("Audit of right files, of 200", ("file", "faults", "warnings"), audit_lines),

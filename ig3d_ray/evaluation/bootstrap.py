@@ -85,12 +85,7 @@ class Bootstrap:
         )
 
     def _draw(self) -> Iterator[np.ndarray]:
-        """How often each sample is drawn, `[up to BLOCK, N]` uint16 at a time; without groups each row sums to N."""
-        if self.groups is not None:
-            codes = np.unique(self.groups, return_inverse=True)[1]
-            whole = Bootstrap(self.task, np.zeros(codes.max() + 1, dtype=np.int64), self.seed, self.resamples)
-            yield from (counts[:, codes] for counts in whole._draw())
-            return
+        """How often each sample is drawn, `[up to BLOCK, N]` uint16 at a time; each row sums to N."""
         rng = np.random.default_rng([self.seed, len(self.strata), self.resamples])
         members = [np.flatnonzero(self.strata == stratum) for stratum in np.unique(self.strata)]
         block = max(1, min(BLOCK, _BLOCK_DRAWS // len(self.strata)))
@@ -104,14 +99,28 @@ class Bootstrap:
             yield counts
 
     @cached_property
+    def _whole(self) -> "tuple[np.ndarray, Bootstrap] | None":
+        """The group of each sample, and the resamples of the groups, of which a group's sums are the statistics."""
+        if self.groups is None:
+            return None
+        codes = np.unique(self.groups, return_inverse=True)[1]
+        strata = np.zeros(codes.max() + 1, dtype=np.int64)
+        return codes, Bootstrap(self.task, strata, self.seed, self.resamples)
+
+    @cached_property
     def _kept(self) -> list[np.ndarray] | None:
         """All blocks, if they fit into memory; otherwise they are redrawn each time."""
         return list(self._draw()) if self.resamples * len(self.strata) * 2 <= _KEEP_BYTES else None
 
     def sums(self, statistics: np.ndarray) -> np.ndarray:
         """Per-sample statistics `[N, S]` summed over each resample: `[R, S]`."""
+        if self._whole is not None:
+            codes, whole = self._whole
+            grouped = [np.bincount(codes, column, len(whole.strata)) for column in statistics.T]
+            return whole.sums(np.stack(grouped, axis=1))
         # Counts are exact in single precision. CCC is a difference of nearly equal sums, so moments need double.
-        counted = self.task.has_classes and len(self.strata) < 2**24 and bool((statistics % 1 == 0).all())
+        exact = len(self.strata) * statistics.max(initial=0) < 2**24 and bool((statistics % 1 == 0).all())
+        counted = self.task.has_classes and exact
         kind: type[np.floating[Any]] = np.float32 if counted else np.float64
         found: list[np.ndarray] = []
         values = statistics.astype(kind)

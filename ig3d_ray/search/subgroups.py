@@ -6,7 +6,7 @@ import numpy as np
 import scipy  # its parts when they are used, as in fusion/combine.py
 
 from ig3d_ray.evaluation.bootstrap import Bootstrap, Interval
-from ig3d_ray.evaluation.metrics import metric_of
+from ig3d_ray.evaluation.metrics import hits, metric_of
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.types import Frozen
 
@@ -79,8 +79,7 @@ def _of_attribute(
     gap = abs(parts[0].score.value - parts[-1].score.value)
     p = None
     if report.task.has_classes and report.groups is None:
-        classes = chosen.shape[1] // 3
-        p = _difference_p({value: chosen[at, :classes].sum(axis=1) for value, at in rows.items()})
+        p = _difference_p({value: hits(chosen[at]) for value, at in rows.items()})
     return Subgroups(attribute=name, subgroups=tuple(parts), gap=round(gap, 9), p=p)
 
 
@@ -100,8 +99,8 @@ def _subgroup(
 
 def _difference_p(right: Mapping[str, np.ndarray]) -> float:
     """The chi-squared test that all subgroups have one accuracy."""
-    hits = np.array([one.sum() for one in right.values()])
-    table = np.stack([hits, np.array([len(one) for one in right.values()]) - hits])
+    correct = np.array([one.sum() for one in right.values()])
+    table = np.stack([correct, np.array([len(one) for one in right.values()]) - correct])
     if (table.sum(axis=1) == 0).any():
         return 1.0
     return float(scipy.stats.chi2_contingency(table, correction=False).pvalue)
