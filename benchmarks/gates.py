@@ -4,6 +4,7 @@ import numpy as np
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.fusion.combine import into_space
+from ig3d_ray.fusion.fit import RICHER
 from ig3d_ray.fusion.stacking import stack_logits
 from ig3d_ray.search.arrays import pool_of_arrays
 from ig3d_ray.search.explorer import run_local
@@ -53,7 +54,7 @@ def gate_trial(seed: int, scales: tuple[float, float] | None) -> tuple[float, fl
     arranged = plan(space.protocol, {"dev": pool, "test": pool}, 0)
     families = Families(arranged, run_local(space, arranged.parts), "accuracy")
     chosen = families.choose(0)
-    static = {name: value for name, value in families.cross_fitted(0).items() if name != "gate"}
+    static = {name: value for name, value in families.cross_fitted(0).items() if name not in RICHER}
 
     def accuracy(fused: np.ndarray) -> float:
         return float((fused.argmax(axis=1) == truth).mean())

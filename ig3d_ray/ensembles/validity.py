@@ -90,6 +90,8 @@ def _check_fusion(where: str, fusion: Fusion, members: int, spec: Spec) -> None:
         if given is not None and len(given) != members:
             raise ValueError(f"{where}.{name}: {len(given)} for {members} members")
     width = spec.task.width(len(spec.class_names))
+    if fusion.correction is not None and len(fusion.correction.bias) != width:
+        raise ValueError(f"{where}.correction: of {len(fusion.correction.bias)} classes, but {width} outputs")
     for row in fusion.weights_by_column or ():
         if len(row) != width:
             raise ValueError(f"{where}.weights_by_column: {len(row)} weights of a member, but {width} outputs")

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import Field, model_validator
 
+from ig3d_ray.fusion.correction import Correction
 from ig3d_ray.fusion.gating import Gate
 from ig3d_ray.types import Frozen, Task
 
@@ -169,6 +170,8 @@ class Fusion(Frozen):
     the place of its logits."""
     gate: Gate | None = None
     """How the weights change with the members' confidences, sample by sample; None for static weights."""
+    correction: Correction | None = None
+    """What each class score of each member adds to the score of every class; None for weights alone."""
     fused_temperature: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """What the logits of the fused scores are divided by for calibrated probabilities; it changes no class."""
     equally_good_weight_3d: tuple[float, float] | None = None
@@ -182,6 +185,8 @@ class Fusion(Frozen):
             raise ValueError(f"strategy {self.strategy!r} with weights {given}")
         if self.gate is not None and (self.weights is None or max(self.gate.members) >= len(self.weights)):
             raise ValueError("gate: its members have no weights of their own")
+        if self.correction is not None and (self.weights is None or max(self.correction.members) >= len(self.weights)):
+            raise ValueError("correction: its members have no weights of their own")
         return self
 
     @property
@@ -192,8 +197,13 @@ class Fusion(Frozen):
     @property
     def label(self) -> str:
         """The strategy and the space, such as `weighted of logits with floors`."""
-        gated = ", by confidence" if self.gate else ""
-        return f"{self.strategy or 'alone'} of {self.space}{' with floors' if self.floors else ''}{gated}"
+        more = (", by confidence" if self.gate else "") + (", corrected linearly" if self.correction else "")
+        return f"{self.strategy or 'alone'} of {self.space}{' with floors' if self.floors else ''}{more}"
+
+    @property
+    def is_static(self) -> bool:
+        """Whether weights are all there is: no gate, no correction."""
+        return self.gate is None and self.correction is None
 
     def weight_texts(self, members: int) -> tuple[str, ...]:
         """Each member's weight as tables and sentences show it; empty for a strategy without weights.
@@ -227,8 +237,10 @@ class Fusion(Frozen):
         weights = None if self.all_weights is None else np.asarray(self.all_weights)
         if self.gate is not None:
             gated = self.gate.weights(np.asarray(outputs_MNC, dtype=np.float64), weights)
-            return np.asarray(combine(self.strategy, values, gated))
-        return fuse(self.strategy, values, weights)
+            fused = np.asarray(combine(self.strategy, values, gated))
+        else:
+            fused = fuse(self.strategy, values, weights)
+        return fused if self.correction is None else fused + self.correction.added(values)
 
     def probabilities(self, fused_NC: Any, xp: Any = np) -> Any:
         """Fused class scores as probabilities: the softmax of their logits over the temperature. Without one, their

@@ -15,14 +15,16 @@ from ig3d_ray.fusion.stacking import LIMIT, least_log_loss, stack_logits, stack_
 from ig3d_ray.fusion.va_weights import concordance, least_squares, most_concordant
 from ig3d_ray.types import Task
 
-Method = Literal["stack", "greedy", "coordinate", "gate", "least_squares", "concordance"]
+Method = Literal["stack", "greedy", "coordinate", "gate", "linear", "least_squares", "concordance"]
 METHODS: dict[Task, tuple[Method, ...]] = {
-    Task.EXPRESSION: ("stack", "greedy", "coordinate", "gate"),
+    Task.EXPRESSION: ("stack", "greedy", "coordinate", "gate", "linear"),
     Task.VA: ("least_squares", "concordance"),
 }
 PER_COLUMN: tuple[Method, ...] = ("stack", "least_squares", "concordance")
 """Methods that can fit separate weights for each class or dimension."""
-FROM_STACK: tuple[Method, ...] = ("stack", "coordinate", "gate")
+RICHER: tuple[Method, ...] = ("gate", "linear")
+"""Methods whose fusions are more than weights."""
+FROM_STACK: tuple[Method, ...] = ("stack", "coordinate", *RICHER)
 """Methods that use the stack of logits, or start from it."""
 NEGLIGIBLE = 1e-6
 """Members whose influence is a smaller share than this of the largest one are dropped."""
@@ -31,6 +33,7 @@ SPACES_OF: dict[Method, tuple[Space, ...]] = {
     "greedy": ("probabilities",),
     "coordinate": ("logits",),
     "gate": ("logits",),
+    "linear": ("logits",),
     "least_squares": ("logits",),
     "concordance": ("logits",),
 }
@@ -52,8 +55,8 @@ def fit_weights(
     Args:
         method: `stack` minimizes the log-loss; `greedy` selects with replacement; `coordinate` starts from a
             stack and solves one weight at a time for the objective (for any metric of probabilities, for log-loss);
-            `gate` has the weights of the stack, to which `fit_gate` adds; `least_squares` and `concordance` are the
-            global optima for valence and arousal.
+            `gate` and `linear` have the weights of the stack, to which `fit_gate` and `fit_correction` add;
+            `least_squares` and `concordance` are the global optima for valence and arousal.
         space: of the outputs.
         outputs_MNC: `[M, N, C]`, or `[M, N, 2]` valence and arousal.
         labels: `[N]` int, or `[N, 2]`.
@@ -189,6 +192,7 @@ _FITS: dict[Method, _Fit] = {
     "greedy": _greedy,
     "coordinate": _coordinate,
     "gate": _stack,
+    "linear": _stack,
     "least_squares": _least_squares,
     "concordance": _concordance,
 }

@@ -9,7 +9,7 @@ floors, which would make them equal where a member is often wrong.
 from typing import Any
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 
 from ig3d_ray.types import Frozen
 
@@ -22,6 +22,8 @@ _LEAST_ODDS = 1e-12
 
 class Gate(Frozen):
     """How the weights of some members depend on their confidences; K members, Q knots."""
+
+    model_config = ConfigDict(**Frozen.model_config | {"allow_inf_nan": False})
 
     members: tuple[int, ...]
     """`[K]`: the gated members, by their places in the ensemble."""

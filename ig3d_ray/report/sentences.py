@@ -114,8 +114,8 @@ def about_proof(board: Leaderboard) -> str:
     if proof is None:
         return ""
     if proof.best is None or proof.bound is None:
-        if board.chosen.result.fusion.gate is not None:
-            return "Proof: only for static weights; those of this ensemble depend on the sample."
+        if not board.chosen.result.fusion.is_static:
+            return f"Proof: only for weights; this ensemble is {board.chosen.result.fusion.label}."
         return f"Proof: only for ensembles of two or three members; this one has {len(proof.members)}."
     weights = ", ".join(f"{weight:.4f} {name}" for weight, name in zip(proof.weights, proof.members, strict=True))
     text = (
@@ -198,9 +198,12 @@ def chosen_by(space: SearchSpace, board: Leaderboard) -> str:
     weights = result.fusion.weight_texts(len(result.members))
     parts = [f"{weight} {name}".strip() for name, weight in zip(result.members, weights, strict=True)]
     more = f", and {len(parts) - LISTED} more" if len(parts) > LISTED else ""
-    gated = result.fusion.gate is not None
-    depends = "; weights as they are at mean confidence, from which they depend on the sample" if gated else ""
-    return f"Chosen: {by}: {', '.join(parts[:LISTED])}{more}{depends}"
+    besides = ""
+    if result.fusion.gate is not None:
+        besides = "; weights as they are at mean confidence, from which they depend on the sample"
+    if result.fusion.correction is not None:
+        besides = "; to these weights a linear correction of the class scores is added"
+    return f"Chosen: {by}: {', '.join(parts[:LISTED])}{more}{besides}"
 
 
 def of_groups(board: Leaderboard) -> str:

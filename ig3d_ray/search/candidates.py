@@ -11,7 +11,7 @@ import optuna
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion.combine import Space, Strategy
-from ig3d_ray.fusion.fit import METHODS, PER_COLUMN, SPACES_OF, Method
+from ig3d_ray.fusion.fit import METHODS, PER_COLUMN, RICHER, SPACES_OF, Method
 from ig3d_ray.types import Task, view_group
 
 WEIGHT_DECIMALS = 9
@@ -109,8 +109,8 @@ class Choices:
 
     @property
     def subset_methods(self) -> tuple[tuple[Method, Space, bool], ...]:
-        """The methods that are tried on subsets: not gates, which are fitted to all members only."""
-        return tuple(one for one in self.methods if one[0] != "gate")
+        """The methods that are tried on subsets: weights alone."""
+        return tuple(one for one in self.methods if one[0] not in RICHER)
 
     @property
     def couples(self) -> Iterator[tuple[str, str]]:
@@ -187,8 +187,8 @@ def always_scored(space: SearchSpace, pool: Pool) -> tuple[Candidate, ...]:
         for pair in itertools.product(firsts, seconds) if among.limit > 1 else ():
             fixed.append(Candidate(pair, reference.strategy, reference.space, weight, reference.name))
     # With two members the exact weight is optimal, unless each column has its own weight,
-    # and unless it depends on the sample.
-    fixed += [of_many(pool.names, *m) for m in among.methods if len(pool.names) > 2 - (m[2] or m[0] == "gate")]
+    # and unless there is more than weights.
+    fixed += [of_many(pool.names, *m) for m in among.methods if len(pool.names) > 2 - (m[2] or m[0] in RICHER)]
     return tuple(fixed)
 
 

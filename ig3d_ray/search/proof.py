@@ -22,7 +22,7 @@ class Proof:
     Attributes:
         members: of the ensemble.
         chosen: its accuracy there.
-        best: the accuracy of the best weights; None for other than two or three members, or weights with a gate.
+        best: the accuracy of the best weights; None for other than two or three members, or more than weights.
         weights: these, in the order of the members.
         bound: what no weights exceed; more than `best` only where the proof was cut short.
     """
@@ -43,7 +43,7 @@ def prove(result: Result, pool: Pool) -> Proof:
     """
     fusion, labels = result.fusion, pool.labels
     chosen = metrics.score_one(pool.task, fused_scores(result, pool), labels, "accuracy")
-    if len(result.members) not in PROVEN_MEMBERS or fusion.gate is not None:
+    if len(result.members) not in PROVEN_MEMBERS or not fusion.is_static:
         return Proof(result.members, chosen)
     outputs = into_space(pool.outputs_of(result.members), fusion.space, fusion.temperatures, pool.task, fusion.floors)
     if len(result.members) == 2:

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.fusion.correction import Correction
 from ig3d_ray.fusion.gating import Gate
 from ig3d_ray.search.candidates import Candidate
 from ig3d_ray.search.scoring import Result
@@ -35,8 +36,9 @@ _COLUMNS = pa.schema(
 )
 _MARGIN, _FUSED_TEMPERATURE = pa.field("margin", pa.float64()), pa.field("fused_temperature", pa.float64())
 """Only where the protocol has a floor; only where the objective is one of probabilities."""
-_GATE = pa.field("gate", pa.string())
+_GATE, _CORRECTION = pa.field("gate", pa.string()), pa.field("correction", pa.string())
 """As JSON, only where there is one."""
+_OPTIONAL = (_MARGIN, _FUSED_TEMPERATURE, _GATE, _CORRECTION)
 
 
 def results_to_bytes(results: Sequence[Sequence[Result]]) -> bytes:
@@ -47,7 +49,7 @@ def results_to_bytes(results: Sequence[Sequence[Result]]) -> bytes:
     """
     rows = [_row(part, result) for part, found in enumerate(results) for result in found]
     schema = _COLUMNS
-    for field in (_MARGIN, _FUSED_TEMPERATURE, _GATE):
+    for field in _OPTIONAL:
         if any(row[field.name] for row in rows):
             schema = schema.append(field)
     return table_to_bytes(pa.Table.from_pylist(rows, schema=schema))
@@ -82,6 +84,7 @@ def _row(part: int, result: Result) -> dict[str, Any]:
         "margin": result.margin,
         "fused_temperature": fusion.fused_temperature,
         "gate": None if fusion.gate is None else fusion.gate.model_dump_json(),
+        "correction": None if fusion.correction is None else fusion.correction.model_dump_json(),
     }
 
 
@@ -93,7 +96,7 @@ def results_from_bytes(data: bytes, what: str) -> list[tuple[int, Result]]:
     """
     try:
         table = table_from_bytes(data)
-        optional = (field for field in (_MARGIN, _FUSED_TEMPERATURE, _GATE) if field.name in table.column_names)
+        optional = (field for field in _OPTIONAL if field.name in table.column_names)
         rows = with_schema(table, pa.schema([*_COLUMNS, *optional])).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise Ig3dError(f"{what}: truncated or not a table of results; delete its folder and search again") from error
@@ -123,6 +126,7 @@ def _result(row: dict[str, Any]) -> Result:
         floors=None if row["floors"] is None else tuple(row["floors"]),
         fused_temperature=row.get("fused_temperature"),
         gate=Gate.model_validate_json(row["gate"]) if row.get("gate") else None,
+        correction=Correction.model_validate_json(row["correction"]) if row.get("correction") else None,
         equally_good_weight_3d=(row["equally_good_from"], row["equally_good_to"]) if row["solved"] else None,
     )
     return Result(candidate, tuple(row["used"]), fusion, row["score"], row.get("margin") or 0.0)

@@ -13,7 +13,8 @@ from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion import pair_weight
 from ig3d_ray.fusion.calibrated import fused_temperature, scored, with_temperature
 from ig3d_ray.fusion.combine import Fusion, Space, into_space, to_space, with_floors
-from ig3d_ray.fusion.fit import FROM_STACK, fit_weights
+from ig3d_ray.fusion.correction_fit import fit_correction
+from ig3d_ray.fusion.fit import FROM_STACK, RICHER, Method, fit_weights
 from ig3d_ray.fusion.gate_fit import fit_gate
 from ig3d_ray.fusion.pair_probabilities import weight_for_probabilities
 from ig3d_ray.fusion.robust import fit_floors
@@ -171,12 +172,15 @@ class Scorer:
         rows = [tuple(map(significant, row)) if candidate.per_column else significant(row) for row in fitted]
         key = "weights_by_column" if candidate.per_column else "weights"
         fusion = about.model_copy(update={"strategy": "weighted", key: tuple(rows)} | kept)
-        return members, self._with_gate(members, fusion) if candidate.method == "gate" else fusion
+        return members, self._enriched(candidate.method, members, fusion) if candidate.method in RICHER else fusion
 
-    def _with_gate(self, members: tuple[str, ...], fusion: Fusion) -> Fusion:
-        """Static weights with a gate, where the pool has one to find."""
+    def _enriched(self, method: Method, members: tuple[str, ...], fusion: Fusion) -> Fusion:
+        """Static weights with a linear correction; or with a gate, where the pool has one to find."""
         outputs = self.pool.outputs_of(members)
         values = into_space(outputs, fusion.space, fusion.temperatures, self.pool.task, fusion.floors)
+        if method == "linear":
+            correction = fit_correction(values, self.pool.labels, np.asarray(fusion.weights))
+            return fusion.model_copy(update={"correction": correction})
         found = fit_gate(outputs, values, self.pool.labels, np.asarray(fusion.weights))
         if found is None:
             return fusion

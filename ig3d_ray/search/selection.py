@@ -11,6 +11,7 @@ from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion.calibrated import scored
 from ig3d_ray.fusion.combine import log_softmax
+from ig3d_ray.fusion.fit import RICHER
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.candidates import family
 from ig3d_ray.search.protocol import Plan, Rows
@@ -19,7 +20,7 @@ from ig3d_ray.search.subgroup_floor import margin
 
 EQUAL = 1e-9
 SIGNIFICANT_ERRORS = 2.0
-"""By how many standard errors a gate's held-out log-loss is less, at least."""
+"""By how many standard errors the held-out log-loss of a gate or a correction is less, at least."""
 Pick = Callable[[int], Result]
 """The result that a rule picks on a part, by the part's index."""
 
@@ -113,7 +114,7 @@ class Families:
     def lacks_its_gate(self, name: str) -> bool:
         """Whether a family of gates found none for the exported ensemble, so that it is the stack again."""
         best = self.best[0][name]
-        return best.candidate.method == "gate" and best.fusion.gate is None
+        return best.candidate.method == "gate" and best.fusion.is_static
 
     def is_reference(self, name: str) -> bool:
         """References are shown and never chosen: the samples that they were chosen on are unknown."""
@@ -152,8 +153,9 @@ class Families:
     def choose(self, part: int) -> Result:
         """The best of the family with the best score on a part, of those that reach the floor, or come closest to it;
         ties go to fewer members. Where that is a method's, it is of the methods whose scores are within one standard
-        error of it the one of least log-loss: their order is chance, and better probabilities generalize. A gate is
-        chosen only where it is as good and has significantly less log-loss than what would be chosen without it.
+        error of it the one of least log-loss: their order is chance, and better probabilities generalize. A gate or
+        a linear correction is chosen only where it is as good and has significantly less log-loss than what would be
+        chosen without it.
 
         Raises:
             ValueError: the part has no inner parts, so that families can't be compared.
@@ -163,11 +165,11 @@ class Families:
             raise ValueError(f"part {part} has no parts inside it to choose by")
         short = {name: max(0.0, -self.margins(part)[name]) for name in scores}
         scores = {name: score for name, score in scores.items() if short[name] == min(short.values())}
-        gates = [name for name in scores if self.best[part][name].candidate.method == "gate"]
-        static = {name: score for name, score in scores.items() if name not in gates}
+        richer = [name for name in scores if self.best[part][name].candidate.method in RICHER]
+        static = {name: score for name, score in scores.items() if name not in richer}
         chosen = self._best_name(part, static or scores)
-        for name in gates:
-            if name != chosen and self._is_worth_its_gate(part, name, chosen):
+        for name in richer:
+            if name != chosen and self._is_worth_it(part, name, chosen):
                 chosen = name
         return self.best[part][chosen]
 
@@ -178,9 +180,9 @@ class Families:
         best = min(equal, key=lambda name: len(self.best[part][name].members))
         return self._of_least_loss(part, best, list(scores)) if self._is_method(part, best) else best
 
-    def _is_worth_its_gate(self, part: int, name: str, other: str) -> bool:
-        """Whether a family's weights depend on the sample, and held-out samples show that they should."""
-        if self.best[part][name].fusion.gate is None:
+    def _is_worth_it(self, part: int, name: str, other: str) -> bool:
+        """Whether a family has more than weights, and held-out samples show that it should."""
+        if self.best[part][name].fusion.is_static:
             return False
         sign = metrics.metric_of(self.objective).sign
         if sign * self.cross_fitted(part)[name] < sign * self.cross_fitted(part)[other] - EQUAL:

@@ -10,6 +10,7 @@ from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.ensembles.reproduce import predict
 from ig3d_ray.ensembles.spec import EnsembleSpec, parse_ensemble
 from ig3d_ray.fusion.combine import into_space
+from ig3d_ray.fusion.fit import RICHER
 from ig3d_ray.fusion.stacking import stack_logits
 from ig3d_ray.importing.predictions import import_predictions
 from ig3d_ray.models.spec import ImportedSpec
@@ -60,7 +61,7 @@ def contest(logits: np.ndarray, labels: np.ndarray) -> Families:
 
 def without_gates(families: Families) -> Result:
     """What is chosen of all other families."""
-    static = {name: value for name, value in families.cross_fitted(0).items() if name != "gate"}
+    static = {name: value for name, value in families.cross_fitted(0).items() if name not in RICHER}
     return families.best[0][families._best_name(0, static)]
 
 
@@ -94,7 +95,7 @@ def test_where_members_are_equally_good_everywhere_no_gate_is_chosen() -> None:
         logits = 1.5 * (1.8 * np.eye(CLASSES)[labels] + rng.standard_normal((2, 3000, CLASSES)))
         families, pool = contest(logits[:, :600], labels[:600]), pool_of_arrays(logits[:, 600:], labels[600:])
         chosen = families.choose(0)
-        gates += chosen.candidate.method == "gate"
+        gates += chosen.candidate.method in RICHER
         right = [
             (fused_scores(one, pool).argmax(axis=1) == labels[600:]).mean() for one in (without_gates(families), chosen)
         ]
@@ -123,7 +124,7 @@ def test_a_gate_is_exported_predicted_and_resumed(tmp_path: Path) -> None:
     assert parse_ensemble(spec.to_json(), "spec") == spec
     assert board.chosen.gain.low > 0.15
     assert "weights as they are at mean confidence" in chosen_by(found.findings.space, board)
-    assert "only for static weights" in about_proof(board)
+    assert "only for weights; this ensemble is" in about_proof(board)
     again = predict(spec, store, "test")
     assert again.reported == pytest.approx(again.compared_score, abs=1e-9)
     # What a killed search remembers, and what a report is made of, has the gate.

@@ -96,7 +96,10 @@ class EnsembleGraph(nn.Module):
         outputs = outputs / self.temperatures[:, None, None]
         if self.floors is not None:
             outputs = with_floors(outputs, self.floors, torch)
-        fused = self._fused(to_space(outputs, self.fusion.space, torch), weights)
+        values = to_space(outputs, self.fusion.space, torch)
+        fused = self._fused(values, weights)
+        if self.fusion.correction is not None:
+            fused = fused + self.fusion.correction.added(values, torch)
         return fused, self.fusion.probabilities(fused, torch)
 
     def _fused(self, outputs: Tensor, weights: Any) -> Tensor:
