@@ -185,8 +185,8 @@ class Fusion(Frozen):
             raise ValueError(f"strategy {self.strategy!r} with weights {given}")
         if self.gate is not None and (self.weights is None or max(self.gate.members) >= len(self.weights)):
             raise ValueError("gate: its members have no weights of their own")
-        if self.correction is not None and (self.weights is None or max(self.correction.members) >= len(self.weights)):
-            raise ValueError("correction: its members have no weights of their own")
+        if self.correction is not None and len(self.correction.matrices) != len(self.weights or ()):
+            raise ValueError("correction: of other members than have weights")
         return self
 
     @property

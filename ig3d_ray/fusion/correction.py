@@ -15,23 +15,21 @@ from ig3d_ray.types import Frozen
 
 
 class Correction(Frozen):
-    """What is added to the fused scores; K members, C classes."""
+    """What is added to the fused scores of M members, of C classes."""
 
     model_config = ConfigDict(**Frozen.model_config | {"allow_inf_nan": False})
 
-    members: tuple[int, ...]
-    """`[K]`: the members, by their places in the ensemble."""
     matrices: tuple[tuple[tuple[float, ...], ...], ...]
-    """`[K, C, C]`: for each of a member's class scores, what it adds to the score of each class."""
+    """`[M, C, C]`: for each of a member's class scores, what it adds to the score of each class."""
     bias: tuple[float, ...]
     """`[C]`: added to every sample."""
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Correction":
-        classes, members = len(self.bias), self.members
-        if not members or len(set(members)) < len(members) or min(members) < 0 or len(self.matrices) != len(members):
-            raise ValueError("correction: its members are none, occur twice, or have no matrices")
-        if any(len(one) != classes or any(len(row) != classes for row in one) for one in self.matrices):
+        classes = len(self.bias)
+        if not self.matrices or any(
+            len(one) != classes or any(len(row) != classes for row in one) for one in self.matrices
+        ):
             raise ValueError(f"correction: matrices of another size than {classes} x {classes}")
         return self
 
@@ -43,6 +41,6 @@ class Correction(Frozen):
             xp: `numpy` or `torch`.
         """
         found = xp.asarray(self.bias, dtype=values_MNC.dtype)
-        for member, matrix in zip(self.members, self.matrices, strict=True):
+        for member, matrix in enumerate(self.matrices):
             found = found + xp.matmul(values_MNC[member], xp.asarray(matrix, dtype=values_MNC.dtype))
         return found

@@ -11,11 +11,26 @@ RIDGE = 100.0
 """Of the squared coefficients, against the log-loss in sum: a normal prior with a standard deviation of 0.1."""
 _OF_BIAS = 1e-3
 WIDEST = 512
-"""Class scores of members that are taken, at most; of more members those of the most influence."""
+"""Class scores of members that are taken, at most."""
 DECIMALS = 6
 _NEWTON, _CONJUGATE, _HALVINGS = 40, 300, 30
 _CLOSE = 1e-9
 """The largest component of the gradient at the end, of a loss in sum."""
+
+
+def corrected_members(values_MNC: np.ndarray, labels_N: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
+    """The members that a correction takes, ascending: all; of very many those with weights, then those of least
+    log-loss.
+
+    Args:
+        values_MNC: `[M, N, C]` members' logits or log-probabilities.
+        labels_N: `[N]` int.
+        weights_M: `[M]` static weights.
+    """
+    rows = np.arange(len(labels_N))
+    alone = [-float(log_softmax(one.astype(np.float64))[rows, labels_N].mean()) for one in values_MNC]
+    ranked = np.lexsort((np.array(alone), weights_M <= 0))
+    return np.sort(ranked[: max(1, WIDEST // values_MNC.shape[2])])
 
 
 def fit_correction(values_MNC: np.ndarray, labels_N: np.ndarray, weights_M: np.ndarray) -> Correction:
@@ -26,18 +41,15 @@ def fit_correction(values_MNC: np.ndarray, labels_N: np.ndarray, weights_M: np.n
         labels_N: `[N]` int.
         weights_M: `[M]` static weights.
     """
-    classes = values_MNC.shape[2]
-    influence = weights_M * np.array([float(one.std(dtype=np.float64)) for one in values_MNC])
-    members = np.sort(np.argsort(-influence, kind="stable")[: max(1, WIDEST // classes)])
-    fused = np.tensordot(weights_M, values_MNC.astype(np.float64), 1)
-    inputs = np.concatenate([values_MNC[member].astype(np.float64) for member in members], axis=1)
+    members, _, classes = values_MNC.shape
+    values = values_MNC.astype(np.float64)
+    fused, inputs = np.tensordot(weights_M, values, 1), np.concatenate(list(values), axis=1)
     center = inputs.mean(axis=0)
     coefficients = _Problem(inputs - center, fused, np.eye(classes)[labels_N]).solve()
     rows = np.round(coefficients[:-1], DECIMALS) + 0.0
     bias = np.round(coefficients[-1] - center @ rows, DECIMALS) + 0.0
-    matrices = rows.reshape(len(members), classes, classes)
+    matrices = rows.reshape(members, classes, classes)
     return Correction(
-        members=tuple(members.tolist()),
         matrices=tuple(tuple(map(tuple, matrix)) for matrix in matrices.tolist()),
         bias=tuple(bias.tolist()),
     )

@@ -13,7 +13,7 @@ from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion import pair_weight
 from ig3d_ray.fusion.calibrated import fused_temperature, scored, with_temperature
 from ig3d_ray.fusion.combine import Fusion, Space, into_space, to_space, with_floors
-from ig3d_ray.fusion.correction_fit import fit_correction
+from ig3d_ray.fusion.correction_fit import corrected_members, fit_correction
 from ig3d_ray.fusion.fit import FROM_STACK, RICHER, Method, fit_weights
 from ig3d_ray.fusion.gate_fit import fit_gate
 from ig3d_ray.fusion.pair_probabilities import weight_for_probabilities
@@ -33,7 +33,7 @@ class Result:
 
     Attributes:
         candidate: what was scored.
-        members: those of the candidate whose weight is not zero.
+        members: those of the candidate whose weight is not zero, or that a linear correction takes.
         fusion: how, with weights and temperatures as numbers; with one of the fused scores where the objective is one
             of probabilities.
         score: the objective on the selection set.
@@ -163,6 +163,9 @@ class Scorer:
             self._stack_of(candidate, about),
         )
         used = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
+        if candidate.method == "linear" and self.max_members is None:
+            # A member without a weight may still say which class it isn't.
+            used = corrected_members(self._stacked(candidate, about), self.pool.labels, weights)
         members = tuple(candidate.members[i] for i in used)
         kept = {
             name: None if given is None else tuple(given[i] for i in used)

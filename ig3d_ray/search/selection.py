@@ -11,7 +11,7 @@ from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion.calibrated import scored
 from ig3d_ray.fusion.combine import log_softmax
-from ig3d_ray.fusion.fit import RICHER
+from ig3d_ray.fusion.fit import RICHER, Method
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.candidates import family
 from ig3d_ray.search.protocol import Plan, Rows
@@ -19,8 +19,9 @@ from ig3d_ray.search.scoring import Result, best_of
 from ig3d_ray.search.subgroup_floor import margin
 
 EQUAL = 1e-9
-SIGNIFICANT_ERRORS = 2.0
-"""By how many standard errors the held-out log-loss of a gate or a correction is less, at least."""
+ERRORS_LESS: dict[Method, float] = {"gate": 2.0, "linear": 1.0}
+"""By how many standard errors the held-out log-loss of such a method is less, at least: a correction costs log-loss
+where there is nothing to correct, a gate hardly any."""
 Pick = Callable[[int], Result]
 """The result that a rule picks on a part, by the part's index."""
 
@@ -154,8 +155,8 @@ class Families:
         """The best of the family with the best score on a part, of those that reach the floor, or come closest to it;
         ties go to fewer members. Where that is a method's, it is of the methods whose scores are within one standard
         error of it the one of least log-loss: their order is chance, and better probabilities generalize. A gate or
-        a linear correction is chosen only where it is as good and has significantly less log-loss than what would be
-        chosen without it.
+        a linear correction is chosen only where it is as good and has significantly less log-loss (`ERRORS_LESS`) than
+        what would be chosen without it.
 
         Raises:
             ValueError: the part has no inner parts, so that families can't be compared.
@@ -191,7 +192,9 @@ class Families:
         groups = self.plan.parts[part].groups
         if groups is not None:
             less = np.bincount(np.unique(groups, return_inverse=True)[1], less)
-        return float(less.mean()) > SIGNIFICANT_ERRORS * float(less.std(ddof=1)) / len(less) ** 0.5
+        method = self.best[part][name].candidate.method
+        errors = ERRORS_LESS[method] if method is not None else 0.0
+        return float(less.mean()) > errors * float(less.std(ddof=1)) / len(less) ** 0.5
 
     def _is_method(self, part: int, name: str) -> bool:
         has_classes = self.plan.report.task.has_classes

@@ -25,6 +25,7 @@ from ig3d_ray.ensembles.inputs import decoded, read_item
 from ig3d_ray.ensembles.predictor import Ensemble
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
+from ig3d_ray.fusion.correction import Correction
 from ig3d_ray.fusion.gating import Gate
 from ig3d_ray.models.build import build_network
 from ig3d_ray.models.registry import parse_spec
@@ -219,6 +220,7 @@ def graph_of(world: World, specs: list[dict[str, Any]], fusion: Fusion) -> Ensem
 
 
 MLP = {"kind": "mlp3d", "representation": "emoca", "subset": "short", "width": 16}
+MATRIX = tuple(tuple(round(0.1 * ((3 * row + column) % 5 - 2), 1) for column in range(7)) for row in range(7))
 FUSIONS = [
     Fusion(strategy="max", space="logits", weights=None),
     Fusion(strategy="min", space="log_probabilities", weights=None, temperatures=(0.5, 2.0)),
@@ -239,6 +241,7 @@ FUSIONS = [
             knots=((0.1,), (-0.2,)),
             slopes=((1.0, -0.5, 0.3, 0.2), (-0.4, 0.2, 0.9, -1.0)),
         ),
+        correction=Correction(matrices=(MATRIX, MATRIX[::-1]), bias=(0.3, -0.2, 0.1, 0.0, 0.4, 0.0, -0.5)),
     ),
 ]
 

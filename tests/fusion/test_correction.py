@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from ig3d_ray.fusion import correction_fit
 from ig3d_ray.fusion.combine import Fusion, log_softmax, softmax
 from ig3d_ray.fusion.correction import Correction
-from ig3d_ray.fusion.correction_fit import RIDGE, fit_correction
+from ig3d_ray.fusion.correction_fit import RIDGE, corrected_members, fit_correction
 from ig3d_ray.types import Task
 
 CLASSES = 4
@@ -71,37 +71,39 @@ def test_from_nothing_it_is_logistic_regression(monkeypatch: pytest.MonkeyPatch)
     assert ours == pytest.approx(theirs.predict_proba(np.concatenate(list(values), axis=1)), abs=2e-3)
 
 
-def test_torch_adds_the_same_and_only_for_its_members() -> None:
+def test_torch_adds_the_same() -> None:
     rng = np.random.default_rng(0)
     matrices = rng.standard_normal((2, 3, 3)).round(3).tolist()
-    correction = Correction(members=(2, 0), matrices=matrices, bias=(0.1, -0.2, 0.0))
-    values = rng.standard_normal((3, 7, 3))
-    by_hand = values[2] @ np.array(matrices[0]) + values[0] @ np.array(matrices[1]) + np.array([0.1, -0.2, 0.0])
+    correction = Correction(matrices=matrices, bias=(0.1, -0.2, 0.0))
+    values = rng.standard_normal((2, 7, 3))
+    by_hand = values[0] @ np.array(matrices[0]) + values[1] @ np.array(matrices[1]) + np.array([0.1, -0.2, 0.0])
     assert correction.added(values) == pytest.approx(by_hand)
     assert correction.added(torch.from_numpy(values).float(), torch).numpy() == pytest.approx(by_hand, abs=1e-5)
 
 
-def test_of_very_many_members_those_of_influence_are_corrected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correction_fit, "WIDEST", 2 * CLASSES)
+def test_of_very_many_members_those_with_weights_and_the_best_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    values, labels = rng.standard_normal((5, 200, CLASSES)), rng.integers(0, CLASSES, 200)
-    assert fit_correction(values, labels, np.array([0.1, 0.5, 0.0, 0.6, 0.2])).members == (1, 3)
+    labels = rng.integers(0, CLASSES, 200)
+    strengths = np.array([0.0, 2.0, 0.5, 1.0, 0.2])
+    values = strengths[:, None, None] * np.eye(CLASSES)[labels] + 0.1 * rng.standard_normal((5, 200, CLASSES))
+    weights = np.array([0.3, 0.0, 0.0, 0.0, 0.0])
+    assert corrected_members(values, labels, weights).tolist() == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(correction_fit, "WIDEST", 3 * CLASSES)
+    assert corrected_members(values, labels, weights).tolist() == [0, 1, 3]
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"members": ()},
-        {"members": (0, 0)},
-        {"members": (-1, 0)},
+        {"matrices": ()},
         {"bias": (0.0,)},
-        {"matrices": (((0.0, 1.0), (1.0, 0.0)),)},
+        {"matrices": (((0.0, 1.0), (1.0, 0.0)), ((0.0,), (1.0,)))},
         {"bias": (float("nan"), 0.0)},
     ],
 )
 def test_a_correction_whose_parts_do_not_fit_is_refused(change: dict) -> None:
     square = ((0.0, 1.0), (1.0, 0.0))
-    good = {"members": (0, 1), "matrices": (square, square), "bias": (0.0, 0.0)}
+    good = {"matrices": (square, square), "bias": (0.0, 0.0)}
     Correction(**good)
     with pytest.raises(ValidationError, match=r"correction|finite"):
         Correction(**(good | change))
@@ -109,8 +111,8 @@ def test_a_correction_whose_parts_do_not_fit_is_refused(change: dict) -> None:
 
 def test_a_correction_belongs_to_weights() -> None:
     square = ((0.0, 1.0), (1.0, 0.0))
-    correction = Correction(members=(1,), matrices=(square,), bias=(0.0, 0.0))
-    with pytest.raises(ValidationError, match="correction: its members have no weights"):
-        Fusion(strategy="weighted", space="logits", weights=(1.0,), correction=correction)
-    with pytest.raises(ValidationError, match="correction: its members have no weights"):
+    correction = Correction(matrices=(square,), bias=(0.0, 0.0))
+    with pytest.raises(ValidationError, match="correction: of other members"):
+        Fusion(strategy="weighted", space="logits", weights=(1.0, 2.0), correction=correction)
+    with pytest.raises(ValidationError, match="correction: of other members"):
         Fusion(strategy="mean", space="logits", weights=None, correction=correction)

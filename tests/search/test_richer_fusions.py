@@ -1,4 +1,4 @@
-"""Gates in the contest of families: chosen where confidences show who is competent, and nowhere else."""
+"""Gates and linear corrections in the contest of families: chosen where there is something to gain, and only there."""
 
 from pathlib import Path
 
@@ -104,8 +104,19 @@ def test_where_members_are_equally_good_everywhere_no_gate_is_chosen() -> None:
     assert worst <= 0.002
 
 
-def test_a_gate_is_exported_predicted_and_resumed(tmp_path: Path) -> None:
-    store, logits, labels = Store(str(tmp_path / "runs")), *regions(0, 900, (2.2, 3.2))[:2]
+def confused(seed: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logits of a member that exchanges classes 0 and 1 in most cases, and of a weak one; and labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES, samples)
+    swapped = np.where(rng.random(samples) < 0.9, np.array([1, 0, *range(2, CLASSES)])[labels], labels)
+    first = 3.0 * np.eye(CLASSES)[swapped] + rng.standard_normal((samples, CLASSES))
+    return np.stack([first, 0.7 * np.eye(CLASSES)[labels] + rng.standard_normal((samples, CLASSES))]), labels
+
+
+@pytest.mark.parametrize("kind", ["gate", "linear"])
+def test_it_is_exported_predicted_and_resumed(kind: str, tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "runs"))
+    logits, labels = regions(0, 900, (2.2, 3.2))[:2] if kind == "gate" else confused(0, 900)
     for name, scores in zip("ab", logits, strict=True):
         frame = pd.DataFrame(scores, columns=[f"logit_{c}" for c in range(CLASSES)])
         frame.assign(sample_id=[f"x{i:04d}" for i in range(900)], label=labels).to_csv(tmp_path / "t.csv")
@@ -119,11 +130,13 @@ def test_a_gate_is_exported_predicted_and_resumed(tmp_path: Path) -> None:
     }
     found = search_store(store, SearchSpace.model_validate(content), "gates", Reporter())
     spec, board = found.spec, found.board
-    assert spec.fusion.gate is not None
-    assert spec.fusion.label == "weighted of logits with floors, by confidence"
+    assert board.chosen.result.candidate.method == kind
+    ending = {"gate": "by confidence", "linear": "corrected linearly"}[kind]
+    assert spec.fusion.label == f"weighted of logits with floors, {ending}"
     assert parse_ensemble(spec.to_json(), "spec") == spec
-    assert board.chosen.gain.low > 0.15
-    assert "weights as they are at mean confidence" in chosen_by(found.findings.space, board)
+    assert board.chosen.gain.low > 0.1
+    besides = {"gate": "weights as they are at mean confidence", "linear": "to these weights a linear correction"}[kind]
+    assert besides in chosen_by(found.findings.space, board)
     assert "only for weights; this ensemble is" in about_proof(board)
     again = predict(spec, store, "test")
     assert again.reported == pytest.approx(again.compared_score, abs=1e-9)
@@ -132,6 +145,8 @@ def test_a_gate_is_exported_predicted_and_resumed(tmp_path: Path) -> None:
     back = results_from_bytes(results_to_bytes(results), "results")
     assert [one for _, one in back] == [one for part in results for one in part]
     assert findings_of(store, found.folder).board.chosen.scores == board.chosen.scores
-    damaged = spec.fusion.gate.model_dump() | {"members": (0, 7)}
-    with pytest.raises(ValueError, match="gate"):
-        EnsembleSpec.model_validate(spec.model_dump() | {"fusion": spec.fusion.model_dump() | {"gate": damaged}})
+    damages = {"gate": {"members": (0, 7)}, "linear": {"bias": (0.0,)}}
+    part = {"gate": "gate", "linear": "correction"}[kind]
+    fusion = spec.fusion.model_dump()
+    with pytest.raises(ValueError, match=part):
+        EnsembleSpec.model_validate(spec.model_dump() | {"fusion": fusion | {part: fusion[part] | damages[kind]}})
