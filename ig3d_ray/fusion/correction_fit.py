@@ -12,6 +12,8 @@ RIDGE = 100.0
 _OF_BIAS = 1e-3
 WIDEST = 512
 """Class scores of members that are taken, at most."""
+LARGEST = 4_000_000
+"""Samples times class scores, at most."""
 DECIMALS = 6
 _NEWTON, _CONJUGATE, _HALVINGS = 40, 300, 30
 _CLOSE = 1e-9
@@ -19,8 +21,8 @@ _CLOSE = 1e-9
 
 
 def corrected_members(values_MNC: np.ndarray, labels_N: np.ndarray, weights_M: np.ndarray) -> np.ndarray:
-    """The members that a correction takes, ascending: all; of very many those with weights, then those of least
-    log-loss.
+    """The members that a correction takes, ascending: all; of very many, or on very many samples, those with weights,
+    then those of least log-loss.
 
     Args:
         values_MNC: `[M, N, C]` members' logits or log-probabilities.
@@ -30,7 +32,8 @@ def corrected_members(values_MNC: np.ndarray, labels_N: np.ndarray, weights_M: n
     rows = np.arange(len(labels_N))
     alone = [-float(log_softmax(one.astype(np.float64))[rows, labels_N].mean()) for one in values_MNC]
     ranked = np.lexsort((np.array(alone), weights_M <= 0))
-    return np.sort(ranked[: max(1, WIDEST // values_MNC.shape[2])])
+    columns = min(WIDEST, LARGEST // len(labels_N))
+    return np.sort(ranked[: max(1, columns // values_MNC.shape[2])])
 
 
 def fit_correction(values_MNC: np.ndarray, labels_N: np.ndarray, weights_M: np.ndarray) -> Correction:

@@ -165,7 +165,7 @@ class Scorer:
         used = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
         if candidate.method == "linear" and self.max_members is None:
             # A member without a weight may still say which class it isn't.
-            used = corrected_members(self._stacked(candidate, about), self.pool.labels, weights)
+            used = np.union1d(used, corrected_members(self._stacked(candidate, about), self.pool.labels, weights))
         members = tuple(candidate.members[i] for i in used)
         kept = {
             name: None if given is None else tuple(given[i] for i in used)
