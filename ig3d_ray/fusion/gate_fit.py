@@ -18,7 +18,8 @@ SLOPE, SHIFT = 0.3, 5.0
 """Standard deviations of the normal priors."""
 LEVEL = 0.001
 """Of the test of no gate."""
-_ROUNDS = 150
+DECIMALS = 3
+_ROUNDS, _CLOSE = 400, 1e-12
 
 
 def fit_gate(
@@ -129,14 +130,15 @@ class _Problem:
         penalty[0] = 1 / SHIFT**2
         start = np.zeros(len(self.members) * width)
         found = minimize(
-            self._value, start, (penalty,), method="L-BFGS-B", jac=True, options={"maxiter": _ROUNDS, "ftol": 1e-9}
+            self._value, start, (penalty,), method="L-BFGS-B", jac=True, options={"maxiter": _ROUNDS, "ftol": _CLOSE}
         )
-        rows = found.x.reshape(len(self.members), -1)
+        # To fewer digits than the minimum is found to, so that another machine gives the same.
+        rows = np.round(found.x.reshape(len(self.members), -1), DECIMALS) + 0.0
         gate = Gate(
             members=tuple(self.members.tolist()),
             center=tuple(self.center.tolist()),
             scale=tuple(self.scale.tolist()),
             knots=tuple(map(tuple, self.knots.tolist())),
-            slopes=tuple(tuple(significant(one) for one in row[1:]) for row in rows),
+            slopes=tuple(map(tuple, rows[:, 1:].tolist())),
         )
         return gate, np.exp(rows[:, 0])
