@@ -8,9 +8,10 @@ from ig3d_ray.fusion.fit import RICHER
 from ig3d_ray.fusion.stacking import stack_logits
 from ig3d_ray.search.arrays import pool_of_arrays
 from ig3d_ray.search.explorer import run_local
+from ig3d_ray.search.held_out import fused_scores
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.search.scoring import Result
-from ig3d_ray.search.selection import Families, fused_scores
+from ig3d_ray.search.selection import Families
 from ig3d_ray.types import Task
 
 CLASSES, CHOSEN_ON, FRESH = 7, 2000, 10_000

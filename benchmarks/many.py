@@ -14,8 +14,9 @@ from benchmarks.pools import Draw, draws
 from ig3d_ray.evaluation.metrics import score_one
 from ig3d_ray.fusion.fit import fit_weights
 from ig3d_ray.search.explorer import run_local
+from ig3d_ray.search.held_out import fused_scores
 from ig3d_ray.search.protocol import plan
-from ig3d_ray.search.selection import Families, fused_scores
+from ig3d_ray.search.selection import Families
 from ig3d_ray.types import Task
 
 PEERS = Path(__file__).parent.parent / ".peers" / "bin" / "python"

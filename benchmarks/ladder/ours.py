@@ -15,9 +15,10 @@ from ig3d_ray.importing.scores import to_logits
 from ig3d_ray.search.arrays import pool_of_arrays
 from ig3d_ray.search.calibrating import _fitted
 from ig3d_ray.search.explorer import run_local
+from ig3d_ray.search.held_out import fused_scores
 from ig3d_ray.search.protocol import Plan, plan
 from ig3d_ray.search.scoring import Result
-from ig3d_ray.search.selection import Families, fused_scores
+from ig3d_ray.search.selection import Families
 
 
 def logits_of(probabilities_MNC: np.ndarray) -> dict[str, np.ndarray]:

@@ -12,10 +12,10 @@ from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.fusion.calibrated import fused_temperature, scored, with_temperature
 from ig3d_ray.fusion.combine import Fusion, into_space
+from ig3d_ray.search.held_out import fused_scores
 from ig3d_ray.search.leaderboard import Leaderboard, Row
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result
-from ig3d_ray.search.selection import fused_scores
 
 WEIGHTS = 201
 

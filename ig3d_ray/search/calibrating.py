@@ -11,9 +11,10 @@ from ig3d_ray.evaluation.probability_scores import Reliability, reliability
 from ig3d_ray.fusion.calibrated import best_temperature, with_temperature
 from ig3d_ray.fusion.combine import softmax
 from ig3d_ray.search.abstaining import Abstention, RiskCoverage, abstention, risk_coverage, threshold_for
+from ig3d_ray.search.held_out import Pick, fused_scores, held_out_logits
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result
-from ig3d_ray.search.selection import Families, Pick, fused_scores, held_out_logits
+from ig3d_ray.search.selection import Families
 
 
 @dataclass(frozen=True)

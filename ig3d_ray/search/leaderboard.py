@@ -17,11 +17,12 @@ from ig3d_ray.fusion.calibrated import with_temperature
 from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.search.calibrating import Calibrated, calibrate
 from ig3d_ray.search.candidates import Candidate
+from ig3d_ray.search.held_out import Pick, held_out_statistics, predictions, statistics_of
 from ig3d_ray.search.pareto import pareto_front
 from ig3d_ray.search.proof import Proof, prove
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of
-from ig3d_ray.search.selection import Families, Pick, held_out_statistics, predictions, statistics_of
+from ig3d_ray.search.selection import Families
 from ig3d_ray.search.subgroup_floor import FloorScores, floor_scores
 from ig3d_ray.search.subgroups import Subgroups, by_subgroup
 from ig3d_ray.types import Split, Task, view_group

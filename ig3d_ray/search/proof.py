@@ -9,8 +9,8 @@ from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion.combine import into_space
 from ig3d_ray.fusion.pair_weight import best_weight
 from ig3d_ray.fusion.three import best_of_three
+from ig3d_ray.search.held_out import fused_scores
 from ig3d_ray.search.scoring import Result
-from ig3d_ray.search.selection import fused_scores
 
 PROVEN_MEMBERS = (2, 3)
 

@@ -17,10 +17,11 @@ from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.report.sentences import about_proof, chosen_by
 from ig3d_ray.search.arrays import pool_of_arrays
 from ig3d_ray.search.explorer import run_local
+from ig3d_ray.search.held_out import fused_scores
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.search.results import results_from_bytes, results_to_bytes
 from ig3d_ray.search.scoring import Result
-from ig3d_ray.search.selection import Families, fused_scores
+from ig3d_ray.search.selection import Families
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Task
 from ig3d_ray.workflow.pipeline import search_store

@@ -18,11 +18,12 @@ from ig3d_ray.fusion.combine import Fusion, softmax
 from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.search.candidates import Candidate
 from ig3d_ray.search.explorer import Explorer, run_local
+from ig3d_ray.search.held_out import fused_scores, held_out_logits
 from ig3d_ray.search.leaderboard import build_leaderboard
 from ig3d_ray.search.pareto import cost_of, pareto_front
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.search.scoring import Result, Scorer, best_of, score_batch
-from ig3d_ray.search.selection import Families, fused_scores, held_out_logits
+from ig3d_ray.search.selection import Families
 from ig3d_ray.types import Split, Task
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
