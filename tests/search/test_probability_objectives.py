@@ -1,6 +1,7 @@
 """Log-loss, Brier score and calibration error as objectives: solved, scored, resampled and exported as such."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from ig3d_ray.fusion.combine import log_softmax, softmax
 from ig3d_ray.fusion.fit import fit_weights
 from ig3d_ray.fusion.greedy import greedy
 from ig3d_ray.fusion.pair_probabilities import weight_for_probabilities
+from ig3d_ray.fusion.temperature import fit_temperatures
 from ig3d_ray.importing.predictions import import_predictions
 from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.search.estimator import LateFusion
@@ -99,16 +101,24 @@ def test_the_weight_of_a_pair_is_the_best_there_is(seed: int) -> None:
 
     weight = weight_for_probabilities(first, second, labels, "logits", "log_loss")
     assert at_best_temperature(weight) <= min(map(at_best_temperature, np.linspace(0, 1, 41))) + 1e-7
-    mixed = [softmax(first), softmax(second)]
 
-    def of_mixture(weight: float, metric: str) -> float:
-        likely = (1 - weight) * mixed[0] + weight * mixed[1]
-        return metrics.score_one(Task.EXPRESSION, np.log(likely), labels, metric)
 
-    for metric in ("log_loss", "brier"):
-        weight = weight_for_probabilities(*mixed, labels, "probabilities", metric)
-        assert 0 <= weight <= 1
-        assert of_mixture(weight, metric) <= min(of_mixture(w, metric) for w in np.linspace(0, 1, 201)) + 1e-9
+@pytest.mark.parametrize(
+    ("space", "metric"), [("probabilities", "log_loss"), ("probabilities", "brier"), ("logits", "brier")]
+)
+def test_a_weight_is_as_good_as_any_at_its_best_temperature(space: Any, metric: str) -> None:
+    for seed in range(3):
+        logits, labels = members(seed, samples=500)
+        first, second = softmax(logits[:2]) if space == "probabilities" else logits[:2]
+
+        def value(weight: float) -> float:
+            fused = (1 - weight) * first + weight * second  # noqa: B023
+            scores = np.log(fused) if space == "probabilities" else fused
+            scores = scores / fit_temperatures(scores[None], labels)[0]  # noqa: B023
+            return metrics.score_one(Task.EXPRESSION, log_softmax(scores), labels, metric)  # noqa: B023
+
+        found = value(weight_for_probabilities(first, second, labels, space, metric))
+        assert found <= min(map(value, np.linspace(0, 1, 41))) + 1e-5
 
 
 def test_two_members_that_know_nothing_share_the_weight() -> None:
