@@ -1,9 +1,16 @@
 """Pools of random logits, and search spaces over them."""
 
+from pathlib import Path
+from string import ascii_lowercase
+
 import numpy as np
+import pandas as pd
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.importing.predictions import import_predictions
+from ig3d_ray.models.spec import ImportedSpec
+from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Split, Task
 
 MANY = {"methods": ["stack", "greedy", "coordinate"], "temperatures": ["none", "fitted"]}
@@ -28,6 +35,19 @@ def make_pool(split: Split, samples: int = 300, seed: int = 0, members_3d: int =
         outputs_MNC=np.stack(outputs).astype(np.float32),
         labels=labels,
     )
+
+
+def import_members(
+    store: Store, outputs: np.ndarray, labels: np.ndarray, ids: list[str], split: Split = "test"
+) -> list[dict[str, str]]:
+    """Import logits `[M, N, 7]` as members a, b, ... of RAF-DB, from files; their items in a search space's pool."""
+    file, items = Path(store.uri).parent / "members.csv", []
+    for name, scores in zip(ascii_lowercase, outputs, strict=False):
+        frame = pd.DataFrame(scores, columns=[f"logit_{c}" for c in range(7)])
+        frame.assign(sample_id=ids, label=labels).to_csv(file, index=False)
+        import_predictions(store, file, "rafdb", ImportedSpec(name=name, view="2d"), split)
+        items.append({"kind": "imported", "name": name, "view": "2d"})
+    return items
 
 
 def space(**changes: object) -> SearchSpace:

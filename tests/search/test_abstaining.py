@@ -3,16 +3,14 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+from pools import import_members
 from scipy.stats import beta
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.ensembles.from_tables import fused_frame
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import softmax
-from ig3d_ray.importing.predictions import import_predictions
-from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.report.sentences import about_abstention
 from ig3d_ray.search.abstaining import abstention, risk_coverage, threshold_for
 from ig3d_ray.storage.store import Store
@@ -83,15 +81,11 @@ def searched(folder: Path, risk: float | None, **protocol: str) -> Outcome:
     store = Store(str(folder / "runs"))
     rng = np.random.default_rng(0)
     labels = np.arange(600) % 7
-    for name in "ab":
-        scores = 1.6 * np.eye(7)[labels] + rng.standard_normal((600, 7))
-        frame = pd.DataFrame(scores, columns=[f"logit_{i}" for i in range(7)])
-        frame.assign(image=[f"c{i % 30}/f{i:03d}" for i in range(600)], label=labels).to_csv(folder / "t.csv")
-        import_predictions(store, folder / "t.csv", "rafdb", ImportedSpec(name=name, view="2d"), "test")
+    outputs = 1.6 * np.eye(7)[labels] + rng.standard_normal((2, 600, 7))
     content = {
         "dataset": "rafdb",
         "objective": "accuracy",
-        "pool": [{"kind": "imported", "name": name, "view": "2d"} for name in "ab"],
+        "pool": import_members(store, outputs, labels, [f"c{i % 30}/f{i:03d}" for i in range(600)]),
         "protocol": {"kind": "cross_fitted"} | protocol,
         "search": {"budget": 5},
         "abstain_above_risk": risk,

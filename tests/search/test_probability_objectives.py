@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
+from pools import import_members
 from scipy.optimize import minimize, minimize_scalar
 from sklearn.metrics import brier_score_loss, log_loss
 
@@ -22,8 +22,6 @@ from ig3d_ray.fusion.fit import fit_weights
 from ig3d_ray.fusion.greedy import greedy
 from ig3d_ray.fusion.pair_probabilities import weight_for_probabilities
 from ig3d_ray.fusion.temperature import fit_temperatures
-from ig3d_ray.importing.predictions import import_predictions
-from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.search.estimator import LateFusion
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Task
@@ -173,14 +171,11 @@ def searched(folder: Path, objective: str, protocol: str) -> tuple[Store, Outcom
     store = Store(str(folder / "runs"))
     for seed, split in enumerate(("dev", "test")):
         logits, labels = members(seed, samples=500, classes=7)
-        for name, scores in zip("abc", logits, strict=True):
-            frame = pd.DataFrame(scores, columns=[f"logit_{c}" for c in range(7)])
-            frame.assign(sample_id=[f"{split}-{i}" for i in range(500)], label=labels).to_csv(folder / "t.csv")
-            import_predictions(store, folder / "t.csv", "rafdb", ImportedSpec(name=name, view="2d"), split)
+        items = import_members(store, logits, labels, [f"{split}-{i}" for i in range(500)], split)
     content = {
         "dataset": "rafdb",
         "objective": objective,
-        "pool": [{"kind": "imported", "name": name, "view": "2d"} for name in "abc"],
+        "pool": items,
         "protocol": {"kind": protocol},
         "search": {"budget": 3},
     }

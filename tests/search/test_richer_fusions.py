@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
+from pools import import_members
 
 from ig3d_ray.config.search_space import SearchSpace
 from ig3d_ray.ensembles.reproduce import predict
@@ -12,8 +12,6 @@ from ig3d_ray.ensembles.spec import EnsembleSpec, parse_ensemble
 from ig3d_ray.fusion.combine import into_space
 from ig3d_ray.fusion.fit import RICHER
 from ig3d_ray.fusion.stacking import stack_logits
-from ig3d_ray.importing.predictions import import_predictions
-from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.report.sentences import about_proof, chosen_by
 from ig3d_ray.search.arrays import pool_of_arrays
 from ig3d_ray.search.explorer import run_local
@@ -118,14 +116,10 @@ def confused(seed: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
 def test_it_is_exported_predicted_and_resumed(kind: str, tmp_path: Path) -> None:
     store = Store(str(tmp_path / "runs"))
     logits, labels = regions(0, 900, (2.2, 3.2))[:2] if kind == "gate" else confused(0, 900)
-    for name, scores in zip("ab", logits, strict=True):
-        frame = pd.DataFrame(scores, columns=[f"logit_{c}" for c in range(CLASSES)])
-        frame.assign(sample_id=[f"x{i:04d}" for i in range(900)], label=labels).to_csv(tmp_path / "t.csv")
-        import_predictions(store, tmp_path / "t.csv", "rafdb", ImportedSpec(name=name, view="2d"), "test")
     content = {
         "dataset": "rafdb",
         "objective": "accuracy",
-        "pool": [{"kind": "imported", "name": name, "view": "2d"} for name in "ab"],
+        "pool": import_members(store, logits, labels, [f"x{i:04d}" for i in range(900)]),
         "protocol": {"kind": "cross_fitted"},
         "search": {"budget": 0, "proof": "exact"},
     }
