@@ -14,11 +14,12 @@ from ig3d_ray.fusion.fit import RICHER
 from ig3d_ray.fusion.stacking import stack_logits
 from ig3d_ray.report.sentences import about_proof, chosen_by
 from ig3d_ray.search.arrays import pool_of_arrays
+from ig3d_ray.search.candidates import of_many
 from ig3d_ray.search.explorer import run_local
 from ig3d_ray.search.held_out import fused_scores
 from ig3d_ray.search.protocol import plan
 from ig3d_ray.search.results import results_from_bytes, results_to_bytes
-from ig3d_ray.search.scoring import Result
+from ig3d_ray.search.scoring import Result, Scorer
 from ig3d_ray.search.selection import Families
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Task
@@ -58,7 +59,7 @@ def contest(logits: np.ndarray, labels: np.ndarray) -> Families:
     return Families(arranged, run_local(space, arranged.parts), "accuracy")
 
 
-def without_gates(families: Families) -> Result:
+def without_richer(families: Families) -> Result:
     """What is chosen of all other families."""
     static = {name: value for name, value in families.cross_fitted(0).items() if name not in RICHER}
     return families.best[0][families._best_name(0, static)]
@@ -75,7 +76,7 @@ def test_a_gate_reaches_four_fifths_of_what_an_oracle_gains(scales: tuple[float,
     def accuracy(fused: np.ndarray) -> float:
         return float((fused.argmax(axis=1) == truth).mean())
 
-    static, gated = (accuracy(fused_scores(one, pool)) for one in (without_gates(families), chosen))
+    static, gated = (accuracy(fused_scores(one, pool)) for one in (without_richer(families), chosen))
     # The oracle knows the region of each sample, and the labels that its weights for it are fitted to.
     values = into_space(fresh, "logits", chosen.fusion.temperatures, Task.EXPRESSION, chosen.fusion.floors)
     oracle = np.zeros_like(values[0])
@@ -96,7 +97,8 @@ def test_where_members_are_equally_good_everywhere_no_gate_is_chosen() -> None:
         chosen = families.choose(0)
         gates += chosen.candidate.method in RICHER
         right = [
-            (fused_scores(one, pool).argmax(axis=1) == labels[600:]).mean() for one in (without_gates(families), chosen)
+            (fused_scores(one, pool).argmax(axis=1) == labels[600:]).mean()
+            for one in (without_richer(families), chosen)
         ]
         worst = max(worst, float(right[0] - right[1]))
     assert gates <= 1
@@ -145,3 +147,18 @@ def test_it_is_exported_predicted_and_resumed(kind: str, tmp_path: Path) -> None
     fusion = spec.fusion.model_dump()
     with pytest.raises(ValueError, match=part):
         EnsembleSpec.model_validate(spec.model_dump() | {"fusion": fusion | {part: fusion[part] | damages[kind]}})
+
+
+def test_a_correction_takes_members_without_a_weight_unless_few_are_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, 900)
+    good = 1.5 * np.eye(CLASSES)[labels] + rng.standard_normal((2, 900, CLASSES))
+    # Less than a copy of the first, so the stack has no use for it.
+    pool = pool_of_arrays([*good, good[0] + 3 * rng.standard_normal((900, CLASSES))], labels)
+    candidate = of_many(pool.names, "linear", "logits", False)
+    free = Scorer(pool, "accuracy").score(candidate)
+    assert free.members == pool.names
+    assert free.fusion.weights is not None
+    assert free.fusion.weights[2] == 0
+    few = Scorer(pool, "accuracy", max_members=2).score(candidate)
+    assert few.members == pool.names[:2]
