@@ -126,7 +126,7 @@ def render_forecast(found: "Forecast", needs: "Resources", device: str, devices:
     """
     from rich.text import Text
 
-    from ig3d_ray.training.schedule import START_SECONDS
+    from ig3d_ray.training.runs import START_SECONDS
 
     each = needs.workers * (needs.gpus_per_worker if device != "cpu" else needs.cpus_per_worker)
     unit = "CPU" if device == "cpu" else f"{device} GPU"

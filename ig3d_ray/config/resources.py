@@ -23,8 +23,8 @@ class Resources(Frozen):
     gpus_per_worker: float = Field(default=0.0, ge=0)
     """A whole number of GPUs, or a part of one: 0.2 for five workers on each."""
     members_per_run: int = Field(default=8, ge=1)
-    """Short trainings of one kind that a run does one after another, at most: starting a run costs about 15 s.
-    Long ones have a run each."""
+    """Short trainings that a run does one after another, at most: starting a run costs about 10 s. Long ones have a run
+    each."""
     max_failures: int = Field(default=10, ge=0)
     """How often a run is resumed after a worker is lost without notice, as in long trainings on spot machines."""
     checkpoint_minutes: float = Field(default=1.0, ge=0)

@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from ig3d_ray.data.samples import Samples
 from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.training.cost_model import Basis, Estimate, Timing, estimate
-from ig3d_ray.training.runs import Run
-
-# Startup of a run's workers (two processes, imports of torch, connections): 7 s were measured on a machine with
-# two cores (docs/scale.md), plus the creation of the context on a GPU.
-START_SECONDS = 10.0
+from ig3d_ray.training.runs import START_SECONDS, Run
 
 
 @dataclass(frozen=True)
@@ -20,7 +16,7 @@ class Forecast:
 
     Attributes:
         trainings: how many members.
-        runs: that train them, each a few of one kind.
+        runs: that train them, each a few.
         busy: total hours of all runs, including startup.
         hours: elapsed time from the first start to the last end.
         longest: the longest run: the name of its first member, its number of members and its hours; no number of

@@ -20,8 +20,16 @@ from ig3d_ray.models.spec import TrainedSpec
 from ig3d_ray.on_ray.cluster import Slots, workers_that_fit
 from ig3d_ray.storage.store import Store
 from ig3d_ray.training.cost_model import Estimate, Timing, TimingLog, estimate, read_timings
-from ig3d_ray.training.runs import PACK_SECONDS, TRAINED_SPLITS, Run, all_cached, all_trained, make_runs
-from ig3d_ray.training.schedule import START_SECONDS, forecast, longest_first, makespan, run_seconds
+from ig3d_ray.training.runs import (
+    PACK_SECONDS,
+    START_SECONDS,
+    TRAINED_SPLITS,
+    Run,
+    all_cached,
+    all_trained,
+    make_runs,
+)
+from ig3d_ray.training.schedule import forecast, longest_first, makespan, run_seconds
 from ig3d_ray.workflow.inventory import take_inventory
 from ig3d_ray.workflow.train import Machines, runs_of
 
@@ -213,6 +221,22 @@ def test_short_trainings_share_a_run_and_long_ones_have_their_own() -> None:
         2,
         1,
     ]
+
+
+def test_trainings_shorter_than_a_start_share_a_run_whatever_their_kinds() -> None:
+    members: list[tuple[str, TrainedSpec]] = [("c0", CnnSpec()), ("c1", CnnSpec(seed=1)), ("d0", DdamfnSpec())]
+    members += [("m0", MLP), ("m1", MLP.model_copy(update={"seed": 1}))]
+    store = Store("/nowhere")
+
+    def packed(size: int, takes: dict[str, float] | None) -> list[list[str]]:
+        return [[f for f, _ in run.members] for run in make_runs(store, "faces", members, size, takes)]
+
+    quick = {"c0": 3.0, "c1": 2.0, "d0": 4.8, "m0": 1.0, "m1": 0.5}
+    assert packed(8, quick) == [["c0", "c1", "d0"], ["m0", "m1"]]
+    assert packed(8, quick | {"d0": 3.5}) == [["c0", "c1", "d0", "m0", "m1"]]
+    assert packed(3, quick | {"d0": 3.5}) == [["c0", "c1", "d0"], ["m0", "m1"]]
+    assert packed(8, quick | {"d0": 600.0}) == [["c0", "c1"], ["d0"], ["m0", "m1"]]
+    assert packed(8, None) == [["c0", "c1"], ["d0"], ["m0", "m1"]], "nothing is known of how long they take"
 
 
 def test_runs_keep_their_names_whatever_was_measured_or_cached(faces: tuple[Store, Samples]) -> None:
