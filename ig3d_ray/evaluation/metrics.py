@@ -245,10 +245,13 @@ def score_one(task: Task, predictions: np.ndarray, labels: np.ndarray, metric: s
         return _score_probabilities(np.exp(predictions), labels, metric)
     if task.has_classes:
         classes, columns = predictions.shape[1], np.ascontiguousarray(predictions.T)
-        top, highest = columns.argmax(axis=0), columns.max(axis=0)
+        highest = columns.max(axis=0)
         if np.count_nonzero(columns >= highest - TIE * np.abs(highest)) > len(labels):
             sums = expression_statistics(predictions, labels).sum(axis=0)
+        elif metric == "accuracy":
+            return float(np.count_nonzero(columns[labels, np.arange(len(labels))] == highest)) / max(len(labels), 1)
         else:
+            top = columns.argmax(axis=0)
             counted = (labels[top == labels], labels, top)
             sums = np.concatenate([np.bincount(c, minlength=classes) for c in counted]).astype(np.float64)
         above, below = CLASS_PARTS[metric](*sums.reshape(3, classes))

@@ -80,6 +80,7 @@ class LogitLoss:
         outputs = np.take(self.outputs, members, axis=0) if len(members) < self.members else self.outputs
         if self.order is not None and self.scale is not None:
             outputs = np.take(outputs, self.order, axis=1)
+            outputs -= _means(outputs)
             outputs *= self.scale[members][:, None, None]
         return LogitLoss(outputs, None, None, self.labels, self.sizes)
 
@@ -87,7 +88,10 @@ class LogitLoss:
         """`[K, B, C]` float32: a block of samples in order."""
         if self.order is None or self.scale is None:
             return self.outputs[:, rows]
-        return np.take(self.outputs, self.order[rows], axis=1) * self.scale[:, None, None]
+        outputs = np.take(self.outputs, self.order[rows], axis=1)
+        outputs -= _means(outputs)
+        outputs *= self.scale[:, None, None]
+        return outputs
 
     def _blocks(self, fold: int) -> list[slice]:
         end = int(self.sizes[: fold + 1].sum())
@@ -148,6 +152,13 @@ class LogitLoss:
                 residual[np.arange(len(residual)), self.labels[rows]] -= 1
                 gradient += outputs.reshape(len(weights), -1) @ residual.ravel().astype(np.float32)
         return gradient
+
+
+def _means(outputs_KNC: np.ndarray) -> np.ndarray:
+    """`[K, N, 1]`: each sample's mean logit. It changes no probability, and beside a large one the differences between
+    classes would be lost in the curvature's single precision."""
+    ones = np.full((outputs_KNC.shape[2], 1), 1 / outputs_KNC.shape[2], dtype=outputs_KNC.dtype)
+    return np.asarray(outputs_KNC @ ones)
 
 
 def _softmax(fused: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ import numpy as np
 
 SHORTEST = 1e-8
 """Steps shorter than this are ties, or so short that a weight with nine decimals misses them; none is put there."""
-_BLOCK = 512
+_BLOCK = 4096
 EQUAL = 1e-12
 """Values that differ by less are equally good; different counts of up to a billion samples differ by more."""
 

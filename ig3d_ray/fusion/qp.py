@@ -7,7 +7,11 @@ _ROUNDS_PER_WEIGHT = 50
 
 
 def minimize_quadratic(
-    hessian_KK: np.ndarray, gradient_K: np.ndarray, total: float | None = 1.0, groups_K: np.ndarray | None = None
+    hessian_KK: np.ndarray,
+    gradient_K: np.ndarray,
+    total: float | None = 1.0,
+    groups_K: np.ndarray | None = None,
+    start_K: np.ndarray | None = None,
 ) -> np.ndarray:
     """The u >= 0 with the least u'Hu / 2 + g'u.
 
@@ -16,6 +20,7 @@ def minimize_quadratic(
         gradient_K: `[K]`.
         total: what the weights of each group sum to; None leaves their scale free.
         groups_K: `[K]` int: which group each weight belongs to, from 0 on; one group by default.
+        start_K: `[K]` weights that are allowed, near the minimum: it is found sooner from there.
 
     Returns:
         `[K]`. Where many are equally good (members that are equal), one of them.
@@ -37,7 +42,29 @@ def minimize_quadratic(
     # A negligible ridge term gives equal members a unique solution instead of a singular system.
     hessian = hessian_KK / scale + _RIDGE * np.eye(count)
     gradient = gradient_K / scale
-    u, passive = _start(hessian, gradient, total, groups)
+    if start_K is not None:
+        found = _from(hessian, gradient, total, groups, start_K, start_K > 0)
+        # Where rounding has left no convex problem, a solution may lie above its start.
+        before = _value(hessian, gradient, start_K)
+        if _value(hessian, gradient, found) <= before + 1e-12 * (1 + abs(before)):
+            return found
+    return _from(hessian, gradient, total, groups, *_start(hessian, gradient, total, groups))
+
+
+def _value(hessian: np.ndarray, gradient: np.ndarray, u: np.ndarray) -> float:
+    return float(0.5 * u @ hessian @ u + gradient @ u)
+
+
+def _from(
+    hessian: np.ndarray,
+    gradient: np.ndarray,
+    total: float | None,
+    groups: np.ndarray,
+    u: np.ndarray,
+    passive: np.ndarray,
+) -> np.ndarray:
+    """The minimum, from allowed weights of which some are passive: not held at zero."""
+    count = len(u)
     tolerance = 1e-11 * (1 + float(np.abs(gradient).max()))
     enters, useless = -1, np.zeros(count, dtype=bool)
     for _ in range(_ROUNDS_PER_WEIGHT * count):
@@ -87,7 +114,7 @@ def _settle(
             return np.zeros_like(u), passive, multipliers
         target = np.zeros_like(u)
         if total is None:
-            target[free] = np.linalg.solve(hessian[np.ix_(free, free)], -gradient[free])
+            target[free] = np.linalg.solve(hessian[free[:, None], free], -gradient[free])
         else:
             target[free], multipliers = _with_sums(hessian, gradient, total, groups, free)
         falling = free[target[free] <= 0]
@@ -106,8 +133,10 @@ def _with_sums(
     hessian: np.ndarray, gradient: np.ndarray, total: float, groups: np.ndarray, free: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The minimum over the free weights with each group's sum held; and the multipliers of the sums."""
-    sums = np.eye(int(groups.max()) + 1)[:, groups[free]]
-    zeros = np.zeros((len(sums), len(sums)))
-    system = np.block([[hessian[np.ix_(free, free)], sums.T], [sums, zeros]])
-    solved = np.linalg.solve(system, np.concatenate([-gradient[free], np.full(len(sums), total)]))
-    return solved[: len(free)], -solved[len(free) :]
+    count, sums = len(free), int(groups.max()) + 1
+    system, right = np.zeros((count + sums, count + sums)), np.full(count + sums, total)
+    system[:count, :count] = hessian[free[:, None], free]
+    system[count + groups[free], np.arange(count)] = system[np.arange(count), count + groups[free]] = 1.0
+    right[:count] = -gradient[free]
+    solved = np.linalg.solve(system, right)
+    return solved[:count], -solved[count:]

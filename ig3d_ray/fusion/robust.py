@@ -35,22 +35,28 @@ def _fit_one(logits_NC: np.ndarray, labels_N: np.ndarray) -> tuple[float, float]
     rows, classes = np.arange(len(labels_N)), logits_NC.shape[1]
     logits = np.ascontiguousarray((logits_NC - logits_NC.max(axis=1, keepdims=True)).T)
     of_label = logits[labels_N, rows]
-    log_beta, floor, before = 0.0, 0.01, np.inf
+    log_beta, floor, before, step = 0.0, 0.01, np.inf, 0.0
     for _ in range(_ROUNDS):
         beta = np.exp(log_beta)
         likely = np.exp(beta * logits)
         likely /= likely.sum(axis=0)
         right = likely[labels_N, rows]
-        for _ in range(_SHARES):
-            uniform = floor / classes
-            floor = float(np.clip((uniform / ((1 - floor) * right + uniform)).mean(), LEAST, MOST))
+        over_uniform = right * classes
+        # Not while the temperature is far too high, when the uniform distribution explains what the member could.
+        for _ in range(_SHARES if step < _STEP else 0):
+            from_uniform = (1 - floor) * over_uniform
+            from_uniform += floor
+            np.divide(floor, from_uniform, out=from_uniform)
+            floor = min(max(float(from_uniform.sum()) / len(rows), LEAST), MOST)
         mixed = (1 - floor) * right + floor / classes
         loss = -float(np.log(mixed).mean())
-        if before - loss < _CLOSE:
+        if before - loss < _CLOSE and step < _STEP:
             break
         before, believed = loss, 1 - floor / classes / mixed
-        mean = (likely * logits).sum(axis=0)
-        spread = (likely * logits * logits).sum(axis=0) - mean * mean
+        likely *= logits
+        mean = likely.sum(axis=0)
+        likely *= logits
+        spread = likely.sum(axis=0) - mean * mean
         slope, curvature = float(believed @ (mean - of_label)), float(believed @ spread)
         # Newton in log(1 / T), as in `fit_temperatures`; a step at a time, since the weights change with it.
         bend = slope + beta * curvature

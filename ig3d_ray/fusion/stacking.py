@@ -179,7 +179,7 @@ class _Problem:
         """The next Newton iterate: the minimum of the quadratic model under the constraints."""
         hessian = local.hessian + self.pull * np.eye(len(weights))
         gradient = local.gradient + self.pull * (weights - self.target)
-        return minimize_quadratic(hessian, gradient - hessian @ weights, self.total)
+        return minimize_quadratic(hessian, gradient - hessian @ weights, self.total, start_K=weights)
 
     def value(self, local: Local, weights: np.ndarray) -> float:
         return local.value + 0.5 * self.pull * float(((weights - self.target) ** 2).sum())

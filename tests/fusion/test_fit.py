@@ -53,14 +53,31 @@ def test_quadratics_meet_the_conditions_of_an_optimum(seed: int, count: int, ran
     assert free.min() >= 0
     assert np.linalg.norm(factor @ free - goal) == pytest.approx(np.linalg.norm(factor @ expected - goal), abs=1e-6)
     groups = np.arange(count) % min(2, count)
-    for total, of in ((1.0, np.zeros(count, dtype=int)), (2.0, groups)):
-        u = minimize_quadratic(hessian, gradient, total, of)
+    # From wherever it starts.
+    somewhere = rng.uniform(0, 1, count) * (rng.random(count) < 0.6)
+    again = minimize_quadratic(hessian, gradient, None, start_K=somewhere)
+    assert again.min() >= 0
+    assert np.linalg.norm(factor @ again - goal) == pytest.approx(np.linalg.norm(factor @ expected - goal), abs=1e-6)
+    alike = np.full(count, 1 / count)
+    for total, of, start in ((1.0, np.zeros(count, dtype=int), None), (1.0, groups * 0, alike), (2.0, groups, None)):
+        u = minimize_quadratic(hessian, gradient, total, of, start)
         slope = hessian @ u + gradient
         for group in np.unique(of):
             assert u[of == group].sum() == pytest.approx(total)
             # Karush, Kuhn, Tucker: nothing outside the support promises more than what is in it.
             assert slope[of == group].min() >= slope[(of == group) & (u > 1e-9)].max() - 1e-5
         assert u.min() >= 0
+
+
+def test_a_member_that_hardly_varies_is_stacked_as_one_that_does() -> None:
+    """Logits of another size, beside an offset that changes no probability, are the same member."""
+    outputs, labels = pool(4, 400)
+    alike = outputs.copy()
+    alike[0] = 5e-4 * outputs[0] - 2
+    weights, others = (stack_logits(values, labels).weights for values in (outputs, alike))
+    assert log_loss(others, alike, labels) == pytest.approx(log_loss(weights, outputs, labels), abs=1e-5)
+    assert others[0] * 5e-4 == pytest.approx(weights[0], rel=0.01)
+    assert others[1:] == pytest.approx(weights[1:], rel=0.01)
 
 
 @pytest.mark.parametrize("against", [False, True], ids=["members for the truth", "members against it"])

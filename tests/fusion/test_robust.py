@@ -104,3 +104,17 @@ def test_members_that_are_nearly_equal_end_the_solver(monkeypatch: pytest.Monkey
     scale = float(np.abs(gradient).max())
     assert reduced.min() > -1e-6 * scale
     assert weights @ reduced == pytest.approx(0, abs=1e-6 * scale)
+
+
+def test_the_fit_does_not_depend_on_the_members_scale() -> None:
+    """Logits times a number have a temperature times that number, and the same floor."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 5, 2000)
+    logits = 1.2 * np.eye(5)[labels] + rng.normal(size=(2000, 5))
+    logits[:100] = 12 * rng.normal(size=(100, 5))
+    scales = np.array([1.0, 20.0, 0.05, 0.01])
+    temperatures, floors = fit_floors(scales[:, None, None] * logits, labels)
+    assert floors[0] > 0.02
+    for scale, temperature, floor in zip(scales, temperatures, floors, strict=True):
+        assert temperature == pytest.approx(scale * temperatures[0], rel=0.03)
+        assert floor == pytest.approx(floors[0], abs=0.004)

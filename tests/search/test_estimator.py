@@ -46,8 +46,8 @@ def test_arrays_are_fitted_and_predicted(drawn: tuple[dict[str, np.ndarray], np.
 def test_members_that_know_nothing_score_what_chance_does() -> None:
     """The score is of choices that did not see the samples: they fit these members, and predict nothing."""
     rng = np.random.default_rng(0)
-    truth = rng.integers(0, CLASSES, 400)
-    scores = {f"m{number}": rng.normal(size=(400, CLASSES)) for number in range(8)}
+    truth = rng.integers(0, CLASSES, ROWS)
+    scores = {f"m{number}": rng.normal(size=(ROWS, CLASSES)) for number in range(12)}
     fusion = LateFusion(budget=20).fit(scores, truth)
     assert fusion.score_.low < 1 / CLASSES < fusion.score_.high
     assert fusion.score(scores, truth) > fusion.score_.value + 0.03
