@@ -217,7 +217,8 @@ def data_features(
     dataset: Dataset,
     representation: Annotated[str, typer.Option(metavar="NAME", help="emoca, smirk, landmarks, ..., or your own.")],
     source: Annotated[
-        Path, typer.Option("--from", metavar="PATH", help="A folder of files, or one .csv, .npz or .parquet.")
+        Path,
+        typer.Option("--from", metavar="PATH", help="A folder of files, or one .csv, .tsv, .npz or .parquet."),
     ],
     storage: Storage,
     split: Annotated[

@@ -1,5 +1,6 @@
 """3D parameters in every form that people have, correct and with each defect."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,35 @@ def test_numbers_with_leading_zeros_are_names_in_any_column(tmp_path: Path) -> N
     names, found, skipped = read_table(tmp_path / "merged.csv", "smirk", None)
     assert (names, skipped) == (["00012", "00013"], [])
     assert np.allclose(found, values)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "delimiter", "decimal", "before"),
+    [
+        (".csv", ";", ",", "sep=;\n"),
+        (".csv", ";", ".", ""),
+        (".tsv", "\t", ".", "# by an encoder\n"),
+        (".tsv", "\t", ",", ""),
+        (".txt", "   ", ".", "\n"),
+        (".csv.gz", ",", ".", ""),
+        (".csv.GZ", ";", ",", ""),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_parameters_are_read_as_programs_write_them(
+    tmp_path: Path, suffix: str, delimiter: str, decimal: str, before: str, encoding: str
+) -> None:
+    values = vectors("smirk", 3)
+    columns = [f"{name}_{i}" for name, size in groups_of("smirk") for i in range(size)]
+    rows = zip(("00012", "für/13", "14"), values, strict=True)
+    lines = [delimiter.join(["sample_id", *columns])]
+    lines += [delimiter.join([name, *(f"{v:.9g}".replace(".", decimal) for v in row)]) for name, row in rows]
+    text = (before + "\n".join(lines) + "\n").encode(encoding)
+    file = tmp_path / f"smirk{suffix}"
+    file.write_bytes(gzip.compress(text) if suffix.lower().endswith(".gz") else text)
+    names, found, skipped = read_table(file, "smirk", None)
+    assert (names, skipped) == (["00012", "für/13", "14"], [])
+    assert np.allclose(found, values, rtol=1e-6)
 
 
 def test_a_train_image_lends_its_parameters_to_no_val_sample(tmp_path: Path) -> None:
@@ -273,8 +303,12 @@ def test_merged_files_that_are_not_understood_say_why(made: tuple[Store, Samples
     fails(tmp_path / "e.parquet", "emoca holds no lists of numbers")
     pq.write_table(pa.table(rows | {"emoca": [[1.0] * 334, None]}), tmp_path / "e.parquet")
     assert import_features(store, samples, "emoca", tmp_path / "e.parquet", split="train").added == 1
-    (tmp_path / "d.txt").write_text("")
-    fails(tmp_path / "d.txt", "a folder, or a file ending in .csv, .npz, .parquet")
+    (tmp_path / "d.xml").write_text("")
+    fails(tmp_path / "d.xml", r"a folder, or a file ending in .csv, .tsv, .txt \(also .gz\), .npz or .parquet")
+    (tmp_path / "d.txt").write_text("\n\n")
+    fails(tmp_path / "d.txt", "no rows")
+    (tmp_path / "d.csv.gz").write_bytes(gzip.compress(b"number,x\n1,2\n")[:-9])
+    fails(tmp_path / "d.csv.gz", "cannot be read as CSV")
     with pytest.raises(Ig3dError, match="--columns exp: write it as group=first:end"):
         parse_columns(["exp"])
 

@@ -1,6 +1,8 @@
 """3D parameters from one merged file: CSV by column names or positions, NPZ, Parquet."""
 
+import zlib
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,10 @@ from ig3d_ray.data.ingest.feature_files import as_vectors
 from ig3d_ray.data.representations import ALL_ZERO, Group, Representation, width_of
 from ig3d_ray.data.representations import representation as declaration
 from ig3d_ray.data.tables.columns import find_column, listed
+from ig3d_ray.data.tables.containers import TEXT_SUFFIXES, suffix_of, unpacked
+from ig3d_ray.data.tables.text_form import form_of
 from ig3d_ray.errors import Ig3dError
+from ig3d_ray.storage.local_files import open_regular
 
 ID_COLUMNS = (
     "sample_id",
@@ -46,12 +51,16 @@ def read_table(
     Raises:
         Ig3dError: the file can't be read, or has no such columns.
     """
-    readers = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}
-    if file.suffix.lower() not in readers:
-        raise Ig3dError(f"{file}: parameters come as a folder, or a file ending in {', '.join(readers)}")
-    if columns and file.suffix.lower() != ".csv":
+    readers = {".npz": _read_npz, ".parquet": _read_parquet}
+    suffix = suffix_of(file)
+    is_text = suffix in TEXT_SUFFIXES
+    if not is_text and file.suffix.lower() not in readers:
+        raise Ig3dError(
+            f"{file}: parameters come as a folder, or a file ending in .csv, .tsv, .txt (also .gz), .npz or .parquet"
+        )
+    if columns and not is_text:
         raise Ig3dError(f"--columns: {file.name} names its groups itself; positions are for CSV files")
-    names, vectors = readers[file.suffix.lower()](file, representation, columns or {})
+    names, vectors = (_read_csv if is_text else readers[suffix])(file, representation, columns or {})
     finite = np.isfinite(vectors).all(axis=1)
     skipped = [(names[row], "a number is missing, NaN or infinite") for row in np.flatnonzero(~finite)]
     usable = np.flatnonzero(finite)
@@ -65,7 +74,25 @@ def read_table(
 
 def _read_csv(file: Path, representation: Representation, columns: Columns) -> tuple[list[str], np.ndarray]:
     try:
-        raw = [str(name) for name in pd.read_csv(file, nrows=0).columns]
+        with open_regular(file) as raw, unpacked(raw) as content:
+            return _from_text(file, content, representation, columns)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _no_csv(file, error) from error
+
+
+def _from_text(
+    file: Path, content: BinaryIO, representation: Representation, columns: Columns
+) -> tuple[list[str], np.ndarray]:
+    """The ids and parameters of delimited text, expanded, some thousand rows at a time."""
+    form = form_of(content, str(file))
+    options: dict[str, Any] = {
+        "sep": r"\s+" if form.delimiter == " " else form.delimiter,
+        "decimal": form.decimal,
+        "encoding": form.encoding,
+        "skiprows": form.before,
+    }
+    try:
+        raw = [str(name) for name in pd.read_csv(content, nrows=0, **options).columns]
         # OpenFace writes a blank after each comma.
         header = [name.strip() for name in raw]
         texts = dict.fromkeys([raw[0], *(n for n in raw if normalized(n) in map(normalized, ID_COLUMNS))], str)
@@ -78,8 +105,9 @@ def _read_csv(file: Path, representation: Representation, columns: Columns) -> t
     ids, numbers = list[object](), list[np.ndarray]()
     try:
         # A number beyond float32 becomes infinity, and its row is then excluded with the reason.
+        content.seek(0)
         with (
-            pd.read_csv(file, dtype=texts, low_memory=False, chunksize=ROWS_AT_ONCE) as frames,
+            pd.read_csv(content, dtype=texts, low_memory=False, chunksize=ROWS_AT_ONCE, **options) as frames,
             np.errstate(over="ignore"),
         ):
             for part in frames:

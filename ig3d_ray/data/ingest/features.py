@@ -55,7 +55,8 @@ def import_features(
     """Read parameters from a folder or a merged file and publish the samples table that has them.
 
     Args:
-        source: a folder of JSON files or of EMOCA's output folders; or a .csv, .npz or .parquet file.
+        source: a folder of JSON files or of EMOCA's output folders; or a file of delimited text (.csv, .tsv, .txt, also
+            with .gz), .npz or .parquet.
         split: match samples of this split only (train means train and dev), if names occur in several.
         columns: of a CSV: group -> (first, one past the last) column, counted from 0.
         fence: looked at before anything is written; the table is then published over what it saw.

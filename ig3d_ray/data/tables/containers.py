@@ -39,15 +39,13 @@ def read_columns(file: Path) -> Packed:
         Ig3dError: no such file, unknown ending, no rows, rows of different width, not of its format.
     """
     logger.debug("reading %s", printable(str(file)))
-    suffix = file.name.lower().removesuffix(".gz")
-    suffix = suffix[suffix.rfind(".") :] if "." in suffix else ""
-    reader = READERS.get(suffix)
+    reader = READERS.get(suffix_of(file))
     if reader is None:
         raise Ig3dError(f"{file}: ending {file.suffix!r}; known: {', '.join(READERS)}, each also with .gz")
     if not file.is_file():
         raise Ig3dError(f"{file}: no such file")
     try:
-        with open_regular(file) as raw, _unpacked(raw) as content:
+        with open_regular(file) as raw, unpacked(raw) as content:
             columns = _with_objects(reader(content, str(file)), str(file))
     except TextTooLongError as error:
         raise Ig3dError(f"{file}: {error}") from error
@@ -58,6 +56,12 @@ def read_columns(file: Path) -> Packed:
     if not columns.rows:
         raise Ig3dError(f"{file}: no rows")
     return columns
+
+
+def suffix_of(file: Path) -> str:
+    """A file's ending in lower case, that before `.gz` where it is compressed; "" if there is none."""
+    name = file.name.lower().removesuffix(".gz")
+    return name[name.rfind(".") :] if "." in name else ""
 
 
 def _with_objects(columns: Packed, what: str) -> Packed:
@@ -106,7 +110,7 @@ class _Limited(gzip.GzipFile):
         return data
 
 
-def _unpacked(raw: BinaryIO) -> BinaryIO:
+def unpacked(raw: BinaryIO) -> BinaryIO:
     """A file's content, expanded where it is gzip's."""
     head = raw.read(2)
     raw.seek(0)

@@ -13,6 +13,8 @@ from ig3d_ray.errors import Ig3dError
 
 DELIMITERS = ",;\t|"
 INDEX_NAMES = re.compile(r"|Unnamed: 0(\.\d+)?|index|__index_level_0__", re.IGNORECASE)
+SEP = re.compile(r'"?sep=.?"?', re.IGNORECASE)
+"""Excel's line that names the delimiter."""
 LINES_LOOKED_AT = 50
 ROWS_AT_ONCE, CHARACTERS_AT_ONCE = 4096, 1 << 20
 
@@ -31,7 +33,7 @@ def read_delimited(file: BinaryIO, what: str) -> Packed:
     Raises:
         Ig3dError: it is not text, has no rows or no header, or rows of different width.
     """
-    for encoding in _encodings(file.read(200)):
+    for encoding in encodings_of(file.read(200)):
         file.seek(0)
         text = io.TextIOWrapper(file, encoding)
         try:
@@ -43,7 +45,8 @@ def read_delimited(file: BinaryIO, what: str) -> Packed:
     raise Ig3dError(f"{what}: not text in UTF-8, UTF-16 or Windows-1252; save it as CSV in UTF-8")
 
 
-def _encodings(head: bytes) -> list[str]:
+def encodings_of(head: bytes) -> list[str]:
+    """The encodings that a text may have, by its first bytes."""
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return ["utf-16"]
     if b"\x00" in head:
@@ -70,13 +73,13 @@ def _read(source: _Lines, what: str) -> Packed:
     lines = iter(source)
     head = list(islice(lines, 1))
     delimiter = ""
-    if head and re.fullmatch(r'"?sep=.?"?', head[0].strip(), re.IGNORECASE):
+    if head and SEP.fullmatch(head[0].strip()):
         delimiter = head.pop().strip().strip('"')[4:]
     lines = _without_comments(chain(head, lines))
     some = list(islice(lines, LINES_LOOKED_AT))
     if not some:
         raise Ig3dError(f"{what}: no rows")
-    delimiter = delimiter or _delimiter(some)
+    delimiter = delimiter or delimiter_of(some)
     lines = chain(some, lines)
     try:
         if delimiter == " ":
@@ -101,7 +104,7 @@ def _without_comments(lines: Iterator[str]) -> Iterator[str]:
     return iter(()) if line is None else chain([line], lines)
 
 
-def _delimiter(some: list[str]) -> str:
+def delimiter_of(some: list[str]) -> str:
     """The delimiter by which the first lines have the most fields, equally many in each."""
     best, most = ",", 1
     for candidate in DELIMITERS:
