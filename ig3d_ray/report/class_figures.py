@@ -24,7 +24,7 @@ def confusions(findings: Findings, size: Size) -> Figure | None:
     with drawing(size.inches, 3.9 * rows, rows, size.columns) as (figure, all_axes):
         for axes, (name, matrix, color) in zip(all_axes, panels, strict=False):
             _matrix(axes, matrix, color, findings.class_names)
-            axes.set_title(short(name, 48), fontsize=9, loc="left")
+            axes.set_title(short(name, min(48, size.label + 14)), fontsize=9, loc="left")
         for axes in all_axes[len(panels) :]:
             axes.set_axis_off()
     return figure

@@ -14,6 +14,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ig3d_ray.report.layout import lay_out
+
 INK, MUTED, RULE, PAPER = "#1c1c1e", "#68686b", "#d9d9dc", "#fefefd"
 FIRST, SECOND, THIRD, FOURTH = "#1f6fb4", "#c4561a", "#2f8f5b", "#8d5bb0"
 _VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
@@ -47,21 +49,20 @@ _STYLE: Any = {
 
 @contextmanager
 def drawing(width: float, height: float, rows: int = 1, columns: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A new figure of the given size in inches, with its axes, in the style of the report."""
+    """A new figure of the given size in inches, with its axes, in the style of the report.
+
+    The axes are placed when the context ends, so that what was drawn has room.
+    """
     with mpl.rc_context(_STYLE):
         figure = Figure((width, height))
-        # A browser's fonts are a little larger than those that the layout is computed with.
-        figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.06)
-        yield figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+        yield figure, axes
+        lay_out(figure, axes, rows, columns)
 
 
 def _save(figure: Figure, buffer: IO[Any], **options: Any) -> None:
-    """Save a figure in the style of the report, laid out only once: matplotlib would do it twice for each file."""
+    """Save a figure in the style of the report."""
     with mpl.rc_context(_STYLE):
-        engine = figure.get_layout_engine()
-        if engine is not None:
-            engine.execute(figure)
-            figure.set_layout_engine(None)
         figure.savefig(buffer, **options)
 
 
