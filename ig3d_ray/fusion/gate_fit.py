@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy  # its parts when they are used, as in per_class.py
 from scipy.special import chdtrc
 
 from ig3d_ray.fusion.combine import log_softmax
@@ -129,7 +129,7 @@ class _Problem:
         penalty = np.full(width, 1 / SLOPE**2)
         penalty[0] = 1 / SHIFT**2
         start = np.zeros(len(self.members) * width)
-        found = minimize(
+        found = scipy.optimize.minimize(
             self._value, start, (penalty,), method="L-BFGS-B", jac=True, options={"maxiter": _ROUNDS, "ftol": _CLOSE}
         )
         # To fewer digits than the minimum is found to, so that another machine gives the same.
