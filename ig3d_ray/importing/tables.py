@@ -13,6 +13,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.importing.class_scores import class_logits
 from ig3d_ray.importing.columns import find_va
 from ig3d_ray.importing.faces import face_sizes, one_per_sample
+from ig3d_ray.importing.long_tables import widened
 from ig3d_ray.importing.reading import AS_FOUND, Predictions, Reading
 from ig3d_ray.importing.row_ids import sample_ids
 from ig3d_ray.importing.scores import table_of_numbers
@@ -63,6 +64,8 @@ def rows_of(columns: Columns, what: str, about: Dataset, reading: Reading = AS_F
             columns = without(columns, [tool.predicted_label])
         if tool.found_where in columns:
             columns = _without_faces(columns, tool, notes)
+    else:
+        columns = widened(columns, what, about, reading, notes)
     ids, numbered = sample_ids(what, columns, reading, tool)
     logits, absent = class_logits(what, columns, about, reading, tool, notes)
     va_columns, va_true_columns = find_va(what, columns)
