@@ -134,7 +134,6 @@ def _sweep_removed(store: Store, dataset: str) -> None:
                 continue
             store.remove(own)
             store.remove(outputs)
-            leases.forget([name])
 
 
 def _one(cards: list[MemberCard], dataset: str, name: str) -> MemberCard:
