@@ -94,8 +94,8 @@ def test_members_that_are_nearly_equal_end_the_solver(monkeypatch: pytest.Monkey
         steps.append(1)
         return settle(*arguments)
 
-    settle = qp._settle
-    monkeypatch.setattr(qp, "_settle", counted)
+    settle = qp._Program._settle
+    monkeypatch.setattr(qp._Program, "_settle", counted)
     weights = minimize_quadratic(hessian, gradient, None)
     assert len(steps) < 5 * len(gradient)
     reduced = hessian @ weights + gradient
