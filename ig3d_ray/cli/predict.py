@@ -47,15 +47,16 @@ def predict(
     spec = spec_at(spec, storage)
     check_suffix(out, FORMATS if form == "table" else (".txt", ".csv"), "--out")
     if predictions:
-        if images or parameters or missing == "fallback":
-            raise Ig3dError("--predictions: need no --images and no --parameters; and --missing is fail or skip")
-        _predict_from_tables(spec, storage, predictions, form, missing == "skip", out, as_json)
+        if images or missing == "fallback":
+            raise Ig3dError("--predictions: need no --images; and --missing is fail or skip")
+        vectors = _pairs("--parameters", parameters)
+        _predict_from_tables(spec, storage, predictions, vectors, form, missing == "skip", out, as_json)
     elif form != "table":
         raise Ig3dError(f"--format {form}: is for --predictions MEMBER=FILE ...")
     elif images:
         _predict_images(spec, storage, images, _pairs("--parameters", parameters), missing, out, as_json)
     elif parameters:
-        raise Ig3dError("--parameters: are of new images; also give --images")
+        raise Ig3dError("--parameters: are of new images; also give --images, or --predictions")
     else:
         _predict_split(spec, storage, split, out, as_json)
 
@@ -111,19 +112,22 @@ def _predict_from_tables(
     spec: str,
     storage: str | None,
     given: list[str],
+    vectors: dict[str, Path],
     form: Literal["table", "abaw", "labels"],
     skip: bool,
     out: Path,
     as_json: bool,
 ) -> None:
     from ig3d_ray.ensembles.from_tables import Table, predict_from
+    from ig3d_ray.ensembles.parameters import parameters_from
     from ig3d_ray.ensembles.spec import read_ensemble
     from ig3d_ray.ensembles.submission import write_submission
     from ig3d_ray.ensembles.writer import Writer
 
     tables: dict[str, Table] = dict(_pairs("--predictions", given))
     ensemble = read_ensemble(spec, storage)
-    frame, notes = predict_from(ensemble, tables, None, skip)
+    parameters = {name: parameters_from(path, name) for name, path in vectors.items()}
+    frame, notes = predict_from(ensemble, tables, None, skip, parameters)
     if form == "table":
         with Writer(out) as writer:
             writer.write(frame)

@@ -4,12 +4,14 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from ig3d_ray.config.protocol import ProtocolSpec
 from ig3d_ray.config.resources import Resources
 from ig3d_ray.data import datasets
 from ig3d_ray.data.datasets import Dataset
+from ig3d_ray.data.representations import Representation, representation
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.fusion.combine import Space, Strategy
@@ -41,6 +43,29 @@ def _weight(value: Any) -> Any:
 Weight = Annotated[Literal["exact"] | tuple[float, float], BeforeValidator(_weight)]
 
 
+class GateParameters(Frozen):
+    """Parameters of the samples that a gate may take as input beside the members' confidences."""
+
+    representation: Representation
+    """Whose parameters; each sample of the pool has them."""
+    groups: Annotated[tuple[str, ...], *ONE_OR_MORE] | None = None
+    """Which groups of them, such as pose; all by default."""
+
+    @model_validator(mode="after")
+    def _groups_are_there(self) -> "GateParameters":
+        there = representation(self.representation).groups
+        unknown = [name for name in self.groups or () if name not in there]
+        if unknown:
+            raise ValueError(f"groups: {unknown[0]!r}: {self.representation} has {', '.join(there)}")
+        return self
+
+    @property
+    def columns(self) -> np.ndarray:
+        """Their places in the full vector, `[P]` int64."""
+        about = representation(self.representation)
+        return about.group_columns(self.groups or about.groups)
+
+
 class FusionSpace(Frozen):
     """What is tried: with each pair of a 2D and a 3D member, and with many members together."""
 
@@ -61,6 +86,9 @@ class FusionSpace(Frozen):
     """`fitted`: methods of many members take as input the logarithms of each member's probabilities, at a temperature
     and mixed with a share of the uniform distribution that are fitted together, so that confident mistakes cost little;
     their `temperatures` are then those."""
+    gate_parameters: GateParameters | None = None
+    """What the method `gate` may take as input beside the members' confidences, such as the head's pose; none by
+    default."""
 
 
 class Reference(Frozen):
@@ -246,6 +274,8 @@ class SearchSpace(Frozen):
         unfit = [method for method in self.fusion.methods or () if method not in METHODS[self.task]]
         if unfit:
             raise ValueError(f"fusion.methods: {unfit[0]!r} for {self.task}; allowed: {', '.join(METHODS[self.task])}")
+        if self.fusion.gate_parameters is not None and "gate" not in self.methods:
+            raise ValueError("fusion.gate_parameters: they are for the method gate; add it to fusion.methods")
         if self.search.proof and not self.task.has_classes:
             raise ValueError("search.proof: it is for accuracy, and valence and arousal have none; remove it")
         if self.search.costs and self.search.second_objective != "cost":
@@ -302,6 +332,8 @@ class SearchSpace(Frozen):
         del content["search"]["proof"]
         if self.abstain_above_risk is None:
             del content["abstain_above_risk"]
+        if self.fusion.gate_parameters is None:
+            del content["fusion"]["gate_parameters"]
         for option in ("group_by", "floor"):
             if content["protocol"][option] is None:
                 del content["protocol"][option]

@@ -17,6 +17,7 @@ from ig3d_ray.ensembles.spec import Compared, EnsembleMember, EnsembleSpec, Pare
 from ig3d_ray.evaluation.bootstrap import DECIMALS
 from ig3d_ray.evaluation.logits import LogitStore, MemberCard
 from ig3d_ray.evaluation.scores import Scored
+from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.search.leaderboard import Leaderboard, Row
 from ig3d_ray.search.protocol import Plan
 from ig3d_ray.search.results import results_to_bytes
@@ -74,7 +75,7 @@ def build_spec(
         compared_with={key: against(row) for key, row in compared.items()},
         excluded=board.excluded,
         fallbacks=build_fallbacks(space, plan.parts[0], board.chosen.result, members),
-        encoders=_encoders(store, space.dataset, members),
+        encoders=_encoders(store, space.dataset, members, board.chosen_fusion),
         provenance=_provenance(space, name, plan, board, dataset_fingerprint),
     )
 
@@ -100,9 +101,9 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _encoders(store: Store, dataset: str, members: Sequence[EnsembleMember]) -> dict[str, UsedEncoder]:
-    """The recorded encoders of the representations that these members take as input."""
-    features = {feature for member in members for feature in member.features}
+def _encoders(store: Store, dataset: str, members: Sequence[EnsembleMember], fusion: Fusion) -> dict[str, UsedEncoder]:
+    """The recorded encoders of the representations that these members and their fusion take as input."""
+    features = fusion.features.union(*(member.features for member in members))
     records = encoder_records(store, dataset)
     return {name: UsedEncoder(**asdict(records[name])) for name in sorted(features & records.keys())}
 

@@ -25,9 +25,10 @@ def build_fallbacks(
     features = {member.name: set(member.features) for member in members}
     known: dict[tuple[str, ...], Result] = {}
     found = []
-    for lacking in _subsets(sorted(set().union(*features.values()))):
+    gated = chosen.fusion.features
+    for lacking in _subsets(sorted(gated.union(*features.values()))):
         rest = tuple(name for name in chosen.members if not features[name] & set(lacking))
-        if not rest or len(rest) == len(chosen.members):
+        if not rest or (len(rest) == len(chosen.members) and not gated & set(lacking)):
             continue
         if rest not in known:
             known[rest] = _best(space, pool.only(rest))

@@ -10,6 +10,7 @@ from ig3d_ray.data import datasets
 from ig3d_ray.data.datasets import Dataset, VaLabels
 from ig3d_ray.data.ids import match_ids, unlike
 from ig3d_ray.data.tables.pieces import Packer, piece
+from ig3d_ray.ensembles.parameters import Parameters
 from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
@@ -52,7 +53,11 @@ def _abstained(spec: EnsembleSpec, fusion: Fusion, likely: np.ndarray) -> np.nda
 
 
 def predict_from(
-    spec: EnsembleSpec, tables: Mapping[str, Table], reading: Reading | None = None, skip_missing: bool = False
+    spec: EnsembleSpec,
+    tables: Mapping[str, Table],
+    reading: Reading | None = None,
+    skip_missing: bool = False,
+    parameters: Mapping[str, Parameters] | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Apply an ensemble's fusion to its members' predictions; rows are matched by id, in the first table's order.
 
@@ -60,7 +65,9 @@ def predict_from(
         spec: the exported ensemble.
         tables: member's name -> its predictions, as a file or a DataFrame; one for each member.
         reading: what can't be found out about the tables.
-        skip_missing: leave samples out for which a member has no prediction, instead of an error.
+        skip_missing: leave samples out for which a member has no prediction, or a gate no parameters, instead of an
+            error.
+        parameters: representation -> the samples' parameters, for an ensemble whose gate takes them as input.
 
     Returns:
         The predictions, as `fused_frame` has them, and notes on what was read and changed.
@@ -78,9 +85,37 @@ def predict_from(
     notes = [f"{name}: {note}" for name, one in read.items() for note in one.notes]
     first = next(iter(read))
     rows, more = _aligned(read, first, skip_missing)
-    outputs = np.stack([_outputs(read[name], name, spec.task)[rows[name]] for name in names])
-    fused = spec.fusion.apply(outputs, spec.task)
-    return fused_frame(spec, spec.fusion, read[first].ids[rows[first]].tolist(), fused), notes + more
+    ids = read[first].ids[rows[first]]
+    given, there = _parameters(spec, ids.tolist(), parameters or {}, skip_missing)
+    if not there.all():
+        more.append(f"{int((~there).sum())} of {len(there)} samples have no parameters for the gate; left out")
+    outputs = np.stack([_outputs(read[name], name, spec.task)[rows[name][there]] for name in names])
+    fused = spec.fusion.apply(outputs, spec.task, given)
+    return fused_frame(spec, spec.fusion, ids[there].tolist(), fused), notes + more
+
+
+def _parameters(
+    spec: EnsembleSpec, ids: list[str], given: Mapping[str, Parameters], skip: bool
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The parameters that the gate takes as input, and which samples have them, `[N]` bool."""
+    name, there = spec.fusion.representation, np.ones(len(ids), dtype=bool)
+    unused = sorted(set(given) - {name})
+    if unused:
+        raise Ig3dError(f"--parameters {unused[0]}: the ensemble's fusion takes none of them as input; leave them out")
+    if name is None:
+        return {}, there
+    if name not in given:
+        raise Ig3dError(f"the ensemble's gate takes {name} parameters as input; give --parameters {name}=PATH")
+    given[name].check(ids)
+    vectors = [given[name].of(one) for one in ids]
+    there = np.array([vector is not None for vector in vectors])
+    if not there.all() and not (skip and there.any()):
+        first, lost = ids[int((~there).argmax())], int((~there).sum())
+        raise Ig3dError(
+            f"--parameters {name}: {lost} of {len(ids)} samples have none, such as {first[:60]!r}; add them, or"
+            " --missing skip"
+        )
+    return {name: np.stack([vector for vector in vectors if vector is not None])}, there
 
 
 def _dataset_of(spec: EnsembleSpec) -> Dataset:

@@ -90,18 +90,23 @@ class Ensemble:
         network = load_checkpoint(store, self.spec.dataset, member.fingerprint, member.checkpoint_sha256)
         return network.to(self.device)
 
-    def predict_from(self, tables: Mapping[str, Table], skip_missing: bool = False) -> pd.DataFrame:
+    def predict_from(
+        self,
+        tables: Mapping[str, Table],
+        skip_missing: bool = False,
+        parameters: Mapping[str, Parameters] | None = None,
+    ) -> pd.DataFrame:
         """Fuse the members' predictions on new samples; see `from_tables.predict_from`."""
-        return predict_from(self.spec, tables, None, skip_missing)[0]
+        return predict_from(self.spec, tables, None, skip_missing, parameters)[0]
 
     @cached_property
     def features(self) -> tuple[str, ...]:
-        """What its members take as input: `image`, `emoca`, `smirk`; `predictions` if one was imported as such."""
-        return tuple(sorted({feature for member in self.spec.members for feature in member.features}))
+        """What it takes as input: `image`, `emoca`, `smirk`; `predictions` if a member was imported as such."""
+        return self.spec.features
 
     @cached_property
     def representations(self) -> tuple[str, ...]:
-        """The representations among its members' inputs."""
+        """The representations among its inputs."""
         return tuple(name for name in self.features if name not in (IMAGE, PREDICTIONS))
 
     def network(self, member: str) -> Standardized:
@@ -226,7 +231,8 @@ class Ensemble:
         """Why what is missing is missing: each cause once, the image's first, which may be that of the others."""
         causes: dict[str, str] = {}
         for feature in sorted(lacking, key=lambda name: name != IMAGE):
-            unable = next(member.name for member in self.spec.members if feature in member.features)
+            members = (member.name for member in self.spec.members if feature in member.features)
+            unable = next(members, "the gate")
             cause = why.get((feature, row), "it was imported as predictions, so it has none for new images")
             causes.setdefault(cause, f"{unable} needs {feature}, which is missing ({cause})")
         return "; ".join(causes.values())
@@ -309,7 +315,7 @@ class Ensemble:
         names = fallback.members if fallback else tuple(member.name for member in self.spec.members)
         some = {size: of_size[rows] for size, of_size in images.items()}
         chosen = {name: of_name[rows] for name, of_name in vectors.items()}
-        return (fallback or self.spec).fusion.apply(self.outputs(names, some, chosen), self.spec.task)
+        return (fallback or self.spec).fusion.apply(self.outputs(names, some, chosen), self.spec.task, chosen)
 
     def _frame(
         self,

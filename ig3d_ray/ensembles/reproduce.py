@@ -14,6 +14,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable
 from ig3d_ray.evaluation.pool import Pool, align
+from ig3d_ray.evaluation.pool_parameters import with_parameters
 from ig3d_ray.fusion.calibrated import scored
 from ig3d_ray.models.registry import has_network
 from ig3d_ray.storage import paths
@@ -62,6 +63,8 @@ def predict(spec: EnsembleSpec, store: Store, split: Split) -> Prediction:
     if labels is None:
         raise Ig3dError(f"{spec.dataset}: no labels for {split} in {store.uri}")
     pool = align(tables, labels, spec.task)
+    if spec.fusion.representation is not None:
+        pool = with_parameters(store, pool, spec.fusion.representation)
     fused = spec.predict(pool)
     rows = np.flatnonzero(~np.isin(pool.ids, spec.excluded.get(split, ())))
     compared = pool.take(rows)

@@ -204,14 +204,20 @@ class EnsembleSpec(Frozen):
         """The spec as published: sorted keys, an indent of two spaces, the SHA-256 of the content among them."""
         return sealed(self.model_dump(mode="json"))
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What its members and its gate take as input: `image`, representations; `predictions` of imported members."""
+        return tuple(sorted(self.fusion.features.union(*(member.features for member in self.members))))
+
     def fallback(self, missing: Collection[str]) -> Fallback | None:
         """The fallback for samples without these inputs; None if no member is left."""
         wanted = tuple(sorted(missing))
         return next((f for f in self.fallbacks if f.missing == wanted), None)
 
     def predict(self, pool: Pool) -> np.ndarray:
-        """The fused outputs `[N, C]` of a pool that holds this ensemble's members."""
-        return self.fusion.apply(pool.outputs_of([member.name for member in self.members]), self.task)
+        """The fused outputs `[N, C]` of a pool that holds this ensemble's members, and a gate's parameters."""
+        outputs = pool.outputs_of([member.name for member in self.members])
+        return self.fusion.apply(outputs, self.task, pool.parameters)
 
 
 def parse_ensemble(text: str, what: str) -> EnsembleSpec:

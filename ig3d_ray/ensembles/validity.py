@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ig3d_ray.data import datasets
+from ig3d_ray.data import datasets, representations
 from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.models.registry import has_network
 from ig3d_ray.models.spec import fingerprint
@@ -79,6 +79,8 @@ def _check_fallback(where: str, fallback: SpecFallback, spec: Spec) -> None:
         lacks = features[name] & set(fallback.missing)
         if lacks:
             raise ValueError(f"{where}: {name} needs {min(lacks)}, which is missing there")
+    if fallback.fusion.representation in fallback.missing:
+        raise ValueError(f"{where}: its gate needs {fallback.fusion.representation}, which is missing there")
     _check_fusion(f"{where}.fusion", fallback.fusion, len(fallback.members), spec)
 
 
@@ -92,6 +94,12 @@ def _check_fusion(where: str, fusion: Fusion, members: int, spec: Spec) -> None:
     width = spec.task.width(len(spec.class_names))
     if fusion.correction is not None and len(fusion.correction.bias) != width:
         raise ValueError(f"{where}.correction: of {len(fusion.correction.bias)} classes, but {width} outputs")
+    if fusion.gate is not None and fusion.representation is not None:
+        about = representations.find(fusion.representation)
+        if about is None:
+            raise ValueError(f"{where}.gate.representation: {fusion.representation[:40]!r} is unknown here")
+        if max(fusion.gate.parameters) >= about.width:
+            raise ValueError(f"{where}.gate.parameters: {max(fusion.gate.parameters)} of {about.width} from 0 on")
     for row in fusion.weights_by_column or ():
         if len(row) != width:
             raise ValueError(f"{where}.weights_by_column: {len(row)} weights of a member, but {width} outputs")

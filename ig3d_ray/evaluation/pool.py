@@ -31,6 +31,7 @@ class Pool:
         excluded: the ids for which the output of some member is missing, ascending.
         groups: `[N]` int: samples of one number belong together; None where each is on its own.
         attributes: name -> `[N]` str of subgroups, such as gender; empty where it is not known.
+        parameters: representation -> `[N, W]` float32 of the samples, where a search takes them as input.
         labels_digest: SHA-256 of the labels of the whole split, whatever the members; empty where it has no labels.
     """
 
@@ -47,6 +48,7 @@ class Pool:
     groups: np.ndarray | None = None
     labels_digest: str = ""
     attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    parameters: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,6 +68,9 @@ class Pool:
         content.update(np.ascontiguousarray(self.outputs_MNC, dtype=np.float32).tobytes())
         if self.groups is not None:
             content.update(self.groups.tobytes())
+        for name in sorted(self.parameters):
+            content.update(name.encode())
+            content.update(np.ascontiguousarray(self.parameters[name]).tobytes())
         return content.hexdigest()
 
     def take(self, rows: np.ndarray) -> "Pool":
@@ -74,7 +79,8 @@ class Pool:
         about = (self.dataset, self.split, self.task, self.names, self.fingerprints, self.views)
         groups = None if self.groups is None else self.groups[rows]
         attributes = {name: values[rows] for name, values in self.attributes.items()}
-        return Pool(*about, *parts, self.excluded, groups, self.labels_digest, attributes)
+        parameters = {name: values[rows] for name, values in self.parameters.items()}
+        return Pool(*about, *parts, self.excluded, groups, self.labels_digest, attributes, parameters)
 
     def only(self, names: Sequence[str]) -> "Pool":
         """The pool with some of its members, in this order."""

@@ -4,7 +4,7 @@ The one definition of every fusion, for NumPy arrays, torch tensors and the ONNX
 that take `xp` compute with that namespace, `numpy` or `torch`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -197,8 +197,14 @@ class Fusion(Frozen):
     @property
     def label(self) -> str:
         """The strategy and the space, such as `weighted of logits with floors`."""
-        more = (", by confidence" if self.gate else "") + (", corrected linearly" if self.correction else "")
+        more = self._gated_by + (", corrected linearly" if self.correction else "")
         return f"{self.strategy or 'alone'} of {self.space}{' with floors' if self.floors else ''}{more}"
+
+    @property
+    def _gated_by(self) -> str:
+        if self.gate is None:
+            return ""
+        return ", by confidence" + (f" and {self.representation} parameters" if self.representation else "")
 
     @property
     def is_static(self) -> bool:
@@ -216,18 +222,31 @@ class Fusion(Frozen):
         rows = self.weights_by_column or ((),) * members
         return tuple(f"({' '.join(f'{weight:.{ROW_DECIMALS}f}' for weight in row)})" if row else "" for row in rows)
 
-    def apply(self, outputs_MNC: np.ndarray, task: Task) -> np.ndarray:
+    @property
+    def representation(self) -> str | None:
+        """The representation whose parameters a gate takes as input; None if there is none."""
+        return None if self.gate is None else self.gate.representation
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What it takes as input beside the members' outputs."""
+        return frozenset(() if self.representation is None else (self.representation,))
+
+    def apply(
+        self, outputs_MNC: np.ndarray, task: Task, parameters: Mapping[str, np.ndarray] | None = None
+    ) -> np.ndarray:
         """Fused outputs.
 
         Args:
             outputs_MNC: `[M, N, C]` logits, or `[M, N, 2]` valence and arousal.
             task: what is predicted.
+            parameters: representation -> `[N, W]`, for a gate that takes them as input.
 
         Returns:
             `[N, C]` float64.
 
         Raises:
-            ValueError: several members and no strategy.
+            ValueError: several members and no strategy, or a gate's parameters are not given.
         """
         values = into_space(outputs_MNC, self.space, self.temperatures, task, self.floors)
         if self.strategy is None:
@@ -236,7 +255,7 @@ class Fusion(Frozen):
             return np.asarray(values[0])
         weights = None if self.all_weights is None else np.asarray(self.all_weights)
         if self.gate is not None:
-            gated = self.gate.weights(np.asarray(outputs_MNC, dtype=np.float64), weights)
+            gated = self.gate.weights(np.asarray(outputs_MNC, dtype=np.float64), weights, np, parameters)
             fused = np.asarray(combine(self.strategy, values, gated))
         else:
             fused = fuse(self.strategy, values, weights)

@@ -16,8 +16,10 @@ Pick = Callable[[int], Result]
 
 def fused_scores(result: Result, pool: Pool, rows: Rows | None = None) -> np.ndarray:
     """A result's fused outputs `[N, C]` on a pool, or on some of its rows."""
-    outputs = pool.outputs_of(result.members)
-    return result.fusion.apply(outputs if rows is None else outputs[:, rows], pool.task)
+    outputs, parameters = pool.outputs_of(result.members), pool.parameters
+    if rows is not None:
+        outputs, parameters = outputs[:, rows], {name: values[rows] for name, values in parameters.items()}
+    return result.fusion.apply(outputs, pool.task, parameters)
 
 
 def predictions(result: Result, pool: Pool, objective: str, rows: Rows | None = None) -> np.ndarray:

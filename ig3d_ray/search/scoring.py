@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ig3d_ray.config.protocol import SubgroupFloor
-from ig3d_ray.config.search_space import SearchSpace
+from ig3d_ray.config.search_space import GateParameters, SearchSpace
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion import pair_weight
@@ -15,7 +15,7 @@ from ig3d_ray.fusion.calibrated import fused_temperature, scored, with_temperatu
 from ig3d_ray.fusion.combine import Fusion, Space, into_space, to_space, with_floors
 from ig3d_ray.fusion.correction_fit import corrected_members, fit_correction
 from ig3d_ray.fusion.fit import FROM_STACK, RICHER, Method, fit_weights
-from ig3d_ray.fusion.gate_fit import fit_gate
+from ig3d_ray.fusion.gate_fit import Parameters, fit_gate
 from ig3d_ray.fusion.pair_probabilities import weight_for_probabilities
 from ig3d_ray.fusion.robust import fit_floors
 from ig3d_ray.fusion.rounding import significant
@@ -66,6 +66,7 @@ class Scorer:
         max_members: maximum number of members of an ensemble.
         floors: whether methods of many members take their probabilities with fitted floors.
         subgroup_floor: what the worst subgroup must score.
+        gate_parameters: what a gate may take as input beside confidences.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class Scorer:
         max_members: int | None = None,
         floors: bool = True,
         subgroup_floor: SubgroupFloor | None = None,
+        gate_parameters: GateParameters | None = None,
     ) -> None:
-        self.subgroup_floor = subgroup_floor
+        self.subgroup_floor, self.gate_parameters = subgroup_floor, gate_parameters
         self.pool, self.objective, self.seed, self.max_members = pool, objective, seed, max_members
         self.floors = floors and pool.task.has_classes
         self._floored: dict[str, _Floored] = {}
@@ -97,7 +99,7 @@ class Scorer:
             outputs = np.stack([self._output(name, candidate.space, candidate.temperatures) for name in members])
             fused = fusion.model_copy(update={"space": "logits", "temperatures": None}).apply(outputs, self.pool.task)
         else:
-            fused = fusion.apply(self.pool.outputs_of(members), self.pool.task)
+            fused = fusion.apply(self.pool.outputs_of(members), self.pool.task, self.pool.parameters)
         if self.objective in metrics.PROBABILITY_METRICS:
             fusion = with_temperature(fusion, fused_temperature(fusion, fused, self.pool.labels))
         predictions = scored(fusion, fused, self.objective)
@@ -184,11 +186,17 @@ class Scorer:
         if method == "linear":
             correction = fit_correction(values, self.pool.labels, np.asarray(fusion.weights))
             return fusion.model_copy(update={"correction": correction})
-        found = fit_gate(outputs, values, self.pool.labels, np.asarray(fusion.weights))
+        found = fit_gate(outputs, values, self.pool.labels, np.asarray(fusion.weights), self._parameters())
         if found is None:
             return fusion
         gate, weights = found
         return fusion.model_copy(update={"gate": gate, "weights": tuple(map(significant, weights.tolist()))})
+
+    def _parameters(self) -> Parameters | None:
+        asked = self.gate_parameters
+        if asked is None:
+            return None
+        return Parameters(asked.representation, asked.columns, self.pool.parameters[asked.representation])
 
     def _stack_of(self, candidate: Candidate, about: Fusion) -> np.ndarray | None:
         """The stack of these members' logits as it is, for the methods that use it or start from it."""
@@ -278,8 +286,9 @@ def _probabilities(logits_MNC: np.ndarray) -> np.ndarray:
 
 def score_batch(pool: Pool, candidates: Sequence[Candidate], space: SearchSpace) -> list[Result]:
     """Score candidates on a pool, in order; for the space's objective, seed and limit of members."""
-    floors, floor = space.fusion.floors == "fitted", space.protocol.floor
-    scorer = Scorer(pool, space.objective, space.seed, space.search.max_members, floors, floor)
+    floors, gated = space.fusion.floors == "fitted", space.fusion.gate_parameters
+    limit = space.search.max_members
+    scorer = Scorer(pool, space.objective, space.seed, limit, floors, space.protocol.floor, gated)
     return [scorer.score(candidate) for candidate in candidates]
 
 

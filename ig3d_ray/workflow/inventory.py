@@ -18,6 +18,7 @@ from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.groups import frames_of, groups_of
 from ig3d_ray.evaluation.logits import LogitStore, LogitTable, MemberCard
 from ig3d_ray.evaluation.pool import Pool, align
+from ig3d_ray.evaluation.pool_parameters import with_parameters
 from ig3d_ray.models.registry import has_network, parse_spec
 from ig3d_ray.models.spec import ImportedSpec, TrainedSpec, fingerprint
 from ig3d_ray.models.user_code import working_directory_on_path
@@ -216,6 +217,9 @@ def load_pools(
                 " train with `ig3d run`, or import predictions with `ig3d import predictions`"
             )
         pools[split] = _grouped(align(kept, labels, space.task), labels, space)
+    if space.fusion.gate_parameters is not None:
+        name = space.fusion.gate_parameters.representation
+        pools = {split: with_parameters(store, pool, name) for split, pool in pools.items()}
     return pools, [card for card, fit in zip(cards, fits, strict=True) if fit]
 
 

@@ -6,6 +6,7 @@ declaration's, stored with each model, and never depends on a file.
 
 import hashlib
 import json
+from collections.abc import Collection
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -116,7 +117,14 @@ class Declaration(Frozen):
         Args:
             subset: one of `subset_names`.
         """
-        kept = {name for name, _ in self.subset_sizes(subset)}
+        return self.group_columns({name for name, _ in self.subset_sizes(subset)})
+
+    def group_columns(self, kept: Collection[str]) -> np.ndarray:
+        """Which columns of the full vector some groups have: `[D]` int64, ascending.
+
+        Args:
+            kept: names of groups.
+        """
         columns, start = [], 0
         for name, size in self.sizes:
             if name in kept:

@@ -54,7 +54,7 @@ class EnsembleGraph(nn.Module):
             networks.append(ensemble.network(member.name))
         self.networks = nn.ModuleList(networks)
         sizes = sorted({spec.image.size for spec in self.specs if spec.image is not None})
-        used = {feature for spec in self.specs for feature in spec.features}
+        used = self.fusion.features.union(*(spec.features for spec in self.specs))
         self.inputs = [f"image_{size}" for size in sizes] + [n for n in ensemble.representations if n in used]
         given = self.fusion.all_weights
         self.register_buffer("weights", torch.tensor(given if given is not None else [1.0], dtype=torch.float32))
@@ -92,7 +92,7 @@ class EnsembleGraph(nn.Module):
             return (self._fused(outputs, self.weights),)
         weights: Any = self.weights
         if self.fusion.gate is not None:
-            weights = self.fusion.gate.weights(outputs, self.weights, torch)
+            weights = self.fusion.gate.weights(outputs, self.weights, torch, named)
         outputs = outputs / self.temperatures[:, None, None]
         if self.floors is not None:
             outputs = with_floors(outputs, self.floors, torch)
