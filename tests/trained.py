@@ -130,7 +130,7 @@ def all_members(store: Store, space: SearchSpace, found: Outcome, weights: tuple
     chosen = Result(found.board.chosen.result.candidate, tuple(m.name for m in members), fusion, 0.0)
     update: dict[str, Any] = {"members": members, "fusion": fusion}
     update["fallbacks"] = build_fallbacks(space, pools[space.protocol.choose_on], chosen, members)
-    update["encoders"] = _encoders(store, space.dataset, members)
+    update["encoders"] = _encoders(store, space.dataset, members, fusion)
     return found.spec.model_copy(update=update)
 
 

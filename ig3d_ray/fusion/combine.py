@@ -211,6 +211,11 @@ class Fusion(Frozen):
         """Whether weights are all there is: no gate, no correction."""
         return self.gate is None and self.correction is None
 
+    @property
+    def static(self) -> "Fusion":
+        """The same without what makes its weights depend on the sample or on the class."""
+        return self.model_copy(update={"gate": None, "correction": None})
+
     def weight_texts(self, members: int) -> tuple[str, ...]:
         """Each member's weight as tables and sentences show it; empty for a strategy without weights.
 

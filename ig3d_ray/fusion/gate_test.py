@@ -1,7 +1,7 @@
 """A test whether weights depend on the sample: of the scores (Rao 1948), with the information that the model expects.
 
-The information that is observed, from products of derivatives, finds five to a hundred times as many dependences as its
-level says where there are none, on hundreds of samples.
+The information that is observed, from products of derivatives, is too small on hundreds of samples: where nothing
+depends on the sample, its p-values are below .001 in 5 to 14 of 100 trials (800 samples, two and three members).
 """
 
 from dataclasses import dataclass
@@ -76,8 +76,9 @@ def _p_value(scores_KB: np.ndarray, information: np.ndarray, tested_KB: np.ndarr
     # What the constants explain is theirs.
     explained = information[np.ix_(tested, free)] @ np.linalg.pinv(information[np.ix_(free, free)], _SINGULAR, True)
     rest = scores_KB.ravel()[tested] - explained @ scores_KB.ravel()[free]
-    left = information[np.ix_(tested, tested)] - explained @ information[np.ix_(free, tested)]
+    whole = information[np.ix_(tested, tested)]
+    left = whole - explained @ information[np.ix_(free, tested)]
     values, vectors = np.linalg.eigh(left)
-    kept = values > _SINGULAR * max(float(values[-1]), 0.0)
+    kept = values > _SINGULAR * float(np.diag(whole).max())
     statistic = float((((vectors.T @ rest)[kept]) ** 2 / values[kept]).sum())
     return float(chdtrc(int(kept.sum()), statistic)) if kept.any() else 1.0

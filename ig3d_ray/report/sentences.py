@@ -200,7 +200,8 @@ def chosen_by(space: SearchSpace, board: Leaderboard) -> str:
     more = f", and {len(parts) - LISTED} more" if len(parts) > LISTED else ""
     besides = ""
     if result.fusion.gate is not None:
-        besides = "; weights as they are at mean confidence, from which they depend on the sample"
+        inputs = f" and mean {named} parameters" if (named := result.fusion.representation) else ""
+        besides = f"; weights as they are at mean confidence{inputs}, from which they depend on the sample"
     if result.fusion.correction is not None:
         besides = "; to these weights a linear correction of the class scores is added"
     return f"Chosen: {by}: {', '.join(parts[:LISTED])}{more}{besides}"

@@ -1,7 +1,7 @@
 """Selection of the kind of ensemble: families of candidates compared by cross-fitting inside the selection set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -100,7 +100,7 @@ class Families:
         ties go to fewer members. Where that is a method's, it is of the methods whose scores are within one standard
         error of it the one of least log-loss: their order is chance, and better probabilities generalize. A gate or
         a linear correction is chosen only where it is as good and has significantly less log-loss (`ERRORS_LESS`) than
-        what would be chosen without it.
+        what would be chosen without it, and than its own weights alone.
 
         Raises:
             ValueError: the part has no inner parts, so that families can't be compared.
@@ -132,12 +132,26 @@ class Families:
         sign = metrics.metric_of(self.objective).sign
         if sign * self.cross_fitted(part)[name] < sign * self.cross_fitted(part)[other] - EQUAL:
             return False
-        less = self._losses(part, other) - self._losses(part, name)
-        groups = self.plan.parts[part].groups
+        losses, method = self._losses(part, self.pick(name)), self.best[part][name].candidate.method
+        errors = ERRORS_LESS[method] if method is not None else 0.0
+        # The other choice may be of worse log-loss for its weights alone, such as those solved for accuracy.
+        return all(
+            self._is_less(part, losses, self._losses(part, than), errors)
+            for than in (self.pick(other), self._pick_static(name))
+        )
+
+    def _pick_static(self, name: str) -> Pick:
+        def pick(part: int) -> Result:
+            best = self.best[part][name]
+            return replace(best, fusion=best.fusion.static)
+
+        return pick
+
+    def _is_less(self, part: int, losses: np.ndarray, than: np.ndarray, errors: float) -> bool:
+        """Whether losses `[N]` are less than others by so many standard errors."""
+        less, groups = than - losses, self.plan.parts[part].groups
         if groups is not None:
             less = np.bincount(np.unique(groups, return_inverse=True)[1], less)
-        method = self.best[part][name].candidate.method
-        errors = ERRORS_LESS[method] if method is not None else 0.0
         return float(less.mean()) > errors * float(less.std(ddof=1)) / len(less) ** 0.5
 
     def _is_method(self, part: int, name: str) -> bool:
@@ -169,11 +183,11 @@ class Families:
 
     def _held_out_loss(self, part: int, name: str) -> float:
         """A family's mean log-loss on held-out rows, at the temperature that is best there."""
-        return round(float(self._losses(part, name).mean()), 9)
+        return round(float(self._losses(part, self.pick(name)).mean()), 9)
 
-    def _losses(self, part: int, name: str) -> np.ndarray:
+    def _losses(self, part: int, pick: Pick) -> np.ndarray:
         """The log-loss of each sample of a part, `[N]`, held out; the mean over repeats."""
-        logits, labels = held_out_logits(self.plan, self.pick(name), part)
+        logits, labels = held_out_logits(self.plan, pick, part)
         (temperature,) = fit_temperatures(logits[None], labels)
         losses = -log_softmax(logits / temperature)[np.arange(len(labels)), labels]
         rows = np.concatenate([rows for _, rows in self.plan.inner[part]])

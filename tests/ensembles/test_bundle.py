@@ -243,6 +243,20 @@ FUSIONS = [
         ),
         correction=Correction(matrices=(MATRIX, MATRIX[::-1]), bias=(0.3, -0.2, 0.1, 0.0, 0.4, 0.0, -0.5)),
     ),
+    Fusion(
+        strategy="weighted",
+        space="logits",
+        weights=(0.3, 0.7),
+        gate=Gate(
+            members=(1,),
+            center=(0.5, -0.5, 0.2),
+            scale=(0.5, 2.0, 0.7),
+            knots=((0.1,), (-0.2,), (0.3,)),
+            slopes=((1.0, -0.5, 0.3, 0.2, -0.4, 0.9),),
+            representation="emoca",
+            parameters=(233, 51),
+        ),
+    ),
 ]
 
 
@@ -258,7 +272,8 @@ def test_the_graph_fuses_as_the_spec_does(world: World, fusion: Fusion) -> None:
         fused, _ = graph(*example.values())
     short = graph.networks[0](torch.cat([example["emoca"][:, :56], example["emoca"][:, 234:]], dim=1)).detach()
     members = np.stack([short[:, :7].numpy(), outputs[1][:, :7].numpy()])
-    assert fused.numpy() == pytest.approx(fusion.apply(members, Task.EXPRESSION), abs=1e-5)
+    parameters = {"emoca": example["emoca"].numpy()}
+    assert fused.numpy() == pytest.approx(fusion.apply(members, Task.EXPRESSION, parameters), abs=1e-5)
     if fusion.gate is not None:
         # Checked against torch while it is made.
         assert onnx_bytes(graph, "test")

@@ -105,6 +105,20 @@ def test_where_members_are_equally_good_everywhere_no_gate_is_chosen() -> None:
     assert worst <= 0.002
 
 
+def test_a_correction_is_held_against_its_own_weights_too() -> None:
+    # Of two members that are sure of everything and wrong in 4 or 6 of 10: max, mean and the weights of the best
+    # accuracy have a much larger log-loss than weights of least log-loss, and there is nothing to correct.
+    gates = 0
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, CLASSES, 1500)
+        right = rng.random((2, 1500)) < np.array([[0.6], [0.62]])
+        said = np.where(right, labels, (labels + rng.integers(1, CLASSES, (2, 1500))) % CLASSES)
+        logits = 3 * np.eye(CLASSES)[said] + rng.standard_normal((2, 1500, CLASSES))
+        gates += contest(logits, labels).choose(0).candidate.method in RICHER
+    assert gates <= 1
+
+
 def confused(seed: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
     """Logits of a member that exchanges classes 0 and 1 in most cases, and of a weak one; and labels."""
     rng = np.random.default_rng(seed)
