@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ladder [--seeds 1 2]`: this package and its peers on pools of real models.
+"""`python -m benchmarks.ladder [--seeds 1 2 3]`: this package and its peers on pools of real models.
 
 Writes `ladder.json`, `ladder.md` and `ladder.svg` beside this folder. Pools are kept in `.ladder/`.
 """
@@ -28,7 +28,7 @@ Scores = dict[str, dict[str, float]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--folder", type=Path, default=ROOT / ".ladder")
     words = parser.parse_args()
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()  # noqa: S607

@@ -12,7 +12,7 @@ from scipy.stats import rankdata, studentized_range
 
 ALPHA = 0.05
 BLUE, GRAY, INK = "#1f6fb4", "#c9c9cd", "#1c1c1e"
-OURS = ("automatic", "stack of logits", "coordinate", "greedy", "stack of probabilities")
+OURS = ("automatic", "stack of logits", "coordinate", "greedy", "stack of probabilities", "gate", "linear")
 METRICS = {"accuracy": -1.0, "log_loss": 1.0}
 """And the sign by which less is better."""
 INTRODUCTION = """# A ladder of pools that nobody drew
@@ -23,8 +23,9 @@ copies, and members that know next to nothing. Ensembles are fitted on out-of-fo
 samples. `make ladder` measures this; commit {commit}.
 
 `automatic` is what `ig3d search` chooses by itself for accuracy, with its calibrated probabilities, of every method on
-all members. Peers: AutoGluon 1.6's ensemble selection, logistic stacking as in scikit-learn's `StackingClassifier`,
-hill climbing, CMA-ES, means and single members. Seed 1 was looked at while the methods were developed, the others not.
+all members; those are {ours}. Peers: AutoGluon 1.6's ensemble selection, logistic stacking as in scikit-learn's
+`StackingClassifier`, hill climbing, CMA-ES, means and single members. The first seeds were looked at while the methods
+were developed, the last one not.
 
 ![mean ranks](ladder.svg)
 
@@ -36,7 +37,7 @@ def page(found: dict[str, Any]) -> str:
     """The page in Markdown."""
     seeds: dict[str, Any] = found["seeds"]
     first = next(iter(seeds.values()))
-    text = INTRODUCTION.format(members="24 to 28", pools=len(first), commit=found["commit"])
+    text = INTRODUCTION.format(members="24 to 28", pools=len(first), ours=", ".join(OURS[1:]), commit=found["commit"])
     for seed, pools in seeds.items():
         text += f"\n## Seed {seed}\n\n"
         text += (

@@ -18,9 +18,10 @@ from ig3d_ray.search.scoring import Result, best_of
 from ig3d_ray.search.subgroup_floor import margin
 
 EQUAL = 1e-9
-ERRORS_LESS: dict[Method, float] = {"gate": 2.0, "linear": 1.0}
-"""By how many standard errors the held-out log-loss of such a method is less, at least: a correction costs log-loss
-where there is nothing to correct, a gate hardly any."""
+ERRORS_LESS: dict[Method, tuple[float, float]] = {"gate": (2.0, 2.0), "linear": (0.5, 0.0)}
+"""By how many standard errors the held-out log-loss of such a method is less, at least, than that of its own weights
+alone, and than that of the other choice. A correction costs log-loss where there is nothing to correct, a gate hardly
+any."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ class Families:
         """The best of the family with the best score on a part, of those that reach the floor, or come closest to it;
         ties go to fewer members. Where that is a method's, it is of the methods whose scores are within one standard
         error of it the one of least log-loss: their order is chance, and better probabilities generalize. A gate or
-        a linear correction is chosen only where it is as good and has significantly less log-loss (`ERRORS_LESS`) than
-        what would be chosen without it, and than its own weights alone.
+        a linear correction is chosen only where its score is at most one standard error less than that of what would be
+        chosen without it, and its log-loss less (`ERRORS_LESS`), also than that of its own weights alone.
 
         Raises:
             ValueError: the part has no inner parts, so that families can't be compared.
@@ -129,15 +130,14 @@ class Families:
         """Whether a family has more than weights, and held-out samples show that it should."""
         if self.best[part][name].fusion.is_static:
             return False
-        sign = metrics.metric_of(self.objective).sign
-        if sign * self.cross_fitted(part)[name] < sign * self.cross_fitted(part)[other] - EQUAL:
+        method = self.best[part][name].candidate.method
+        if method is None or not self._is_tied(part, name, other):
             return False
-        losses, method = self._losses(part, self.pick(name)), self.best[part][name].candidate.method
-        errors = ERRORS_LESS[method] if method is not None else 0.0
+        losses = self._losses(part, self.pick(name))
         # The other choice may be of worse log-loss for its weights alone, such as those solved for accuracy.
         return all(
             self._is_less(part, losses, self._losses(part, than), errors)
-            for than in (self.pick(other), self._pick_static(name))
+            for than, errors in zip((self._pick_static(name), self.pick(other)), ERRORS_LESS[method], strict=True)
         )
 
     def _pick_static(self, name: str) -> Pick:
@@ -160,18 +160,18 @@ class Families:
 
     def _of_least_loss(self, part: int, best: str, names: Sequence[str]) -> str:
         """The method of least held-out log-loss among those that don't differ significantly from the best one."""
-        sign = metrics.metric_of(self.objective).sign
         methods = [name for name in names if self._is_method(part, name)]
+        tied = [name for name in methods if name == best or self._is_tied(part, name, best)]
+        return min(tied, key=lambda name: (self._held_out_loss(part, name), name != best))
+
+    def _is_tied(self, part: int, name: str, other: str) -> bool:
+        """Whether a family's score on held-out rows is at most one standard error less than another's, if at all."""
+        sign = metrics.metric_of(self.objective).sign
+        behind = sign * (self._score_of_folds(part, other) - self._score_of_folds(part, name))
         # Repeats of the folds are no further evidence.
         repeats = sum(len(rows) for _, rows in self.plan.inner[part]) / len(self.plan.parts[part])
-        folds = {name: sign * self._score_of_folds(part, name) for name in methods}
-        tied = []
-        for name in methods:
-            behind = folds[best] - folds[name]
-            error = float(behind.std(ddof=1)) / (len(behind) / repeats) ** 0.5 if len(behind) > 1 else 0.0
-            if name == best or behind.mean() <= error:
-                tied.append(name)
-        return min(tied, key=lambda name: (self._held_out_loss(part, name), name != best))
+        error = float(behind.std(ddof=1)) / (len(behind) / repeats) ** 0.5 if len(behind) > 1 else 0.0
+        return bool(behind.mean() <= error)
 
     def _score_of_folds(self, part: int, name: str) -> np.ndarray:
         """A family's objective on each set of held-out rows, `[F]`."""

@@ -1,4 +1,4 @@
-"""A gate that takes parameters of the face as input: found where weights depend on them, searched, exported, applied."""
+"""A gate that takes parameters of the face as input: found where weights depend on them, exported, applied."""
 
 from pathlib import Path
 
