@@ -59,8 +59,8 @@ def drawn(seed: int, samples: int, scales: tuple[float, float] | None) -> Drawn:
 
 
 def posed(seed: int, samples: int, depends: bool) -> tuple[Drawn, np.ndarray]:
-    """What `drawn` has, and EMOCA parameters `[N, 334]`: one member is competent (90 % right) at turned heads, the other
-    one at frontal faces, and neither is surer there (40 % right elsewhere).
+    """What `drawn` has, and EMOCA parameters `[N, 334]`: one member is competent at turned heads, the other one at
+    frontal faces (90 % right, 40 % elsewhere), and neither is surer there.
 
     Args:
         seed: of what is drawn.
