@@ -113,15 +113,23 @@ def about_proof(board: Leaderboard) -> str:
     proof = board.proof
     if proof is None:
         return ""
-    if proof.best is None or proof.bound is None:
-        if not board.chosen.result.fusion.is_static:
-            return f"Proof: only for weights; this ensemble is {board.chosen.result.fusion.label}."
-        return f"Proof: only for ensembles of two or three members; this one has {len(proof.members)}."
-    weights = ", ".join(f"{weight:.4f} {name}" for weight, name in zip(proof.weights, proof.members, strict=True))
+    if proof.bound is None:
+        if len(proof.members) == 1:
+            return "Proof: none for a single member."
+        return f"Proof: only for one weight of each member; this ensemble is {board.chosen.result.fusion.label}."
+    many = len(proof.members) > LISTED
+    whose = f"the {len(proof.members)} members" if many else " + ".join(proof.members)
     text = (
-        f"Proof: no weights of {' + '.join(proof.members)} score above {proof.bound:.4f} in accuracy on"
+        f"Proof: no weights of {whose} score above {proof.bound:.4f} in accuracy on"
         f" {board.chosen.scores.selection.split}; the chosen ones score {proof.chosen:.4f}"
     )
+    if proof.wrong is not None:
+        whole = "" if proof.wrong.is_whole else "; not all sets were searched"
+        return (
+            f"{text}. {proof.wrong.hopeless} of {proof.wrong.samples} samples are wrong with any weights, and of each"
+            f" of {proof.wrong.sets} sets of others one is{whole}."
+        )
+    weights = ", ".join(f"{weight:.4f} {name}" for weight, name in zip(proof.weights, proof.members, strict=True))
     return f"{text}, and {weights} score {proof.best:.4f}."
 
 

@@ -15,7 +15,7 @@ from ig3d_ray.models.spec import ImportedSpec
 from ig3d_ray.report.sentences import about_proof
 from ig3d_ray.search.candidates import Candidate
 from ig3d_ray.search.proof import prove
-from ig3d_ray.search.scoring import Scorer
+from ig3d_ray.search.scoring import Result, Scorer
 from ig3d_ray.storage.store import Store
 from ig3d_ray.types import Task
 from ig3d_ray.workflow.pipeline import search_store
@@ -66,7 +66,31 @@ def test_the_search_says_it_where_it_was_asked_for(tmp_path: Path) -> None:
     assert about_proof(search_store(store, without, "x", Reporter()).board) == ""
 
 
-def test_of_four_members_it_is_said_that_there_is_none() -> None:
+def test_of_four_members_there_is_a_bound() -> None:
     pool = drawn(4)
-    result = Scorer(pool, "accuracy").score(Candidate(pool.names, "mean", "logits"))
-    assert prove(result, pool).best is None
+    scorer = Scorer(pool, "accuracy")
+    for method in (None, "stack", "coordinate"):
+        strategy = "mean" if method is None else "weighted"
+        result = scorer.score(Candidate(pool.names, strategy, "logits", method=method))  # type: ignore[arg-type]
+        proof = prove(result, pool)
+        assert proof.best is None
+        assert proof.wrong is not None
+        assert proof.bound is not None
+        assert result.score <= proof.bound < 1 - proof.wrong.hopeless / len(pool)
+
+
+@pytest.mark.parametrize(
+    "fusion",
+    [
+        Fusion(strategy="max", space="logits", weights=None),
+        Fusion(strategy="weighted", space="logits", weights=None, weights_by_column=((1.0,) * 7, (0.5,) * 7)),
+        Fusion(strategy=None, space="logits", weights=None),
+    ],
+    ids=lambda fusion: fusion.label,
+)
+def test_what_is_no_weight_of_each_member_has_no_proof(fusion: Fusion) -> None:
+    pool = drawn(2)
+    names = pool.names[: 1 if fusion.strategy is None else 2]
+    proof = prove(Result(Candidate(names), names, fusion, 0.0), pool)
+    assert proof.best is None
+    assert proof.bound is None

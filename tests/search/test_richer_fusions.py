@@ -148,7 +148,7 @@ def test_it_is_exported_predicted_and_resumed(kind: str, tmp_path: Path) -> None
     assert board.chosen.gain.low > 0.1
     besides = {"gate": "weights as they are at mean confidence", "linear": "to these weights a linear correction"}[kind]
     assert besides in chosen_by(found.findings.space, board)
-    assert "only for weights; this ensemble is" in about_proof(board)
+    assert "only for one weight of each member; this ensemble is" in about_proof(board)
     again = predict(spec, store, "test")
     assert again.reported == pytest.approx(again.compared_score, abs=1e-9)
     # What a killed search remembers, and what a report is made of, has the gate.
