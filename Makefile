@@ -58,11 +58,12 @@ bench-serving: .venv/installed
 bench-trust: .venv/installed
 	$(BIN)/python -m benchmarks.trust
 
+# FER2013's faces and 3DDFA_V2's parameters, where they are at hand.
+FACES ?= ../shared/data/fer2013
+
 # Pools of real models against AutoGluon, stacking, hill climbing and CMA-ES; half an hour on two cores.
 ladder: .venv/installed .peers/installed
-	$(BIN)/python -m benchmarks.ladder
-
-FACES ?= ../shared/data/fer2013
+	$(BIN)/python -m benchmarks.ladder --faces $(FACES)
 
 # Memory and time of a run at AffectNet's size, on generated data; three minutes on two cores.
 bench-size: .venv/installed

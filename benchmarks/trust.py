@@ -4,6 +4,7 @@ Everything is drawn from stated seeds; each number is a share of so many simulat
 """
 
 import argparse
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -246,7 +247,7 @@ def main() -> None:
     out, started = parser.parse_args().out, time.perf_counter()
     lines = ["# Trust", "", "How often the statements about uncertainty hold, by simulation: `make bench-trust`.", ""]
     for title, head, rows_of in PARTS:
-        lines += [f"## {title}", "", (rows_of.__doc__ or "").strip(), ""]
+        lines += [f"## {title}", "", inspect.cleandoc(rows_of.__doc__ or ""), ""]
         rows = [head, ("---",) * len(head), *rows_of()]
         lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
     out.write_text("\n".join(lines))

@@ -15,16 +15,19 @@ BLUE, GRAY, INK = "#1f6fb4", "#c9c9cd", "#1c1c1e"
 OURS = ("automatic", "stack of logits", "coordinate", "greedy", "stack of probabilities", "gate", "linear")
 METRICS = {"accuracy": -1.0, "log_loss": 1.0}
 """And the sign by which less is better."""
+VA_METRICS = {"ccc": -1.0, "rmse": 1.0}
+HEADS = {"accuracy": "accuracy", "log_loss": "log-loss", "ccc": "CCC", "rmse": "RMSE"}
 INTRODUCTION = """# A ladder of pools that nobody drew
 
-Ensembles of {members} models of nine kinds on {pools} data sets that scikit-learn ships or makes, and on drawn faces:
+Ensembles of {members} models of nine kinds on {pools} data sets: scikit-learn's own, made ones, drawn faces{real};
 from two classes to ten, 300 to 20,000 samples to fit on, with overconfident members, rounded probabilities with zeros,
 copies, and members that know next to nothing. Ensembles are fitted on out-of-fold predictions, and scored on fresh
 samples. `make ladder` measures this; commit {commit}.
 
 `automatic` is what `ig3d search` chooses by itself for accuracy, with its calibrated probabilities, of every method on
-all members; those are {ours}. Peers: AutoGluon 1.6's ensemble selection, logistic stacking as in scikit-learn's
-`StackingClassifier`, hill climbing, CMA-ES, means and single members. The first seeds were looked at while the methods
+all members; those are {ours}.
+Peers: AutoGluon 1.6's ensemble selection, logistic stacking as in scikit-learn's `StackingClassifier`, hill climbing,
+CMA-ES, means and single members. The first seeds were looked at while the methods
 were developed, the last one not.
 
 ![mean ranks](ladder.svg)
@@ -33,27 +36,46 @@ Mean ranks that end in the shaded range don't differ significantly from the firs
 """
 
 
+ABOUT_VA = """Ensembles of 16 regressors of seven kinds on {pools} data sets with two targets in [-1, 1].
+`automatic` is what `ig3d search` chooses for the mean CCC. Peers: AutoGluon's ensemble selection, ridge stacking as in scikit-learn's
+`StackingRegressor`, non-negative least squares, CMA-ES, means and single members.
+"""
+
+
 def page(found: dict[str, Any]) -> str:
     """The page in Markdown."""
     seeds: dict[str, Any] = found["seeds"]
     first = next(iter(seeds.values()))
-    text = INTRODUCTION.format(members="24 to 28", pools=len(first), ours=", ".join(OURS[1:]), commit=found["commit"])
+    text = INTRODUCTION.format(
+        members="20 to 28", pools=len(first), ours=", ".join(OURS[1:]), real=_about_real(first), commit=found["commit"]
+    )
     for seed, pools in seeds.items():
-        text += f"\n## Seed {seed}\n\n"
-        text += (
-            "| method | accuracy | mean rank | log-loss | mean rank | seconds, median |\n|---|---|---|---|---|---|\n"
-        )
-        scores = {metric: _table(pools, metric) for metric in METRICS}
-        ranks = {metric: _ranks(table, METRICS[metric]) for metric, table in scores.items()}
-        names = _methods(pools)
-        seconds = np.median(_table(pools, "seconds"), axis=0)
-        for i in np.argsort(-scores["accuracy"].mean(axis=0), kind="stable"):
-            name = f"**{names[i]}**" if names[i] == "automatic" else names[i]
-            cells = [f"{scores[m].mean(axis=0)[i]:.4f} | {ranks[m].mean(axis=0)[i]:.1f}" for m in METRICS]
-            text += f"| {name} | {' | '.join(cells)} | {seconds[i]:.2f} |\n"
-        text += "\n" + _behind(pools)
+        text += f"\n## Seed {seed}\n\n" + _table(pools, METRICS) + "\n" + _behind(pools)
+    text += "\n## Valence and arousal\n\n" + ABOUT_VA.format(pools=len(next(iter(found["va"].values()))))
+    for seed, pools in found["va"].items():
+        text += f"\nSeed {seed}:\n\n" + _table(pools, VA_METRICS)
     text += "\n## Each pool\n\nAccuracy of the automatic choice and of the best peer there, of all seeds.\n\n"
     return text + "| pool | seed | automatic | best peer | |\n|---|---|---|---|---|\n" + "".join(_rows(seeds))
+
+
+def _table(pools: dict[str, Any], metrics: dict[str, float]) -> str:
+    """Each method's means over pools, the best of the first metric first."""
+    heads = "".join(f" {HEADS[metric]} | mean rank |" for metric in metrics)
+    text = f"| method |{heads} seconds, median |\n|---|{'---|---|' * len(metrics)}---|\n"
+    scores = {metric: _values(pools, metric) for metric in metrics}
+    ranks = {metric: _ranks(table, metrics[metric]) for metric, table in scores.items()}
+    names, seconds = _methods(pools), np.median(_values(pools, "seconds"), axis=0)
+    main, sign = next(iter(metrics.items()))
+    for i in np.argsort(sign * scores[main].mean(axis=0), kind="stable"):
+        name = f"**{names[i]}**" if names[i] == "automatic" else names[i]
+        cells = [f"{scores[m].mean(axis=0)[i]:.4f} | {ranks[m].mean(axis=0)[i]:.1f}" for m in metrics]
+        text += f"| {name} | {' | '.join(cells)} | {seconds[i]:.2f} |\n"
+    return text
+
+
+def _about_real(pools: dict[str, Any]) -> str:
+    count = sum(name.startswith("real faces") for name in pools)
+    return f", and on {count} samples of real faces (FER2013)" if count else ""
 
 
 def _rows(seeds: dict[str, Any]) -> Iterator[str]:
@@ -99,7 +121,7 @@ def _peers(pools: dict[str, Any]) -> list[str]:
     return [name for name in _methods(pools) if name not in OURS and not name.startswith("always")]
 
 
-def _table(pools: dict[str, Any], key: str) -> np.ndarray:
+def _values(pools: dict[str, Any], key: str) -> np.ndarray:
     """`[pools, methods]`."""
     return np.array([[scores[name][key] for name in _methods(pools)] for scores in pools.values()])
 
@@ -115,7 +137,7 @@ def write_diagram(found: dict[str, Any], file: Path) -> None:
         figure = Figure((9, 8), layout="constrained")
         axes = figure.subplots(2, 1)
         for axis, (metric, sign) in zip(axes, METRICS.items(), strict=True):
-            _draw(axis, _methods(pools), _ranks(_table(pools, metric), sign), metric.replace("_", "-"))
+            _draw(axis, _methods(pools), _ranks(_values(pools, metric), sign), metric.replace("_", "-"))
         figure.savefig(file, metadata={"Date": None, "Creator": None}, facecolor="white")
 
 

@@ -69,8 +69,12 @@ class LadderPool:
     kinds: tuple[str, ...]
 
 
-def rungs() -> list[Rung]:
-    """The data sets: 2 to 10 classes, 300 to 20,000 samples."""
+def rungs(faces: Path | None = None) -> list[Rung]:
+    """The data sets: 2 to 10 classes, 300 to 20,000 samples.
+
+    Args:
+        faces: a folder with FER2013's faces and their 3D parameters; None leaves out what is made of it.
+    """
     made = [
         Rung("two classes, 300", 300, _classes(2, sep=0.8)),
         Rung("two classes, noisy labels, 2,000", 2000, _classes(2, sep=0.9, noise=0.15)),
@@ -105,7 +109,11 @@ def rungs() -> list[Rung]:
         Rung("drawn faces", 2000, _drawn_faces(0.0)),
         Rung("drawn faces, noisy labels", 1000, _drawn_faces(0.1)),
     ]
-    return made + shipped
+    real = [
+        Rung("real faces, 2,000", 2000, _real_faces(faces), 20),
+        Rung("real faces, 8,000", 8000, _real_faces(faces), 20),
+    ]
+    return made + shipped + (real if faces is not None else [])
 
 
 def _classes(classes: int, sep: float, noise: float = 0.0, weights: tuple[float, ...] | None = None) -> Make:
@@ -180,6 +188,16 @@ def _drawn_faces(noise: float) -> Make:
 
         features, labels = features_of_drawn_faces(samples, int(rng.integers(2**31)))
         return features, _with_noise(rng, labels, noise)
+
+    return make
+
+
+def _real_faces(folder: Path | None) -> Make:
+    def make(rng: np.random.Generator, samples: int) -> Data:
+        from benchmarks.ladder.faces import features_of_real_faces
+
+        assert folder is not None
+        return features_of_real_faces(folder, samples, int(rng.integers(2**31)))
 
     return make
 
@@ -281,9 +299,21 @@ def _model(rng: np.random.Generator, kind: str) -> ClassifierMixin:
 
 def stored(rung: Rung, seed: int, folder: Path) -> tuple[LadderPool, Path]:
     """The pool of a data set, from a folder where it was made before, and its file."""
+    return kept(rung, seed, folder, make_pool)
+
+
+def kept(rung: Rung, seed: int, folder: Path, make: Callable[[Rung, int], LadderPool]) -> tuple[LadderPool, Path]:
+    """A pool from a folder, made if it is not there, and its file.
+
+    Args:
+        rung: the data set.
+        seed: of the pool.
+        folder: of files.
+        make: the pool of a data set and a seed.
+    """
     file = folder / f"{seed}-{rung.name.replace(' ', '-').replace(',', '')}.npz"
     if not file.is_file():
-        pool = make_pool(rung, seed)
+        pool = make(rung, seed)
         folder.mkdir(parents=True, exist_ok=True)
         half = file.with_suffix(".partial.npz")
         np.savez(half, fit=pool.fit, fit_labels=pool.fit_labels, fresh=pool.fresh, fresh_labels=pool.fresh_labels,

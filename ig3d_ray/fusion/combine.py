@@ -264,7 +264,10 @@ class Fusion(Frozen):
             fused = np.asarray(combine(self.strategy, values, gated))
         else:
             fused = fuse(self.strategy, values, weights)
-        return fused if self.correction is None else fused + self.correction.added(values)
+        if self.correction is None:
+            return fused
+        corrected = fused + self.correction.added(values)
+        return corrected if task.has_classes else np.clip(corrected, -1.0, 1.0)
 
     def probabilities(self, fused_NC: Any, xp: Any = np) -> Any:
         """Fused class scores as probabilities: the softmax of their logits over the temperature. Without one, their

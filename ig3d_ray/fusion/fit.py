@@ -18,7 +18,7 @@ from ig3d_ray.types import Task
 Method = Literal["stack", "greedy", "coordinate", "gate", "linear", "least_squares", "concordance"]
 METHODS: dict[Task, tuple[Method, ...]] = {
     Task.EXPRESSION: ("stack", "greedy", "coordinate", "gate", "linear"),
-    Task.VA: ("least_squares", "concordance"),
+    Task.VA: ("least_squares", "concordance", "linear"),
 }
 PER_COLUMN: tuple[Method, ...] = ("stack", "least_squares", "concordance")
 """Methods that can fit separate weights for each class or dimension."""
@@ -55,7 +55,8 @@ def fit_weights(
     Args:
         method: `stack` minimizes the log-loss; `greedy` selects with replacement; `coordinate` starts from a
             stack and solves one weight at a time for the objective (for any metric of probabilities, for log-loss);
-            `gate` and `linear` have the weights of the stack, to which `fit_gate` and `fit_correction` add;
+            `gate` and `linear` have the weights of the stack (of valence and arousal: those of least squares), to which
+            `fit_gate`, `fit_correction` and `fit_va_correction` add;
             `least_squares` and `concordance` are the global optima for valence and arousal.
         space: of the outputs.
         outputs_MNC: `[M, N, C]`, or `[M, N, 2]` valence and arousal.
@@ -186,13 +187,20 @@ def _columns(objective: str) -> slice:
     return {"_valence": slice(0, 1), "_arousal": slice(1, 2)}.get("_" + objective.rpartition("_")[2], slice(0, 2))
 
 
+def _before_correction(
+    outputs: np.ndarray, labels: np.ndarray, objective: str, space: Space, per_column: bool, seed: int
+) -> np.ndarray:
+    fit = _least_squares if labels.ndim == 2 else _stack
+    return fit(outputs, labels, objective, space, per_column, seed)
+
+
 _Fit = Callable[[np.ndarray, np.ndarray, str, Space, bool, int], np.ndarray]
 _FITS: dict[Method, _Fit] = {
     "stack": _stack,
     "greedy": _greedy,
     "coordinate": _coordinate,
     "gate": _stack,
-    "linear": _stack,
+    "linear": _before_correction,
     "least_squares": _least_squares,
     "concordance": _concordance,
 }

@@ -13,6 +13,7 @@ from ig3d_ray.evaluation.pool import Pool
 from ig3d_ray.fusion import pair_weight
 from ig3d_ray.fusion.calibrated import fused_temperature, scored, with_temperature
 from ig3d_ray.fusion.combine import Fusion, Space, into_space, to_space, with_floors
+from ig3d_ray.fusion.correction import Correction
 from ig3d_ray.fusion.correction_fit import corrected_members, fit_correction
 from ig3d_ray.fusion.fit import FROM_STACK, RICHER, Method, fit_weights
 from ig3d_ray.fusion.gate_fit import Parameters, fit_gate
@@ -21,6 +22,7 @@ from ig3d_ray.fusion.robust import fit_floors
 from ig3d_ray.fusion.rounding import significant
 from ig3d_ray.fusion.stacking import stack_logits
 from ig3d_ray.fusion.temperature import fit_temperatures
+from ig3d_ray.fusion.va_correction import fit_va_correction, va_corrected_members
 from ig3d_ray.search.candidates import WEIGHT_DECIMALS, Candidate
 from ig3d_ray.search.subgroup_floor import margin
 
@@ -167,7 +169,8 @@ class Scorer:
         used = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
         if candidate.method == "linear" and self.max_members is None:
             # A member without a weight may still say which class it isn't.
-            used = np.union1d(used, corrected_members(self._stacked(candidate, about), self.pool.labels, weights))
+            taken = corrected_members if self.pool.task.has_classes else va_corrected_members
+            used = np.union1d(used, taken(self._stacked(candidate, about), self.pool.labels, weights))
         members = tuple(candidate.members[i] for i in used)
         kept = {
             name: None if given is None else tuple(given[i] for i in used)
@@ -184,13 +187,18 @@ class Scorer:
         outputs = self.pool.outputs_of(members)
         values = into_space(outputs, fusion.space, fusion.temperatures, self.pool.task, fusion.floors)
         if method == "linear":
-            correction = fit_correction(values, self.pool.labels, np.asarray(fusion.weights))
-            return fusion.model_copy(update={"correction": correction})
+            return fusion.model_copy(update={"correction": self._correction(values, np.asarray(fusion.weights))})
         found = fit_gate(outputs, values, self.pool.labels, np.asarray(fusion.weights), self._parameters())
         if found is None:
             return fusion
         gate, weights = found
         return fusion.model_copy(update={"gate": gate, "weights": tuple(map(significant, weights.tolist()))})
+
+    def _correction(self, values: np.ndarray, weights: np.ndarray) -> Correction:
+        if self.pool.task.has_classes:
+            return fit_correction(values, self.pool.labels, weights)
+        is_concordance = self.objective.startswith("ccc")
+        return fit_va_correction(values, self.pool.labels, weights, is_concordance, self.seed)
 
     def _parameters(self) -> Parameters | None:
         asked = self.gate_parameters
@@ -200,7 +208,8 @@ class Scorer:
 
     def _stack_of(self, candidate: Candidate, about: Fusion) -> np.ndarray | None:
         """The stack of these members' logits as it is, for the methods that use it or start from it."""
-        if candidate.method not in FROM_STACK or candidate.space != "logits" or candidate.per_column:
+        from_stack = candidate.method in FROM_STACK and candidate.space == "logits" and self.pool.task.has_classes
+        if not from_stack or candidate.per_column:
             return None
         if candidate.members not in self._stacks:
             outputs = self._stacked(candidate, about)

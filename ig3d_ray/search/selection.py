@@ -101,7 +101,8 @@ class Families:
         ties go to fewer members. Where that is a method's, it is of the methods whose scores are within one standard
         error of it the one of least log-loss: their order is chance, and better probabilities generalize. A gate or
         a linear correction is chosen only where its score is at most one standard error less than that of what would be
-        chosen without it, and its log-loss less (`ERRORS_LESS`), also than that of its own weights alone.
+        chosen without it, and its log-loss less (`ERRORS_LESS`), also than that of its own weights alone; of valence
+        and arousal only where its score is more than one standard error better.
 
         Raises:
             ValueError: the part has no inner parts, so that families can't be compared.
@@ -131,6 +132,8 @@ class Families:
         if self.best[part][name].fusion.is_static:
             return False
         method = self.best[part][name].candidate.method
+        if not self.plan.report.task.has_classes:
+            return not self._is_tied(part, other, name)
         if method is None or not self._is_tied(part, name, other):
             return False
         losses = self._losses(part, self.pick(name))

@@ -89,7 +89,10 @@ class EnsembleGraph(nn.Module):
             found.append(scores[:, self.task.columns(self.classes)])
         outputs = torch.stack(found)
         if not self.task.has_classes:
-            return (self._fused(outputs, self.weights),)
+            fused = self._fused(outputs, self.weights)
+            if self.fusion.correction is not None:
+                fused = torch.clamp(fused + self.fusion.correction.added(outputs, torch), -1.0, 1.0)
+            return (fused,)
         weights: Any = self.weights
         if self.fusion.gate is not None:
             weights = self.fusion.gate.weights(outputs, self.weights, torch, named)
