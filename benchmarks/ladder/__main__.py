@@ -5,7 +5,6 @@ Writes `ladder.json`, `ladder.md` and `ladder.svg` beside this folder. Pools are
 
 import argparse
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.ladder.ours import ours
 from benchmarks.ladder.ours_va import ours_va
@@ -27,8 +26,25 @@ PEERS = ROOT / ".peers" / "bin" / "python"
 AT_ONCE = 2
 Scores = dict[str, dict[str, float]]
 """Of each method: its seconds and scores."""
-Stored = Callable[[Rung, int, Path], tuple[LadderPool, Path]]
-Ours = Callable[[LadderPool], Scores]
+
+
+class Kind(NamedTuple):
+    """What is predicted."""
+
+    data_sets: Callable[[Path | None], list[Rung]]
+    """Given the folder of real faces."""
+    stored: Callable[[Rung, int, Path], tuple[LadderPool, Path]]
+    """The pool of one of them, a seed and a folder."""
+    ours: Callable[[LadderPool], Scores]
+    """This package's methods."""
+    peers: str
+    """The file that runs the others."""
+
+
+KINDS = {
+    "seeds": Kind(rungs, stored, ours, "peers.py"),
+    "va": Kind(lambda faces: va_rungs(), va_stored, ours_va, "peers_va.py"),
+}
 
 
 def main() -> None:
@@ -41,9 +57,8 @@ def main() -> None:
     faces = words.faces if words.faces is not None and words.faces.is_dir() else None
     found: dict[str, Any] = {"commit": commit, "seeds": {}, "va": {}}
     for seed in words.seeds:
-        folder = words.folder / str(seed)
-        found["seeds"][str(seed)] = measured(rungs(faces), stored, ours, "peers.py", seed, folder)
-        found["va"][str(seed)] = measured(va_rungs(), va_stored, ours_va, "peers_va.py", seed, folder)
+        for kind in KINDS:
+            found[kind][str(seed)] = measured(kind, faces, seed, words.folder / str(seed))
     (HERE.parent / "ladder.json").write_text(json.dumps(found, indent=1) + "\n")
     write_diagram(found, HERE.parent / "ladder.svg")
     text = page(found)
@@ -51,38 +66,40 @@ def main() -> None:
     print(text)
 
 
-def measured(
-    data_sets: Sequence[Rung], stored: Stored, method: Ours, peers: str, seed: int, folder: Path
-) -> dict[str, Scores]:
+def measured(kind: str, faces: Path | None, seed: int, folder: Path) -> dict[str, Scores]:
     """Pool -> what each method has on it.
 
     Args:
-        data_sets: of the ladder.
-        stored: gives the pool of one of them.
-        method: this package's.
-        peers: the file that runs the others.
+        kind: of `KINDS`.
+        faces: the folder of real faces, if they are at hand.
         seed: of the pools.
         folder: where pools are kept.
     """
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(AT_ONCE, context) as pool:
-        making = [pool.submit(_quietly, stored, one, seed, folder) for one in data_sets]
-        files = [str(one.result()) for one in making]
+    # By name, since a data set cannot be sent to another process.
+    names = [one.name for one in KINDS[kind].data_sets(faces)]
+    with ProcessPoolExecutor(AT_ONCE) as pool:
+        making = [pool.submit(_made, kind, faces, name, seed, folder) for name in names]
+        files = [one.result() for one in making]
     print(f"seed {seed}: {len(files)} pools in {folder}", flush=True)
-    theirs = _peers(files, peers)
-    with ProcessPoolExecutor(AT_ONCE, context) as pool:
-        running = [pool.submit(_ours, stored, method, one, seed, folder) for one in data_sets]
+    theirs = _peers(files, KINDS[kind].peers)
+    with ProcessPoolExecutor(AT_ONCE) as pool:
+        running = [pool.submit(_ours, kind, faces, name, seed, folder) for name in names]
         own = [one.result() for one in running]
-    return {one.name: scores | theirs[file] for one, file, scores in zip(data_sets, files, own, strict=True)}
+    return {name: scores | theirs[file] for name, file, scores in zip(names, files, own, strict=True)}
 
 
-def _quietly(stored: Stored, rung: Rung, seed: int, folder: Path) -> Path:
+def _pool(kind: str, faces: Path | None, name: str, seed: int, folder: Path) -> tuple[LadderPool, Path]:
+    (rung,) = [rung for rung in KINDS[kind].data_sets(faces) if rung.name == name]
+    return KINDS[kind].stored(rung, seed, folder)
+
+
+def _made(kind: str, faces: Path | None, name: str, seed: int, folder: Path) -> str:
     warnings.simplefilter("ignore")
-    return stored(rung, seed, folder)[1]
+    return str(_pool(kind, faces, name, seed, folder)[1])
 
 
-def _ours(stored: Stored, method: Ours, rung: Rung, seed: int, folder: Path) -> Scores:
-    return method(stored(rung, seed, folder)[0])
+def _ours(kind: str, faces: Path | None, name: str, seed: int, folder: Path) -> Scores:
+    return KINDS[kind].ours(_pool(kind, faces, name, seed, folder)[0])
 
 
 def _peers(files: Sequence[str], script: str) -> dict[str, Scores]:

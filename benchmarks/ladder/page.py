@@ -37,8 +37,8 @@ Mean ranks that end in the shaded range don't differ significantly from the firs
 
 
 ABOUT_VA = """Ensembles of 16 regressors of seven kinds on {pools} data sets with two targets in [-1, 1].
-`automatic` is what `ig3d search` chooses for the mean CCC. Peers: AutoGluon's ensemble selection, ridge stacking as in scikit-learn's
-`StackingRegressor`, non-negative least squares, CMA-ES, means and single members.
+`automatic` is what `ig3d search` chooses for the mean CCC. Peers: AutoGluon's ensemble selection, ridge stacking as in
+scikit-learn's `StackingRegressor`, non-negative least squares, CMA-ES, means and single members.
 """
 
 

@@ -14,13 +14,14 @@ from ig3d_ray.fusion.correction import Correction
 PENALTIES = 10.0 ** np.arange(-5, 4)
 """Of the squared coefficients, as multiples of the inputs' mean variance times samples."""
 FOLDS = 5
+POOLED = ("ccc", "ccc_paper")
 MOST = 256
 """Members that are taken, at most."""
 DECIMALS = 6
 
 
 def fit_va_correction(
-    values_MN2: np.ndarray, labels_N2: np.ndarray, weights_M: np.ndarray, is_concordance: bool, seed: int = 0
+    values_MN2: np.ndarray, labels_N2: np.ndarray, weights_M: np.ndarray, objective: str, seed: int = 0
 ) -> Correction:
     """The correction of a static fusion of valence and arousal.
 
@@ -28,7 +29,7 @@ def fit_va_correction(
         values_MN2: `[M, N, 2]` members' outputs.
         labels_N2: `[N, 2]`.
         weights_M: `[M]` static weights.
-        is_concordance: whether the objective is concordance, not an error.
+        objective: the metric that is searched for; `ccc` and `ccc_paper` are of both dimensions pooled.
         seed: of the folds.
     """
     values, labels = values_MN2.astype(np.float64), np.asarray(labels_N2, dtype=np.float64)
@@ -36,7 +37,10 @@ def fit_va_correction(
     penalty, held_out = _cross_fitted(inputs, fused, labels, seed)
     rows, bias = _ridge(inputs, labels - fused, [penalty])[0]
     factor, shift = np.ones(2), np.zeros(2)
-    if is_concordance:
+    if objective in POOLED:
+        ends = _matched(held_out.reshape(-1, 1), labels.reshape(-1, 1))
+        factor, shift = (np.repeat(one, 2) for one in ends)
+    elif objective.startswith("ccc"):
         factor, shift = _matched(held_out, labels)
     # factor * (fused + inputs @ rows + bias) + shift, as what is added to fused.
     matrices = (factor * rows).reshape(len(values), 2, 2) + weights_M[:, None, None] * np.diag(factor - 1)
@@ -92,8 +96,8 @@ def _ridge(
     return found
 
 
-def _matched(predicted_N2: np.ndarray, labels_N2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The factor and the shift `[2]` that give predictions the mean and the spread of the labels."""
-    spread = predicted_N2.std(axis=0)
-    factor = np.where(spread > 0, labels_N2.std(axis=0) / np.where(spread > 0, spread, 1.0), 1.0)
-    return factor, labels_N2.mean(axis=0) - factor * predicted_N2.mean(axis=0)
+def _matched(predicted_ND: np.ndarray, labels_ND: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The factors and the shifts `[D]` that give predictions the mean and the spread of the labels."""
+    spread = predicted_ND.std(axis=0)
+    factor = np.where(spread > 0, labels_ND.std(axis=0) / np.where(spread > 0, spread, 1.0), 1.0)
+    return factor, labels_ND.mean(axis=0) - factor * predicted_ND.mean(axis=0)

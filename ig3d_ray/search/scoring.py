@@ -197,8 +197,7 @@ class Scorer:
     def _correction(self, values: np.ndarray, weights: np.ndarray) -> Correction:
         if self.pool.task.has_classes:
             return fit_correction(values, self.pool.labels, weights)
-        is_concordance = self.objective.startswith("ccc")
-        return fit_va_correction(values, self.pool.labels, weights, is_concordance, self.seed)
+        return fit_va_correction(values, self.pool.labels, weights, self.objective, self.seed)
 
     def _parameters(self) -> Parameters | None:
         asked = self.gate_parameters

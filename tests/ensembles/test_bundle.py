@@ -23,6 +23,7 @@ from ig3d_ray.ensembles.bundle.graph import EnsembleGraph, onnx_bytes
 from ig3d_ray.ensembles.bundle.writing import packed_encoders, write_bundle
 from ig3d_ray.ensembles.inputs import decoded, read_item
 from ig3d_ray.ensembles.predictor import Ensemble
+from ig3d_ray.ensembles.spec import EnsembleSpec
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.fusion.combine import Fusion
 from ig3d_ray.fusion.correction import Correction
@@ -198,7 +199,9 @@ def test_the_same_bundle_may_be_there_and_another_one_not(world: World, tmp_path
     assert (copy / "README.md").read_text() == "changed"
 
 
-def graph_of(world: World, specs: list[dict[str, Any]], fusion: Fusion) -> EnsembleGraph:
+def graph_of(
+    world: World, specs: list[dict[str, Any]], fusion: Fusion, ensemble: EnsembleSpec | None = None
+) -> EnsembleGraph:
     """An ensemble of untrained networks, whose batch norms have seen something."""
     parsed = [parse_spec(json.dumps(spec)) for spec in specs]
     torch.manual_seed(0)
@@ -209,7 +212,7 @@ def graph_of(world: World, specs: list[dict[str, Any]], fusion: Fusion) -> Ensem
     ]
 
     class Made:
-        spec = world.spec.model_copy(update={"members": tuple(members), "fusion": fusion})
+        spec = (ensemble or world.spec).model_copy(update={"members": tuple(members), "fusion": fusion})
         features = tuple(sorted({feature for member in members for feature in member.features}))
         representations = tuple(name for name in features if name != "image")
 
@@ -277,6 +280,25 @@ def test_the_graph_fuses_as_the_spec_does(world: World, fusion: Fusion) -> None:
     if fusion.gate is not None:
         # Checked against torch while it is made.
         assert onnx_bytes(graph, "test")
+
+
+def test_the_graph_corrects_valence_and_arousal_as_the_spec_does(world: World) -> None:
+    matrices = (((1.5, -0.2), (0.1, 2.0)), ((-0.3, 0.0), (0.4, 0.7)))
+    correction = Correction(matrices=matrices, bias=(0.3, -0.2))
+    fusion = Fusion(strategy="weighted", space="logits", weights=(0.3, 0.7), correction=correction)
+    graph = graph_of(world, [MLP, MLP | {"subset": "full", "seed": 1}], fusion, world.va.spec)
+    example = graph.example(40)
+    emoca = 30 * example["emoca"]
+    short = torch.cat([emoca[:, :56], emoca[:, 234:]], dim=1)
+    with torch.inference_mode():
+        (fused,) = graph(emoca)
+        outputs = [graph.networks[0](short), graph.networks[1](emoca)]
+    columns = Task.VA.columns(len(world.va.spec.class_names))
+    members = np.stack([one[:, columns].numpy() for one in outputs])
+    expected = fusion.apply(members, Task.VA)
+    assert fused.numpy() == pytest.approx(expected, abs=1e-5)
+    assert np.abs(expected).max() == 1.0
+    assert onnx_bytes(graph, "test")
 
 
 @pytest.mark.long
