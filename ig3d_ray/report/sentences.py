@@ -211,7 +211,8 @@ def chosen_by(space: SearchSpace, board: Leaderboard) -> str:
         inputs = f" and mean {named} parameters" if (named := result.fusion.representation) else ""
         besides = f"; weights as they are at mean confidence{inputs}, from which they depend on the sample"
     if result.fusion.correction is not None:
-        besides = "; to these weights a linear correction of the class scores is added"
+        what = "the class scores" if space.task.has_classes else "valence and arousal"
+        besides = f"; to these weights a linear correction of {what} is added"
     return f"Chosen: {by}: {', '.join(parts[:LISTED])}{more}{besides}"
 
 

@@ -52,6 +52,20 @@ def test_the_papers_table_7_to_four_decimals(table_7: tuple[Store, SearchSpace])
     assert outcome.missing == {spec.name: "no test predictions in the storage" for spec in what.trainable()}
 
 
+@pytest.mark.parametrize(("objective", "least"), [("ccc_paper", 0.800), ("mse", 0.092)])
+def test_a_linear_correction_is_better_than_the_papers_best_fusion(
+    table_7: tuple[Store, SearchSpace], objective: str, least: float
+) -> None:
+    store, what = table_7
+    content = what.model_dump(mode="json") | {"objective": objective}
+    content["fusion"]["methods"] = ["least_squares", "concordance", "linear"]
+    board = search_store(store, SearchSpace.model_validate(content), "linear", Reporter()).board
+    assert board.chosen_family == "linear"
+    report = board.chosen.scores.report.metrics[objective].value
+    assert report > least if objective == "ccc_paper" else report < least
+    assert board.chosen.gain.low > 0.01
+
+
 def test_a_spec_round_trips_and_is_the_same_every_time(table_7: tuple[Store, SearchSpace], tmp_path: Path) -> None:
     store, what = table_7
     outcome = search_store(store, what, "affectnet_va", Reporter())
