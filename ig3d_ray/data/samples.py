@@ -168,11 +168,16 @@ class Samples:
             ids: `[K]`, of samples that have them.
             columns: `[D]` int, which of the numbers.
         """
-        rows = pc.index_in(ids, value_set=self.table["sample_id"]).to_numpy()
-        values = _whole(self.column(representation))
-        # `flatten` would leave out samples without parameters.
-        matrix = values.values.to_numpy().reshape(-1, width_of(representation))[values.offset :]
-        return np.asarray(matrix[np.ix_(rows, columns)])
+        rows, start = pc.index_in(ids, value_set=self.table["sample_id"]).to_numpy(), 0
+        found = np.empty((len(rows), len(columns)), dtype=np.float32)
+        # Chunk by chunk, so that they are never in memory a second time as one.
+        for chunk in self.column(representation).chunks:
+            here = np.flatnonzero((rows >= start) & (rows < start + len(chunk)))
+            # `flatten` would leave out samples without parameters.
+            matrix = chunk.values.to_numpy().reshape(-1, width_of(representation))[chunk.offset :]
+            found[here] = matrix[np.ix_(rows[here] - start, columns)]
+            start += len(chunk)
+        return found
 
     def without(self, representation: str) -> "Samples":
         """The samples without the parameters of a representation."""
@@ -323,11 +328,13 @@ def _check_values(dataset: str, table: pa.Table) -> None:
                 f" ({int(wrong.sum())} such samples)"
             )
     for name in (n for n in table.column_names if pa.types.is_fixed_size_list(table.schema.field(n).type)):
-        vectors = _whole(table[name])
-        flat = (vectors.drop_null() if vectors.null_count else vectors).flatten().to_numpy()
-        if not np.isfinite(flat).all():
-            present = np.flatnonzero(table[name].is_valid().to_numpy())
-            row = present[np.flatnonzero(~np.isfinite(flat))[0] // width_of(name)]
-            raise Ig3dError(
-                f"{dataset} samples: sample {ids[row].as_py()!r}: {name} holds NaN or infinity; use null instead"
-            )
+        start = 0
+        for vectors in table[name].chunks:
+            flat = (vectors.drop_null() if vectors.null_count else vectors).flatten().to_numpy()
+            if not np.isfinite(flat).all():
+                present = np.flatnonzero(vectors.is_valid().to_numpy(zero_copy_only=False))
+                row = start + int(present[np.flatnonzero(~np.isfinite(flat))[0] // width_of(name)])
+                raise Ig3dError(
+                    f"{dataset} samples: sample {ids[row].as_py()!r}: {name} holds NaN or infinity; use null instead"
+                )
+            start += len(vectors)

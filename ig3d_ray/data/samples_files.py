@@ -126,10 +126,11 @@ def _table(store: Store, name: str, columns: list[str] | None = None) -> pa.Tabl
         raise Ig3dError(f"{store.locate(name)}: not a whole Parquet file ({error}); write it again") from error
 
 
-def _column(store: Store, name: str, table: pa.Table) -> pa.Array:
-    """The parameters in the order of the table; null where there are none."""
+def _column(store: Store, name: str, table: pa.Table) -> pa.ChunkedArray:
+    """The parameters in the order of the table; null where there are none. In chunks as they are stored, since one
+    array would be a second copy."""
     content = _table(store, name)
-    ids, values = content["sample_id"].combine_chunks(), content["values"].combine_chunks()
+    ids, values = content["sample_id"].combine_chunks(), content["values"]
     if ids.equals(table["sample_id"].combine_chunks()):
         return values
     return values.take(pc.index_in(table["sample_id"].combine_chunks(), value_set=ids))

@@ -5,6 +5,7 @@ from torch import nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+ROWS_AT_ONCE = 16_384
 
 
 class Scaling(nn.Module):
@@ -27,9 +28,13 @@ class Scaling(nn.Module):
     def fit_to(self, x: torch.Tensor) -> None:
         """Take mean and standard deviation from training inputs; a constant column keeps scale 1."""
         axes = (0,) if x.dim() == 2 else (0, 2, 3)
-        x = x.double()
-        deviation = x.std(axes, unbiased=False)
-        self.mean.copy_(x.mean(axes).reshape(self.mean.shape))
+        count = x.numel() // self.mean.numel()
+        # In double precision, but never of all inputs at once.
+        blocks = x.split(ROWS_AT_ONCE)
+        mean = sum(block.double().sum(axes, keepdim=True) for block in blocks) / count
+        variance = sum(((block.double() - mean) ** 2).sum(axes) for block in blocks) / count
+        deviation = torch.as_tensor(variance).sqrt()
+        self.mean.copy_(torch.as_tensor(mean).reshape(self.mean.shape))
         self.scale.copy_(torch.where(deviation > 1e-8, deviation, 1.0).reshape(self.scale.shape))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from ig3d_ray.data import datasets
 from ig3d_ray.data.images import ImageSet
 from ig3d_ray.data.labels import Labels, find_labels, merge_labels, save_labels
 from ig3d_ray.data.representations import groups_of, subset_columns, subset_groups
-from ig3d_ray.data.samples import Samples, load_samples
+from ig3d_ray.data.samples import Samples, load_samples, parameter_type
 from ig3d_ray.data.synthetic.faces import contact_sheet, make_faces
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.storage import paths
@@ -213,3 +213,30 @@ def test_samples_without_parameters_know_who_has_them(tmp_path: Path) -> None:
     # What was not asked for is not known.
     with pytest.raises(Ig3dError, match="emoca was not loaded"):
         load_samples(store, "faces", only=()).with_feature("emoca")
+
+
+def in_chunks(wrong: int | None = None) -> tuple[pa.Table, np.ndarray]:
+    """Nine samples in three chunks, the fourth without parameters, and the vectors `[9, 334]`."""
+    vectors = np.random.default_rng(0).standard_normal((9, 334)).astype(np.float32)
+    if wrong is not None:
+        vectors[wrong, 5] = np.nan
+    lists = [None if row == 3 else vector for row, vector in enumerate(vectors.tolist())]
+    kind = parameter_type("emoca")
+    chunks = pa.chunked_array([pa.array(lists[start : start + 3], kind) for start in (0, 3, 6)], kind)
+    ids = [f"s{row}" for row in range(9)]
+    return pa.table({"sample_id": ids, "split": ["train"] * 9, "emoca": chunks}), vectors
+
+
+def test_parameters_in_chunks_are_those_of_their_samples() -> None:
+    table, vectors = in_chunks()
+    samples = Samples("rafdb", table)
+    assert samples.column("emoca").num_chunks == 3
+    asked = pa.chunked_array([["s8", "s0", "s4", "s5", "s2"]])
+    found = samples.params_of("emoca", asked, np.array([333, 0, 7]))
+    assert np.array_equal(found, vectors[[8, 0, 4, 5, 2]][:, [333, 0, 7]])
+    # A part of a table begins within a chunk.
+    part = samples._some(np.array([False, True] + [True] * 7))
+    assert np.array_equal(part.params_of("emoca", asked[2:4], np.arange(334)), vectors[[4, 5]])
+    assert np.array_equal(samples.with_feature("emoca").params("emoca"), np.delete(vectors, 3, axis=0))
+    with pytest.raises(Ig3dError, match="sample 's7': emoca holds NaN"):
+        Samples("rafdb", in_chunks(7)[0])
