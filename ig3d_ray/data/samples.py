@@ -174,7 +174,7 @@ class Samples:
         for chunk in self.column(representation).chunks:
             here = np.flatnonzero((rows >= start) & (rows < start + len(chunk)))
             # `flatten` would leave out samples without parameters.
-            matrix = chunk.values.to_numpy().reshape(-1, width_of(representation))[chunk.offset :]
+            matrix = chunk.values.to_numpy(zero_copy_only=False).reshape(-1, width_of(representation))[chunk.offset :]
             found[here] = matrix[np.ix_(rows[here] - start, columns)]
             start += len(chunk)
         return found
