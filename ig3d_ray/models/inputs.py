@@ -1,6 +1,6 @@
 """Network inputs: parameters and small image sets are kept on the device, large ones are decoded in advance."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,13 +37,32 @@ class Feeding:
 
 
 class Inputs:
-    """Raw inputs of samples, in their order: resident tensors `[N, ...]`, and images that are decoded on demand."""
+    """Raw inputs of samples, in their order: resident tensors `[N, ...]`, and images that are decoded on demand.
 
-    def __init__(self, parts: Sequence["torch.Tensor | Decoded"]) -> None:
-        self.parts = tuple(parts)
+    Args:
+        parts: the inputs.
+        read: reads them, if they can be read again at little cost.
+    """
+
+    def __init__(self, parts: Sequence["Part"], read: Callable[[], Sequence["Part"]] | None = None) -> None:
+        self._parts: tuple[Part, ...] | None = tuple(parts)
+        self._read, self._count = read, len(parts[0])
+
+    @property
+    def parts(self) -> tuple["Part", ...]:
+        """The inputs, read again if they were released."""
+        if self._parts is None:
+            assert self._read is not None
+            self._parts = tuple(self._read())
+        return self._parts
+
+    def release(self) -> None:
+        """Free the memory of inputs that can be read again, until they are used the next time."""
+        if self._read is not None:
+            self._parts = None
 
     def __len__(self) -> int:
-        return len(self.parts[0])
+        return self._count
 
     def batches(self, order: Sequence[torch.Tensor]) -> Iterator[Batch]:
         """The inputs of each batch of rows, on the device."""
@@ -103,6 +122,9 @@ class Decoded:
             yield images.to(self.feeding.device, non_blocking=True)
 
 
+Part = torch.Tensor | Decoded
+
+
 class _Decoding(Dataset[torch.Tensor]):
     def __init__(self, images: ImageSet) -> None:
         self.images = images
@@ -149,11 +171,16 @@ def member_inputs(
         feeding: how inputs reach the network.
         source: the samples whose parameters were loaded, if `samples` are without.
     """
-    feeding = feeding or Feeding()
-    return Inputs([_part(one, samples, store, feeding, source or samples) for one in spec.inputs])
+    given = feeding or Feeding()
+
+    def read() -> list[Part]:
+        return [_part(one, samples, store, given, source or samples) for one in spec.inputs]
+
+    are_parameters = all(isinstance(one, ParameterInput) for one in spec.inputs)
+    return Inputs(read(), read if are_parameters else None)
 
 
-def _part(one: Input, samples: Samples, store: Store, feeding: Feeding, source: Samples) -> torch.Tensor | Decoded:
+def _part(one: Input, samples: Samples, store: Store, feeding: Feeding, source: Samples) -> "Part":
     """One input of all samples: parameters, and images that fit into memory, are kept on the device."""
     if isinstance(one, ParameterInput):
         values = source.params_of(one.representation, samples.table["sample_id"], one.columns)

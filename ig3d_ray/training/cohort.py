@@ -81,6 +81,8 @@ class _Shared:
                 (standardized,) = network.standardize((raw[start : start + STANDARDIZED_AT_ONCE],))
                 at = starts[key] + start
                 self.x[at : at + len(standardized), : standardized.shape[1]] = standardized
+            del raw
+            labeled.x.release()
         self.labels = torch.cat([labeled.labels for labeled, _ in firsts.values()])
         self.va = torch.cat([labeled.va for labeled, _ in firsts.values()])
         self.starts = torch.tensor([starts[id(labeled)] for labeled in data], device=self.x.device)

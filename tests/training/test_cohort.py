@@ -105,3 +105,18 @@ def test_who_can_train_together() -> None:
     assert [len(group) for group in cohorts(members, lambda spec: 10, 32, widest=16)] == [4]
     assert [len(group) for group in cohorts(members, lambda spec: 10, 32, widest=15)] == [1, 1, 1, 1]
     assert [len(group) for group in cohorts(copy.copy(members), lambda spec: 10, 1)] == [1, 1, 1, 1]
+
+
+def test_raw_parameters_are_released_while_a_cohort_trains_and_read_again(bench: Bench) -> None:
+    members = specs()
+    trainers = [bench.trainer(spec) for spec in members]
+    inputs = [trainer.train.x for trainer in trainers]
+    before = [one.parts[0].clone() for one in inputs]
+    held: list[bool] = []
+    first = CohortTrainer(trainers).run(lambda epochs, current: held.append(any(one._parts for one in inputs)))
+    assert held
+    assert not any(held)
+    assert len(inputs[0]) == len(before[0])
+    assert all(torch.equal(one.parts[0], raw) for one, raw in zip(inputs, before, strict=True))
+    again = CohortTrainer([bench.trainer(spec) for spec in members]).run(lambda epochs, current: None)
+    assert [end.history for end in again] == [end.history for end in first]
