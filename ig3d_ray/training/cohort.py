@@ -72,7 +72,8 @@ class _Shared:
         firsts = {id(labeled): (labeled, network) for labeled, network in zip(data, networks, strict=True)}
         counts = [len(labeled.labels) for labeled, _ in firsts.values()]
         starts = dict(zip(firsts, itertools.accumulate(counts, initial=0), strict=False))
-        self.x = torch.zeros(sum(counts), widest, device=data[0].labels.device)
+        # Not zeroed as a whole: on a CPU its memory is taken row by row, while raw inputs are released.
+        self.x = torch.empty(sum(counts), widest, device=data[0].labels.device)
         for key, (labeled, network) in firsts.items():
             raw = labeled.x.parts[0]
             assert isinstance(raw, torch.Tensor)
@@ -81,6 +82,7 @@ class _Shared:
                 (standardized,) = network.standardize((raw[start : start + STANDARDIZED_AT_ONCE],))
                 at = starts[key] + start
                 self.x[at : at + len(standardized), : standardized.shape[1]] = standardized
+                self.x[at : at + len(standardized), standardized.shape[1] :] = 0
             del raw
             labeled.x.release()
         self.labels = torch.cat([labeled.labels for labeled, _ in firsts.values()])
@@ -278,10 +280,17 @@ class _CohortLoop:
 
 
 def _fit_scalings(trainers: Sequence[Trainer], state: State | None) -> None:
-    """Fit each member's standardization to its data, or take it from a state."""
+    """Fit each member's standardization to its data, once for those that share them, or take it from a state."""
+    firsts: dict[object, Trainer] = {}
     for i, trainer in enumerate(trainers):
-        if state is None:
-            trainer.fit_scalings()
+        key = (id(trainer.train), *(scaling.fitted for scaling in trainer.network.scalings))
+        if state is not None:
+            known = state["scalings"][i]
+        elif key in firsts and all(key[1:]):
+            known = [one.state_dict() for one in firsts[key].network.scalings]
         else:
-            for scaling, fitted in zip(trainer.network.scalings, state["scalings"][i], strict=True):
-                scaling.load_state_dict(fitted)
+            firsts[key] = trainer
+            trainer.fit_scalings()
+            continue
+        for scaling, fitted in zip(trainer.network.scalings, known, strict=True):
+            scaling.load_state_dict(fitted)
