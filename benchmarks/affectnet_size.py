@@ -148,9 +148,9 @@ def imports() -> float:
 
 
 def tensors_of(count: int) -> float:
-    """What a worker trains on, in MiB: the parameters as they are, and standardized for the cohort."""
+    """What a worker trains on, in MiB: the standardized parameters of each distinct input of the cohort."""
     widths = [len(subset_columns(name, subset)) for name in ("emoca", "smirk") for subset in ("short", "full")]
-    return 4 * count * (sum(widths) + len(widths) * max(widths)) * (1 - 1 / 73) / MIB
+    return 4 * count * len(widths) * max(widths) * (1 - 1 / 73) / MIB
 
 
 def main() -> None:
@@ -209,9 +209,9 @@ stored apart from the table.
 |---|---|---|---|
 {table}
 
-A training worker holds torch and Ray (about 500 MiB), the table with both representations (780 MiB), and as tensors the
-parameters of every distinct input twice, as they are and standardized for the cohort. The imports of the driver alone
-take {base:,.0f} MiB.
+A training worker holds torch and Ray (about 500 MiB), the table with both representations (780 MiB), and the
+standardized parameters of every distinct input; until they are standardized also the raw ones, which it then releases.
+The imports of the driver alone take {base:,.0f} MiB.
 """
 
 

@@ -19,7 +19,7 @@ VA_METRICS = {"ccc": -1.0, "rmse": 1.0}
 HEADS = {"accuracy": "accuracy", "log_loss": "log-loss", "ccc": "CCC", "rmse": "RMSE"}
 INTRODUCTION = """# A ladder of pools that nobody drew
 
-Ensembles of {members} models of nine kinds on {pools} data sets: scikit-learn's own, made ones, drawn faces{real};
+Ensembles of {members} models of nine kinds on {pools} data sets: scikit-learn's own, made ones, {faces};
 from two classes to ten, 300 to 20,000 samples to fit on, with overconfident members, rounded probabilities with zeros,
 copies, and members that know next to nothing. Ensembles are fitted on out-of-fold predictions, and scored on fresh
 samples. `make ladder` measures this; commit {commit}.
@@ -27,8 +27,7 @@ samples. `make ladder` measures this; commit {commit}.
 `automatic` is what `ig3d search` chooses by itself for accuracy, with its calibrated probabilities, of every method on
 all members; those are {ours}.
 Peers: AutoGluon 1.6's ensemble selection, logistic stacking as in scikit-learn's `StackingClassifier`, hill climbing,
-CMA-ES, means and single members. The first seeds were looked at while the methods
-were developed, the last one not.
+CMA-ES, means and single members. The first seeds were looked at while the methods were developed, the last one not.
 
 ![mean ranks](ladder.svg)
 
@@ -47,7 +46,11 @@ def page(found: dict[str, Any]) -> str:
     seeds: dict[str, Any] = found["seeds"]
     first = next(iter(seeds.values()))
     text = INTRODUCTION.format(
-        members="20 to 28", pools=len(first), ours=", ".join(OURS[1:]), real=_about_real(first), commit=found["commit"]
+        members="20 to 28",
+        pools=len(first),
+        ours=", ".join(OURS[1:]),
+        faces=_about_faces(first),
+        commit=found["commit"],
     )
     for seed, pools in seeds.items():
         text += f"\n## Seed {seed}\n\n" + _table(pools, METRICS) + "\n" + _behind(pools)
@@ -73,9 +76,9 @@ def _table(pools: dict[str, Any], metrics: dict[str, float]) -> str:
     return text
 
 
-def _about_real(pools: dict[str, Any]) -> str:
-    count = sum(name.startswith("real faces") for name in pools)
-    return f", and on {count} samples of real faces (FER2013)" if count else ""
+def _about_faces(pools: dict[str, Any]) -> str:
+    is_there = any(name.startswith("real faces") for name in pools)
+    return "drawn faces and real ones (FER2013)" if is_there else "drawn faces"
 
 
 def _rows(seeds: dict[str, Any]) -> Iterator[str]:
