@@ -137,7 +137,7 @@ def write_diagram(found: dict[str, Any], file: Path) -> None:
     """Mean ranks over all pools and seeds, for each metric, with the range that does not differ significantly."""
     pools = {f"{seed} {name}": scores for seed, of in found["seeds"].items() for name, scores in of.items()}
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ladder", "font.size": 9}):
-        figure = Figure((9, 8), layout="constrained")
+        figure = Figure((9, 9.5), layout="constrained")
         axes = figure.subplots(2, 1)
         for axis, (metric, sign) in zip(axes, METRICS.items(), strict=True):
             _draw(axis, _methods(pools), _ranks(_values(pools, metric), sign), metric.replace("_", "-"))
@@ -150,7 +150,7 @@ def _draw(axis: Axes, names: list[str], ranks: np.ndarray, metric: str) -> None:
     difference *= (count * (count + 1) / (6 * len(ranks))) ** 0.5
     order = np.argsort(mean)
     colors = [(BLUE, "white") if names[i] == "automatic" else (GRAY, INK) for i in order]
-    axis.barh(range(count), mean[order], color=[bar for bar, _ in colors], height=0.6)
+    axis.barh(range(count), mean[order], color=[bar for bar, _ in colors], height=0.85)
     for place, (i, (_, text)) in enumerate(zip(order, colors, strict=True)):
         axis.text(0.15, place, f"{names[i]}  {mean[i]:.1f}", va="center", color=text)
     axis.axvspan(mean[order[0]], mean[order[0]] + difference, color="#2f8f5b", alpha=0.18, lw=0)
