@@ -9,6 +9,7 @@ from ig3d_ray.data.representations import width_of
 from ig3d_ray.data.samples import load_samples
 from ig3d_ray.errors import Ig3dError
 from ig3d_ray.evaluation.pool import Pool
+from ig3d_ray.storage import paths
 from ig3d_ray.storage.store import Store
 
 
@@ -23,6 +24,11 @@ def with_parameters(store: Store, pool: Pool, representation: str) -> Pool:
     Raises:
         Ig3dError: there is no samples table, or a sample has no such parameters.
     """
+    if not store.exists(paths.samples_table(pool.dataset)):
+        raise Ig3dError(
+            f"fusion.gate_parameters: {representation} parameters are read from the samples table, and {pool.dataset} has"
+            " none in this storage; make the data set (docs/own-data.md), or leave out fusion.gate_parameters"
+        )
     samples = load_samples(store, pool.dataset, only=[representation]).with_feature(representation)
     lacking = ~np.isin(pool.ids, samples.ids)
     if lacking.any():

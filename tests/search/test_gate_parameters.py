@@ -169,6 +169,13 @@ def test_samples_without_parameters_are_named(tmp_path: Path) -> None:
         searched(store, items)
 
 
+def test_predictions_without_a_samples_table_have_no_parameters(tmp_path: Path) -> None:
+    store, (logits, labels, _) = Store(str(tmp_path / "runs")), faces(0, 200)
+    items = import_members(store, logits, labels, [f"x{row}" for row in range(200)])
+    with pytest.raises(Ig3dError, match="gate_parameters: emoca parameters are read from the samples table, and rafdb"):
+        searched(store, items)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
