@@ -26,8 +26,8 @@ def with_parameters(store: Store, pool: Pool, representation: str) -> Pool:
     """
     if not store.exists(paths.samples_table(pool.dataset)):
         raise Ig3dError(
-            f"fusion.gate_parameters: {representation} parameters are read from the samples table, and {pool.dataset} has"
-            " none in this storage; make the data set (docs/own-data.md), or leave out fusion.gate_parameters"
+            f"fusion.gate_parameters: {representation} parameters are read from the samples table, and {pool.dataset}"
+            " has none in this storage; make the data set (docs/own-data.md), or leave out fusion.gate_parameters"
         )
     samples = load_samples(store, pool.dataset, only=[representation]).with_feature(representation)
     lacking = ~np.isin(pool.ids, samples.ids)
