@@ -23,6 +23,7 @@ _PUBLIC = {
     "predict": "ensembles.reproduce",
     "run_local": "search.explorer",
     "score": "evaluation.metrics",
+    "screen": "search.screening",
 }
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
