@@ -14,9 +14,10 @@ In (b) errors are Gaussian and each member has its own temperature, which favors
 of probabilities; AutoGluon and CMA-ES work on probabilities, as in normal use. "automatic" chooses among stack,
 greedy and coordinate by cross-fitting, without pairs and without Optuna.
 
-Pages of their own: [pools of real models](ladder.md), [how often statements hold](trust.md), [10,000 members](screening.md),
-[clusters of 8 to 1,000 GPUs](scale.md), [training](training.md) and [on a GPU](train_gpu.md), [bf16 on a CPU](precision.md),
-[memory at AffectNet's size](affectnet_size.md), [copies among faces](duplicates.md), [the service](serving.md).
+Pages of their own: [pools of real models](ladder.md), [how often statements hold](trust.md),
+[10,000 members](screening.md), [clusters of 8 to 1,000 GPUs](scale.md), [training](training.md) and
+[on a GPU](train_gpu.md), [bf16 on a CPU](precision.md), [memory at AffectNet's size](affectnet_size.md),
+[copies among faces](duplicates.md), [the service](serving.md).
 `python -m benchmarks.three` compares the exact weights of three members with a grid: 4,000 samples of 8 classes in 1 to
 3 s, where 5,151 weights come within .0010 to .0013.
 """
