@@ -11,8 +11,10 @@ arrays from a file. Times differ between machines; ratios differ little.
 
 Notes on the results: in (a) a solved weight counts as the 101 weights of the 0.01 grid that it replaces.
 In (b) errors are Gaussian and each member has its own temperature, which favors weighted sums of logits over mixtures
-of probabilities; AutoGluon and CMA-ES work on probabilities, as in normal use. "automatic" chooses among stack,
-greedy and coordinate by cross-fitting, without pairs and without Optuna.
+of probabilities; AutoGluon and CMA-ES work on probabilities, as in normal use. "automatic" chooses among all methods on
+all members by cross-fitting, without pairs and without Optuna. Here it is a linear correction, whose weights may be
+negative: it cancels errors that the drawn members share exactly, which real members don't; what it gains on those is in
+the [ladder](ladder.md). Most of its time is spent on it.
 
 Pages of their own: [pools of real models](ladder.md), [how often statements hold](trust.md),
 [10,000 members](screening.md), [clusters of 8 to 1,000 GPUs](scale.md), [training](training.md) and
