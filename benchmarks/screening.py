@@ -97,7 +97,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     text = PAGE_TEXT.format(
         members=words.members, keep=words.keep, screened=screened, peak=peak / GIB, before=before / GIB,
-        gib=words.members * SAMPLES * CLASSES * 2 / 2**30, table="\n".join(lines), judges=SAMPLES - len(kept.rows),
+        gib=words.members * SAMPLES * CLASSES * 2 / 2**30, table="\n".join(lines), used=SAMPLES - len(kept.rows),
     )  # fmt: skip
     PAGE.write_text(text)
     print(text)
@@ -107,7 +107,7 @@ PAGE_TEXT = """# Screening of very many members
 
 Written by `python -m benchmarks.screening`: {members:,} drawn members of 40,000 samples and 8 classes in half precision
 on disk ({gib:.1f} GiB), in families of 50 that are about as good as each other and whose errors are alike.
-`ig3d_ray.screen` looks at {judges:,} of the samples and keeps {keep}; their stack is fitted on the other samples and
+`ig3d_ray.screen` uses {used:,} of the samples and keeps {keep}; their stack is fitted on the other samples and
 scored on 20,000 fresh ones.
 
 | | accuracy on fresh samples | reading and stacking |

@@ -6,21 +6,15 @@ reads pools, and prints one line of JSON for each: the file, and for each peer i
 log-loss on the fresh samples.
 """
 
-import json
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import cma
 import numpy as np
 from autogluon.core.metrics import accuracy, log_loss
 from autogluon.core.models.greedy_ensemble.ensemble_selection import EnsembleSelection
+from printing import Fused, print_scores
 from scores import SMALLEST, judged
 from sklearn.linear_model import LogisticRegression
-
-Fused = Callable[[np.ndarray], np.ndarray]
-"""Probabilities of members `[M, N, C]` -> fused probabilities `[N, C]`."""
 
 
 def weighted(weights: np.ndarray) -> Fused:
@@ -137,18 +131,5 @@ PEERS: dict[str, Callable[[np.ndarray, np.ndarray], Fused]] = {
 }
 
 
-def main() -> None:
-    for file in map(Path, sys.argv[1:]):
-        with np.load(file) as arrays:
-            fit, labels, fresh, fresh_labels = (arrays[name] for name in ("fit", "fit_labels", "fresh", "fresh_labels"))
-        found = {}
-        for name, method in PEERS.items():
-            started = time.perf_counter()
-            apply = method(fit, labels)
-            took = time.perf_counter() - started
-            found[name] = {"seconds": took} | judged(apply(fresh), fresh_labels)
-        print(json.dumps({"file": str(file), "methods": found}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    print_scores(PEERS, judged)

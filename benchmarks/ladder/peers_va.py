@@ -1,21 +1,15 @@
 """What people would otherwise use on pools for valence and arousal, in an environment of its own; as `peers`."""
 
-import json
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import cma
 import numpy as np
 from autogluon.core.metrics import root_mean_squared_error
 from autogluon.core.models.greedy_ensemble.ensemble_selection import EnsembleSelection
+from printing import Fused, print_scores
 from scipy.optimize import nnls
 from scores import concordances, judged_va
 from sklearn.linear_model import RidgeCV
-
-Fused = Callable[[np.ndarray], np.ndarray]
-"""Predictions of members `[M, N, 2]` -> fused ones `[N, 2]`."""
 
 
 def weighted(weights: np.ndarray) -> Fused:
@@ -80,18 +74,5 @@ PEERS: dict[str, Callable[[np.ndarray, np.ndarray], Fused]] = {
 }
 
 
-def main() -> None:
-    for file in map(Path, sys.argv[1:]):
-        with np.load(file) as arrays:
-            fit, targets, fresh, fresh_targets = (arrays[k] for k in ("fit", "fit_labels", "fresh", "fresh_labels"))
-        found = {}
-        for name, method in PEERS.items():
-            started = time.perf_counter()
-            apply = method(fit, targets)
-            took = time.perf_counter() - started
-            found[name] = {"seconds": took} | judged_va(apply(fresh), fresh_targets)
-        print(json.dumps({"file": str(file), "methods": found}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    print_scores(PEERS, judged_va)

@@ -6,9 +6,10 @@ Members differ in kind, settings and in which features they see. A few are overc
 rounded to two decimals, are copies of others, or know next to nothing: as in the pools that people bring.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from sklearn import datasets
@@ -215,17 +216,11 @@ def make_pool(rung: Rung, seed: int) -> LadderPool:
         seed: of data, members and folds.
     """
     rng = np.random.default_rng([seed, *rung.name.encode()])
-    features, labels = rung.make(rng, rung.samples + FRESH)
-    order = rng.permutation(len(labels))
-    fit, fresh = order[: rung.samples], order[rung.samples : rung.samples + FRESH]
-    members = _members(rng, rung.members, features.shape[1])
+    features, labels, fit, fresh = drawn(rung, rng)
+    classes = int(labels.max()) + 1
+    members = _members(rng, rung.members, features.shape[1], classes)
     folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(features[fit], labels[fit]))
-    outputs = []
-    for member in members:
-        held_out = np.zeros((len(fit), int(labels.max()) + 1))
-        for train, rest in folds:
-            held_out[rest] = member.trained(features[fit][train], labels[fit][train], features[fit][rest], held_out)
-        outputs.append((held_out, member.trained(features[fit], labels[fit], features[fresh], held_out)))
+    outputs = [outputs_of(member, features, labels, fit, fresh, folds, classes) for member in members]
     kinds = [member.kind for member in members]
     for copied in rng.permutation(len(members))[:2]:
         outputs.append(outputs[copied])
@@ -234,18 +229,49 @@ def make_pool(rung: Rung, seed: int) -> LadderPool:
     return LadderPool(rung.name, fits, labels[fit], freshes, labels[fresh], tuple(kinds))
 
 
+def drawn(rung: Rung, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Features and labels of a data set, and the samples to fit ensembles on, and to report on."""
+    features, labels = rung.make(rng, rung.samples + FRESH)
+    order = rng.permutation(len(labels))
+    return features, labels, order[: rung.samples], order[rung.samples : rung.samples + FRESH]
+
+
+class Member(Protocol):
+    """A model that is not trained yet."""
+
+    def trained(self, features: np.ndarray, labels: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Outputs of other samples after training on some."""
+
+
+def outputs_of(
+    member: Member,
+    features: np.ndarray,
+    labels: np.ndarray,
+    fit: np.ndarray,
+    fresh: np.ndarray,
+    folds: Iterable[tuple[np.ndarray, np.ndarray]],
+    width: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A member's outputs on the samples to fit on, trained without each, and on the fresh ones, trained on all."""
+    held_out = np.zeros((len(fit), width))
+    for train, rest in folds:
+        held_out[rest] = member.trained(features[fit][train], labels[fit][train], features[fit][rest])
+    return held_out, member.trained(features[fit], labels[fit], features[fresh])
+
+
 @dataclass(frozen=True)
 class _Member:
     kind: str
     model: ClassifierMixin
     features: np.ndarray
+    classes: int
     power: float
     decimals: int | None
 
-    def trained(self, features: np.ndarray, labels: np.ndarray, others: np.ndarray, like: np.ndarray) -> np.ndarray:
+    def trained(self, features: np.ndarray, labels: np.ndarray, others: np.ndarray) -> np.ndarray:
         """Probabilities `[N', C]` of other samples after training on some."""
         model = clone(self.model).fit(features[:, self.features], labels)
-        found = np.zeros((len(others), like.shape[1]))
+        found = np.zeros((len(others), self.classes))
         found[:, model.classes_] = model.predict_proba(others[:, self.features])
         found = np.nan_to_num(found, nan=1.0) ** self.power
         found /= found.sum(axis=1, keepdims=True)
@@ -258,7 +284,7 @@ class _Member:
 KINDS = ("logistic", "neighbours", "tree", "forest", "extra trees", "bayes", "boosting", "perceptron", "discriminant")
 
 
-def _members(rng: np.random.Generator, count: int, features: int) -> list[_Member]:
+def _members(rng: np.random.Generator, count: int, features: int, classes: int) -> list[_Member]:
     members = []
     for i in range(count):
         kind = KINDS[i % len(KINDS)]
@@ -267,7 +293,7 @@ def _members(rng: np.random.Generator, count: int, features: int) -> list[_Membe
         seen = np.sort(rng.permutation(features)[: max(1, round(share * features))])
         power = float(rng.choice([1.0, 1.0, 1.0, 3.0]))
         decimals = None if rng.random() < 0.85 else 2
-        members.append(_Member(kind, _model(rng, kind), seen, power, decimals))
+        members.append(_Member(kind, _model(rng, kind), seen, classes, power, decimals))
     return members
 
 

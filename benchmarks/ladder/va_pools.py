@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
-from benchmarks.ladder.pools import FOLDS, FRESH, Data, LadderPool, Make, Rung, kept
+from benchmarks.ladder.pools import FOLDS, Data, LadderPool, Make, Rung, drawn, kept, outputs_of
 
 KINDS = ("ridge", "neighbours", "tree", "forest", "extra trees", "boosting", "perceptron")
 
@@ -79,17 +79,10 @@ def make_va_pool(rung: Rung, seed: int) -> LadderPool:
         seed: of data, members and folds.
     """
     rng = np.random.default_rng([seed, *rung.name.encode()])
-    features, targets = rung.make(rng, rung.samples + FRESH)
-    order = rng.permutation(len(targets))
-    fit, fresh = order[: rung.samples], order[rung.samples : rung.samples + FRESH]
+    features, targets, fit, fresh = drawn(rung, rng)
     folds = list(KFold(FOLDS, shuffle=True, random_state=seed).split(fit))
-    outputs = []
     members = [_member(rng, KINDS[i % len(KINDS)], features.shape[1]) for i in range(rung.members)]
-    for member in members:
-        held_out = np.zeros((len(fit), 2))
-        for train, rest in folds:
-            held_out[rest] = member.trained(features[fit][train], targets[fit][train], features[fit][rest])
-        outputs.append((held_out, member.trained(features[fit], targets[fit], features[fresh])))
+    outputs = [outputs_of(member, features, targets, fit, fresh, folds, 2) for member in members]
     fits, freshes = (np.stack(of) for of in zip(*outputs, strict=True))
     kinds = tuple(member.kind for member in members)
     return LadderPool(rung.name, fits, targets[fit], freshes, targets[fresh], kinds)

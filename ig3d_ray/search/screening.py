@@ -1,7 +1,7 @@
-"""Screening: which of very many members are kept for a search, judged on samples that it then does not use.
+"""Screening: which of very many members are kept for a search, by samples that it then does not use.
 
-What is looked at are inner products of members' probabilities, on a few thousand samples: they suffice to know the
-Brier score of any mean of members. Members are read one at a time, so that outputs may lie on disk.
+Computed are inner products of members' probabilities on a few thousand samples: they suffice to know the Brier score of
+any mean of members. Members are read one at a time, so that outputs may lie on disk.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ig3d_ray.fusion.combine import softmax
 from ig3d_ray.fusion.temperature import fit_temperatures
 
 ROWS, SHARE = 4000, 5
-"""Samples that judge: so many at most, and at most one of so many."""
+"""Samples that are used: so many at most, and at most one of so many."""
 LEAST_ROWS = 20
 ALONE = 0.5
 """The share of the members that is kept for being the best alone; the others add most to a mean."""
@@ -29,7 +29,7 @@ class Screened(NamedTuple):
     members: np.ndarray
     """`[K]` int, ascending: the kept members."""
     rows: np.ndarray
-    """`[R]` int, ascending: samples that did not judge them."""
+    """`[R]` int, ascending: samples that were not used."""
 
 
 def screen(
@@ -45,24 +45,28 @@ def screen(
         outputs: `[M, N, C]` logits of any precision, such as a memory-mapped file, or M arrays `[N, C]`.
         labels: `[N]` classes from 0 to C - 1.
         keep: K, how many members are kept.
-        seed: of the samples that judge.
-        groups: `[N]`: what each sample belongs to, such as its video; a group judges as a whole or not at all.
+        seed: of the samples that are used.
+        groups: `[N]`: what each sample belongs to, such as its video; a group is used as a whole or not at all.
 
     Returns:
-        The members, and the samples on which a search of them is as honest as if all others had never been there.
+        The members, and the samples to search on: on these, the selection of members is no source of optimism.
 
     Raises:
         Ig3dError: there are too few samples, or a member's outputs are of another shape or not finite.
     """
     labels = np.asarray(labels)
-    judges = min(ROWS, len(labels) // SHARE)
-    if judges < LEAST_ROWS or not keep >= 1:
-        raise Ig3dError(f"screen: {len(labels)} samples, of which one in {SHARE} judges, and keep={keep}; give more")
-    # The parts of stratified folds have the classes in their shares.
-    part = stratified(labels, len(labels) // judges, [seed, len(labels)], groups)
-    chosen, rest = np.flatnonzero(part == 0), np.flatnonzero(part != 0)
+    count = min(ROWS, len(labels) // SHARE)
+    if keep < 1:
+        raise Ig3dError(f"screen: keep={keep}; give how many members are kept, 1 or more")
     if keep >= len(outputs):
         return Screened(np.arange(len(outputs)), np.arange(len(labels)))
+    if count < LEAST_ROWS:
+        raise Ig3dError(
+            f"screen: {len(labels)} samples are too few; give {LEAST_ROWS * SHARE} or more, or a larger keep"
+        )
+    # The parts of stratified folds have the classes in their shares.
+    part = stratified(labels, len(labels) // count, [seed, len(labels)], groups)
+    chosen, rest = np.flatnonzero(part == 0), np.flatnonzero(part != 0)
     likely, truth = _probabilities(outputs, labels, chosen)
     squares = np.array([float(np.dot(one, one)) for one in likely])
     with_truth = (likely @ truth).astype(np.float64)
@@ -77,10 +81,16 @@ def _probabilities(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Members' calibrated probabilities on some samples `[M, R * C]` float32, and the one-hot labels `[R * C]`."""
     shape, found = np.shape(outputs[0]), None
+    if len(shape) == 2 and not 0 <= labels.min() <= labels.max() < shape[1]:
+        raise Ig3dError(
+            f"screen: labels from {labels.min()} to {labels.max()}; of {shape[1]} classes give 0 to {shape[1] - 1}"
+        )
     for member in range(len(outputs)):
-        if np.shape(outputs[member]) != shape or shape[:1] != labels.shape:
-            raise Ig3dError(f"screen: member {member} is {np.shape(outputs[member])}, not [{len(labels)}, C]")
-        values = np.asarray(outputs[member][rows], dtype=np.float32)
+        # Once, since it may be read from a file.
+        one = outputs[member]
+        if np.shape(one) != shape or len(shape) != 2 or shape[0] != len(labels):
+            raise Ig3dError(f"screen: member {member} is {np.shape(one)}; give [{len(labels)}, C], as many as labels")
+        values = np.asarray(one[rows], dtype=np.float32)
         if not np.isfinite(values).all():
             raise Ig3dError(f"screen: member {member} has an output that is not finite; repair or leave it out")
         if found is None:

@@ -1,4 +1,4 @@
-"""Which of very many members are kept, and that what judges them is not used again."""
+"""Which of very many members are kept, and that the samples that they are selected by are not used again."""
 
 from pathlib import Path
 
@@ -28,9 +28,9 @@ def test_the_members_that_know_something_are_kept() -> None:
     assert len(kept.members) == 8
     assert {0, 1, 2, 3} <= set(kept.members.tolist())
     assert len(kept.rows) == 1600
-    # Each class has its share among the samples that judge.
-    judges = np.setdiff1d(np.arange(2000), kept.rows)
-    assert np.abs(np.bincount(labels[judges]) / 400 - np.bincount(labels) / 2000).max() < 0.005
+    # Each class has its share among the samples that were used.
+    used = np.setdiff1d(np.arange(2000), kept.rows)
+    assert np.abs(np.bincount(labels[used]) / 400 - np.bincount(labels) / 2000).max() < 0.005
 
 
 def test_a_member_that_adds_something_is_kept_before_copies_of_the_best() -> None:
@@ -66,7 +66,7 @@ def test_no_score_is_claimed_for_noise_that_was_selected() -> None:
     assert abs(float(np.mean(accuracies)) - 1 / CLASSES) < 0.01
 
 
-def test_groups_judge_as_a_whole() -> None:
+def test_groups_are_used_as_a_whole() -> None:
     outputs, labels = drawn(0, 20, 1000)
     groups = np.repeat(np.arange(100), 10)
     kept = screen(outputs, labels, 5, groups=groups)
@@ -90,8 +90,10 @@ def test_the_selection_is_the_greedy_one() -> None:
 @pytest.mark.parametrize(
     ("outputs", "labels", "message"),
     [
-        (np.zeros((3, 50, 2)), np.zeros(50, int), "50 samples, of which one in 5 judges"),
-        ([np.zeros((200, 2)), np.zeros((200, 3))], np.zeros(200, int), r"member 1 is \(200, 3\), not \[200, C\]"),
+        (np.zeros((3, 50, 2)), np.zeros(50, int), "50 samples are too few; give 100 or more"),
+        ([np.zeros((200, 2)), np.zeros((200, 3))], np.zeros(200, int), r"member 1 is \(200, 3\); give \[200, C\]"),
+        (np.zeros((3, 200, 2)), np.full(200, 2), "labels from 2 to 2; of 2 classes give 0 to 1"),
+        (np.zeros((3, 200)), np.zeros(200, int), r"member 0 is \(200,\); give"),
         (np.full((3, 200, 2), np.nan), np.zeros(200, int), "member 0 has an output that is not finite"),
     ],
 )
