@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import OptimizeResult
 
 from ig3d_ray.evaluation import metrics
 from ig3d_ray.fusion.pair_weight import best_weight
@@ -57,8 +58,20 @@ def test_a_sample_is_hopeless_where_no_weights_get_it_right() -> None:
     outputs = np.array([[[0.0, 1.0, -1.0], [1.0, 1.5, -3.0], [1.0, 0.0, 0.0]]] * 2)
     outputs[1] = [[0.0, -0.5, 0.6], [1.0, -3.0, 1.5], [1.0, 0.0, 0.0]]
     labels = np.zeros(3, dtype=int)
-    found = upper_bound(outputs, labels, np.array([0.5, 0.5]))
-    assert (found.hopeless, found.sets, found.accuracy) == (1, 0, pytest.approx(2 / 3))
+    # Also where both are wrong at the given weights.
+    for weights in (np.array([0.5, 0.5]), np.array([0.99, 0.01])):
+        found = upper_bound(outputs, labels, weights)
+        assert (found.hopeless, found.sets, found.accuracy) == (1, 0, pytest.approx(2 / 3))
+
+
+def test_what_a_solver_finds_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs, labels = drawn(0, 3)
+
+    def wrong(costs: np.ndarray, **given: object) -> OptimizeResult:
+        return OptimizeResult(x=np.full(len(costs), 0.1))
+
+    monkeypatch.setattr("scipy.optimize.linprog", wrong)
+    assert upper_bound(outputs, labels, np.ones(3)).accuracy > 0.9
 
 
 def test_samples_that_exclude_each_other_cost_one() -> None:

@@ -18,13 +18,13 @@ from ig3d_ray.workflow.progress import Reporter
 SAMPLES = 900
 
 
-def searched(folder: Path, factor: float, **changes: object) -> tuple[Store, Outcome]:
-    """A search over two members whose outputs are the labels times a factor, plus noise."""
+def searched(folder: Path, factor: float, noise: float = 0.3, **changes: object) -> tuple[Store, Outcome]:
+    """A search over two members whose outputs are the labels plus noise, times a factor."""
     store, rng = Store(str(folder / "runs")), np.random.default_rng(0)
     labels = np.tanh(rng.standard_normal((SAMPLES, 2)))
     items = []
     for name in "ab":
-        outputs = np.clip(factor * (labels + 0.3 * rng.standard_normal(labels.shape)), -1, 1)
+        outputs = np.clip(factor * (labels + noise * rng.standard_normal(labels.shape)), -1, 1)
         frame = pd.DataFrame({"valence": outputs[:, 0], "arousal": outputs[:, 1]})
         truth = {"true_valence": labels[:, 0], "true_arousal": labels[:, 1]}
         frame.assign(sample_id=[f"x{i:04d}" for i in range(SAMPLES)], **truth).to_csv(folder / "t.csv", index=False)
@@ -50,6 +50,11 @@ def test_members_that_predict_half_of_the_range_are_corrected(tmp_path: Path) ->
     assert parse_ensemble(spec.to_json(), "spec") == spec
     again = predict(spec, store, "test")
     assert again.reported == pytest.approx(again.compared_score, abs=1e-9)
+
+
+def test_where_weights_are_as_good_they_are_chosen(tmp_path: Path) -> None:
+    _, found = searched(tmp_path, 1.0, 0.01)
+    assert found.spec.fusion.is_static
 
 
 def test_without_the_method_weights_alone_are_chosen(tmp_path: Path) -> None:
