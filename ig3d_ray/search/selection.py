@@ -136,11 +136,11 @@ class Families:
             return not self._is_tied(part, other, name)
         if method is None or not self._is_tied(part, name, other):
             return False
-        losses = self._losses(part, self.pick(name))
         # The other choice may be of worse log-loss for its weights alone, such as those solved for accuracy.
+        others = (self._losses(part, name, is_static=True), self._losses(part, other))
+        losses = self._losses(part, name)
         return all(
-            self._is_less(part, losses, self._losses(part, than), errors)
-            for than, errors in zip((self._pick_static(name), self.pick(other)), ERRORS_LESS[method], strict=True)
+            self._is_less(part, losses, than, errors) for than, errors in zip(others, ERRORS_LESS[method], strict=True)
         )
 
     def _pick_static(self, name: str) -> Pick:
@@ -178,20 +178,34 @@ class Families:
 
     def _score_of_folds(self, part: int, name: str) -> np.ndarray:
         """A family's objective on each set of held-out rows, `[F]`."""
-        pool, pick, found = self.plan.parts[part], self.pick(name), []
-        for inner, rows in self.plan.inner[part]:
-            ours = predictions(pick(inner), pool, self.objective, rows)
-            found.append(metrics.score_one(pool.task, ours, pool.labels[rows], self.objective))
-        return np.array(found)
+        if (part, name) not in self._known_scores:
+            pool, pick, found = self.plan.parts[part], self.pick(name), []
+            for inner, rows in self.plan.inner[part]:
+                ours = predictions(pick(inner), pool, self.objective, rows)
+                found.append(metrics.score_one(pool.task, ours, pool.labels[rows], self.objective))
+            self._known_scores[part, name] = np.array(found)
+        return self._known_scores[part, name]
+
+    @cached_property
+    def _known_scores(self) -> dict[tuple[int, str], np.ndarray]:
+        return {}
+
+    @cached_property
+    def _known_losses(self) -> dict[tuple[int, str, bool], np.ndarray]:
+        return {}
 
     def _held_out_loss(self, part: int, name: str) -> float:
         """A family's mean log-loss on held-out rows, at the temperature that is best there."""
-        return round(float(self._losses(part, self.pick(name)).mean()), 9)
+        return round(float(self._losses(part, name).mean()), 9)
 
-    def _losses(self, part: int, pick: Pick) -> np.ndarray:
+    def _losses(self, part: int, name: str, is_static: bool = False) -> np.ndarray:
         """The log-loss of each sample of a part, `[N]`, held out; the mean over repeats."""
-        logits, labels = held_out_logits(self.plan, pick, part)
-        (temperature,) = fit_temperatures(logits[None], labels)
-        losses = -log_softmax(logits / temperature)[np.arange(len(labels)), labels]
-        rows = np.concatenate([rows for _, rows in self.plan.inner[part]])
-        return np.bincount(rows, losses) / np.bincount(rows)
+        key = (part, name, is_static)
+        if key not in self._known_losses:
+            pick = self._pick_static(name) if is_static else self.pick(name)
+            logits, labels = held_out_logits(self.plan, pick, part)
+            (temperature,) = fit_temperatures(logits[None], labels)
+            losses = -log_softmax(logits / temperature)[np.arange(len(labels)), labels]
+            rows = np.concatenate([rows for _, rows in self.plan.inner[part]])
+            self._known_losses[key] = np.bincount(rows, losses) / np.bincount(rows)
+        return self._known_losses[key]
